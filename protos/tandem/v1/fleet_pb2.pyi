@@ -1,0 +1,92 @@
+from protos.tandem.v1 import inference_pb2 as _inference_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DeviceReport(_message.Message):
+    __slots__ = ("hello", "heartbeat")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    hello: DeviceHello
+    heartbeat: Heartbeat
+    def __init__(self, hello: _Optional[_Union[DeviceHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+
+class HubDirective(_message.Message):
+    __slots__ = ("welcome", "heartbeat_ack")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_ACK_FIELD_NUMBER: _ClassVar[int]
+    welcome: FleetWelcome
+    heartbeat_ack: HeartbeatAck
+    def __init__(self, welcome: _Optional[_Union[FleetWelcome, _Mapping]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ...) -> None: ...
+
+class DeviceHello(_message.Message):
+    __slots__ = ("wire_version", "agent_version", "store_id", "capabilities")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    agent_version: str
+    store_id: str
+    capabilities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, wire_version: _Optional[int] = ..., agent_version: _Optional[str] = ..., store_id: _Optional[str] = ..., capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FleetWelcome(_message.Message):
+    __slots__ = ("wire_version", "heartbeat_interval_ms", "hub_time_ns", "hub_incarnation")
+    WIRE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    HUB_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    HUB_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    wire_version: int
+    heartbeat_interval_ms: int
+    hub_time_ns: int
+    hub_incarnation: str
+    def __init__(self, wire_version: _Optional[int] = ..., heartbeat_interval_ms: _Optional[int] = ..., hub_time_ns: _Optional[int] = ..., hub_incarnation: _Optional[str] = ...) -> None: ...
+
+class BindingReport(_message.Message):
+    __slots__ = ("binding", "model", "decided", "escalated", "answered", "certificate_state")
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELD_NUMBER: _ClassVar[int]
+    ESCALATED_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_STATE_FIELD_NUMBER: _ClassVar[int]
+    binding: str
+    model: _inference_pb2.ModelUse
+    decided: int
+    escalated: int
+    answered: int
+    certificate_state: str
+    def __init__(self, binding: _Optional[str] = ..., model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., decided: _Optional[int] = ..., escalated: _Optional[int] = ..., answered: _Optional[int] = ..., certificate_state: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    OUTBOX_OLDEST_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    device_time_ns: int
+    state: str
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    outbox_bytes: int
+    outbox_items: int
+    outbox_oldest_age_ms: int
+    bindings: _containers.RepeatedCompositeFieldContainer[BindingReport]
+    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ...) -> None: ...
+
+class HeartbeatAck(_message.Message):
+    __slots__ = ("number", "hub_time_ns")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    HUB_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    hub_time_ns: int
+    def __init__(self, number: _Optional[int] = ..., hub_time_ns: _Optional[int] = ...) -> None: ...
