@@ -1,0 +1,168 @@
+"""Owns a program's metrics registry and the small HTTP server that shows it: `/metrics`, `/livez`, `/readyz`.
+
+Which metrics exist is decided where the program is built (`app.py`); whether it is ready is the app's callable.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+Readiness = Callable[[], Sequence[str]]
+"""Returns the reasons why the program is not ready; none means ready. Called on every `/readyz`."""
+
+LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+_PLAIN_TEXT = "text/plain; charset=utf-8"
+_REQUEST_TIMEOUT_S = 5
+
+logger = logging.getLogger(__name__)
+
+
+class _LoggingServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the library's signature
+        failure = sys.exception()
+        logger.warning("metrics_request_failed", extra={"client": str(client_address), "failure": repr(failure)})
+
+
+class Server:
+    """The HTTP server of a registry; `Registry.start_http` makes it.
+
+    Args:
+        http: The bound server.
+    """
+
+    def __init__(self, http: ThreadingHTTPServer) -> None:
+        self._http = http
+        self._thread = threading.Thread(target=http.serve_forever, name="metrics-http", daemon=True)
+        self._is_closed = False
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The bound port (the real one when 0 was asked for)."""
+        return int(self._http.server_address[1])
+
+    def close(self) -> None:
+        """Stop serving and free the port; a second call does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+class Registry:
+    """One program's metrics; nothing is registered globally, so tests can have many."""
+
+    def __init__(self) -> None:
+        self._collectors = CollectorRegistry()
+        ProcessCollector(registry=self._collectors)
+
+    def counter(self, name: str, doc: str, labels: Sequence[str] = ()) -> Counter:
+        """Add a count that only grows.
+
+        Args:
+            name: Metric name, with the program's prefix.
+            doc: What is counted.
+            labels: Label names; their values must be few and known.
+
+        Returns:
+            The counter.
+
+        Raises:
+            ValueError: The name is taken already.
+        """
+        return Counter(name, doc, labels, registry=self._collectors)
+
+    def gauge(self, name: str, doc: str, labels: Sequence[str] = ()) -> Gauge:
+        """Add a value that goes up and down.
+
+        Args:
+            name: Metric name, with the program's prefix and the unit.
+            doc: What is shown.
+            labels: Label names; their values must be few and known.
+
+        Returns:
+            The gauge.
+
+        Raises:
+            ValueError: The name is taken already.
+        """
+        return Gauge(name, doc, labels, registry=self._collectors)
+
+    def histogram(
+        self, name: str, doc: str, labels: Sequence[str] = (), buckets: Sequence[float] = LATENCY_BUCKETS_S
+    ) -> Histogram:
+        """Add a distribution.
+
+        Args:
+            name: Metric name, with the program's prefix and the unit.
+            doc: What is measured.
+            labels: Label names; their values must be few and known.
+            buckets: Upper bounds in the metric's unit.
+
+        Returns:
+            The histogram.
+
+        Raises:
+            ValueError: The name is taken already.
+        """
+        return Histogram(name, doc, labels, registry=self._collectors, buckets=tuple(buckets))
+
+    def expose(self) -> bytes:
+        """Render every metric in the Prometheus text format.
+
+        Returns:
+            The body of `/metrics`; its content type is `CONTENT_TYPE_LATEST`.
+        """
+        return generate_latest(self._collectors)
+
+    def start_http(self, host: str, port: int, readiness: Readiness = tuple) -> Server:
+        """Serve `/metrics`, `/livez` and `/readyz` from a thread of its own.
+
+        Args:
+            host: Address to bind.
+            port: TCP port; 0 takes a free one.
+            readiness: Says why the program is not ready; by default it always is.
+
+        Returns:
+            The running server.
+
+        Raises:
+            OSError: The address cannot be bound.
+        """
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = _REQUEST_TIMEOUT_S
+
+            def do_GET(handler) -> None:  # noqa: N805 - the library's name; `self` is the registry here
+                status, body, content_type = self._answer(handler.path.partition("?")[0], readiness)
+                handler.send_response(status)
+                handler.send_header("Content-Type", content_type)
+                handler.send_header("Content-Length", str(len(body)))
+                handler.end_headers()
+                handler.wfile.write(body)
+
+            def log_message(handler, format: str, *args: object) -> None:  # noqa: A002, N805 - the library's signature
+                """Write nothing: a scrape every few seconds is no event."""
+
+        return Server(_LoggingServer((host, port), Handler))
+
+    def _answer(self, path: str, readiness: Readiness) -> tuple[HTTPStatus, bytes, str]:
+        if path == "/metrics":
+            return HTTPStatus.OK, self.expose(), CONTENT_TYPE_LATEST
+        if path == "/livez":
+            return HTTPStatus.OK, b"ok\n", _PLAIN_TEXT
+        if path == "/readyz":
+            reasons = readiness()
+            if not reasons:
+                return HTTPStatus.OK, b"ok\n", _PLAIN_TEXT
+            return HTTPStatus.SERVICE_UNAVAILABLE, ("\n".join(reasons) + "\n").encode(), _PLAIN_TEXT
+        return HTTPStatus.NOT_FOUND, b"try /metrics, /livez or /readyz\n", _PLAIN_TEXT
