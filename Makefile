@@ -1,0 +1,66 @@
+# The one door: what a developer runs is what CI runs. `make help` lists the targets.
+# Longer steps live in .ci/, one script each. What the steps say goes to stderr: stdout belongs to the programs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+# What each set of targets needs of pyproject.toml's extras. A stamp makes the second run instant.
+EXTRAS_demo := cpu,hub,demo
+EXTRAS_test := cpu,hub,demo,test
+EXTRAS_dev := cpu,hub,demo,test,dev
+
+.PHONY: help venv demo test check packs protos bench-e2e wheel docs fmt clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/.installed-%: pyproject.toml
+	@PYTHON=$(PYTHON) .ci/venv $(EXTRAS_$*)
+	@touch $@
+
+venv: .venv/.installed-dev ## Make .venv with everything a developer needs
+
+demo: .venv/.installed-demo ## Run the whole system on this machine, with real sensor data (ARGS="--no-ui --json" without a terminal)
+	@$(BIN)/python -m deploy.demo $(ARGS)
+
+test: .venv/.installed-test ## Run all tests (ARGS="tests/unit -k words" picks some)
+	@.ci/system_packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.installed-dev ## Lint, format, types, import arrows, generated files, docs, coverage of the cores
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	.ci/generated --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	.ci/coverage
+
+protos: .venv/.installed-dev ## Regenerate the protobuf code and the sample configs in place
+	.ci/generated
+
+packs: ## Retrain the shipped packs from their pinned data (torch, in an environment of its own)
+	@PYTHON=$(PYTHON) .ci/packs $(ARGS)
+
+bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalation round trip; writes build/bench/e2e.json
+	@$(BIN)/python -m tests.bench.bench_e2e $(ARGS)
+
+wheel: .venv/.installed-dev ## Build the wheel, install it in an empty environment, start the three programs there
+	@PYTHON=$(PYTHON) .ci/wheel
+
+docs: .venv/.installed-dev ## Serve the documentation on http://127.0.0.1:8000
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+fmt: .venv/.installed-dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was built (.venv too)
+	rm -rf .venv build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
