@@ -6,6 +6,7 @@ from typing import NewType
 
 from model_packs.outputs import Output
 from model_packs.tensors import Tensor
+
 from protos.messages.inference import ModelUse, Tier
 from protos.status import Status
 
@@ -79,7 +80,7 @@ class Escalation:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a stream: who holds the data (`store_id`), how far it got, and where its verdict cursor stands."""
+    """First message of a stream: who holds the data, how far it got, and where its verdict cursor stands."""
 
     store_id: StoreId
     highest: tuple[tuple[ItemClass, int], ...]
