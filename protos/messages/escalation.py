@@ -6,7 +6,6 @@ from typing import NewType
 
 from model_packs.outputs import Output
 from model_packs.tensors import Tensor
-
 from protos.messages.inference import ModelUse, Tier
 from protos.status import Status
 
