@@ -6,11 +6,15 @@ the store acks through `AckHandle`s after its commit; `EscalationBook` is the st
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NewType, Protocol
+from typing import Any, NewType, Protocol
 
-from protos.messages.escalation import Ack, Hello, Item, Reject, Verdict, Welcome
+from protos.messages.escalation import Ack, Escalation, Hello, Item, ItemClass, PredictionId, Reject, Verdict, Welcome
 
 BindingName = NewType("BindingName", str)
+RowId = NewType("RowId", int)
+CounterKey = tuple[BindingName, str]
+Event = Mapping[str, Any]
+"""A prediction event, `edge.prediction/1`, as a JSON object."""
 
 
 class Clock(Protocol):
@@ -21,7 +25,15 @@ class Clock(Protocol):
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back."""
+        """Seconds since the machine booted, sleep included; they never go back."""
+        ...
+
+    def boot_id(self) -> str:
+        """Tells boots apart: `monotonic_s` compares only within one."""
+        ...
+
+    def is_synced(self) -> bool:
+        """Whether the wall clock is synchronised; False when that is not known."""
         ...
 
 
@@ -52,7 +64,7 @@ class Delivery:
 class Publish:
     """One message for a broker; `row` is its outbox row, trimmed when the broker acknowledges it."""
 
-    row: int
+    row: RowId
     broker: str
     topic: str
     payload: bytes
@@ -86,6 +98,108 @@ class Broker(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One accepted record: its decoded samples, kept until no open window needs them.
+
+    Attributes:
+        times_ns: Little-endian int64, one a sample.
+        values: Little-endian float32, (samples, channels), C order.
+        missing: One byte a value, same shape.
+        pending: Samples whose fate is not decided yet.
+    """
+
+    row: RowId
+    binding: BindingName
+    partition: str
+    received_ns: int
+    times_ns: bytes
+    values: bytes
+    missing: bytes
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One prediction of a pass: its event, where it is published, and what is asked of the hub."""
+
+    prediction_id: PredictionId
+    binding: BindingName
+    event: Event
+    publish: Publish
+    escalate: Escalation | None
+    escalate_class: ItemClass
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record that could not be decoded; `payload` is whole, the store keeps its head."""
+
+    binding: BindingName
+    topic: str
+    reason: str
+    detail: str
+    received_ns: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Everything that one pass of the pipeline changes; the store commits it whole or not at all.
+
+    Attributes:
+        counts: What to add to the counters.
+        journal: Records to keep.
+        pending: New number of undecided samples by journal row.
+        released: Journal rows that no window needs any more.
+        seen: Dedupe keys to remember, oldest first.
+        forgotten: Dedupe keys to forget.
+        states: Window state by (binding, partition); None when the partition is gone.
+        acks: Messages to acknowledge after the commit, in the order of arrival.
+    """
+
+    counts: Mapping[CounterKey, int] = field(default_factory=dict)
+    journal: tuple[JournalRow, ...] = ()
+    pending: Mapping[RowId, int] = field(default_factory=dict)
+    released: tuple[RowId, ...] = ()
+    seen: tuple[tuple[BindingName, bytes], ...] = ()
+    forgotten: tuple[tuple[BindingName, bytes], ...] = ()
+    states: Mapping[tuple[BindingName, str], str | None] = field(default_factory=dict)
+    decided: tuple[Decided, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
+    acks: tuple[AckHandle, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the store knows of one binding at start: enough to go on where the last commit was."""
+
+    states: Mapping[str, str]
+    journal: tuple[JournalRow, ...]
+    seen: tuple[bytes, ...]
+
+
+class UnitStore(Protocol):
+    """The store as the pipeline sees it. Nothing here waits for the disk, but `remembered` at start."""
+
+    @property
+    def is_durable(self) -> bool:
+        """False while commits fail, so that events can say so."""
+        ...
+
+    def new_row(self) -> RowId:
+        """A row id that was never given out before, in any run."""
+        ...
+
+    def submit(self, unit: Unit) -> None:
+        """Hand a pass to the writer; commits, then acks, in the order of the calls."""
+        ...
+
+    def remembered(self, binding: BindingName) -> Remembered:
+        """What the last commit left of this binding."""
+        ...
+
+
 class EscalationBook(Protocol):
     """The store as the escalation link sees it. Every method that changes state returns after the commit."""
 
@@ -93,8 +207,13 @@ class EscalationBook(Protocol):
         """What to say first on a new stream."""
         ...
 
-    def welcomed(self, welcome: Welcome) -> None:
-        """Remember the hub's incarnation; items that were sent but not acked become queued again."""
+    def welcomed(self, welcome: Welcome) -> bool:
+        """Remember the hub's incarnation; items that were sent but not acked become queued again.
+
+        Returns:
+            False when the hub has applied more than this store ever numbered: the store took a new id, and the caller
+            opens a new stream with a new `hello`.
+        """
         ...
 
     def next_items(self, limit: int, in_flight: frozenset[int]) -> list[Item]:
@@ -114,11 +233,14 @@ class EscalationBook(Protocol):
         ...
 
     def rejected(self, reject: Reject) -> None:
-        """The hub refused this item; final statuses end it, others leave it queued."""
+        """The hub refused this item; final statuses end it, others leave it queued until `retry_after_ms` is over."""
         ...
 
     def answered(self, verdict: Verdict) -> None:
-        """Store the verdict, the publish row of its revision and the verdict cursor in one transaction."""
+        """Store the verdict, the publish row of its revision and the verdict cursor in one transaction.
+
+        A repeated, late or unknown verdict is counted and moves the cursor; the caller acknowledges all of them.
+        """
         ...
 
 
@@ -135,9 +257,9 @@ class HubLinkState(Protocol):
 
 
 OnDelivery = Callable[[Delivery], bool]
-"""Takes a delivery into the pipeline's queue; False when the queue is full (the caller counts it as shed)."""
+"""Takes a delivery into the pipeline's queue; False when the queue is full (the pipeline has counted it as shed)."""
 
-OnPublished = Callable[[Sequence[int]], None]
+OnPublished = Callable[[Sequence[RowId]], None]
 """Outbox rows that the broker has acknowledged."""
 
 OnConnection = Callable[[str, bool, str], None]
