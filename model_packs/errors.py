@@ -1,0 +1,85 @@
+"""Owns the errors of everything that concerns packs at rest and engines.
+
+    ModelPackError
+    ├── TensorError      the caller's arrays or a peer's bytes do not make a tensor
+    ├── OutputError      a peer's bytes do not make a tagged output
+    ├── ManifestError    the pack's author: pack.json breaks its schema (every problem listed)
+    ├── PackError        a pack at rest is damaged, untrusted or unknown; do not run it
+    │   └── BlobError    one blob: it arrived damaged, is too large or is being received already
+    ├── SigningError     a key file cannot be used, or a signature does not hold
+    └── EngineError      an engine is missing, refuses the model or fails while running it
+
+None of them is worth an immediate retry of the same call. Messages name the thing and the mend.
+"""
+
+
+class ModelPackError(Exception):
+    """Root of what this package raises."""
+
+
+class TensorError(ModelPackError):
+    """Bytes, a shape and a datatype do not belong together, or exceed a cap."""
+
+
+class OutputError(ModelPackError):
+    """A document is no tagged output."""
+
+
+class ManifestError(ModelPackError):
+    """A pack.json that breaks the schema.
+
+    Args:
+        problems: Every problem found, each with the key path.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("pack.json: " + "; ".join(problems))
+        self.problems = problems
+
+
+class PackError(ModelPackError):
+    """A pack that must not run.
+
+    Args:
+        ref: The pack (`name@version`), or the layout's path when no pack is known yet.
+        reason: What is wrong; names the file.
+        mend: What can be done.
+    """
+
+    def __init__(self, ref: str, reason: str, mend: str) -> None:
+        super().__init__(f"{ref}: {reason}")
+        self.ref = ref
+        self.reason = reason
+        self.mend = mend
+
+
+class BlobError(PackError):
+    """One blob cannot be received or read; `ref` holds its digest."""
+
+
+class SigningError(ModelPackError):
+    """A key cannot be used or a signature does not hold.
+
+    Args:
+        reason: What is wrong; names the key file or key id.
+        mend: What can be done.
+    """
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.mend = mend
+
+
+class EngineError(ModelPackError):
+    """An engine cannot run a model.
+
+    Args:
+        reason: What is wrong; names the engine and the model file.
+        mend: What can be done.
+    """
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.mend = mend

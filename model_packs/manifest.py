@@ -1,0 +1,269 @@
+"""Owns what a pack says about itself (`tandem.pack/1`) and the canonical bytes of that: pack.json.
+
+Those bytes are the one thing that is signed; their digest is *the* pack digest shown everywhere. Reading them strictly
+is `manifest_reading.py`; files and layouts are `store.py` and `layout.py`. Nothing here touches disk or clock.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from model_packs.digests import Digest, digest_of
+from model_packs.strict_json import JsonValue, canonical
+from model_packs.tensors import TensorSpec
+
+SCHEMA: Final = "tandem.pack/1"
+
+NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
+VERSION_PATTERN: Final = r"(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})(?:-[0-9a-z][0-9a-z.-]{0,31})?"
+
+_REF = re.compile(f"({NAME_PATTERN})@({VERSION_PATTERN})")
+
+Role = Literal["edge", "hub"]
+FileRole = Literal["weights", "certificate", "golden", "card", "other"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PackRef:
+    """A pack's name and version.
+
+    Attributes:
+        name: Lower-case name, e.g. `motion-band-edge`.
+        version: Semantic version without build metadata.
+    """
+
+    name: str
+    version: str
+
+    @classmethod
+    def parse(cls, text: str) -> "PackRef":
+        """Read `name@version`.
+
+        Args:
+            text: The reference.
+
+        Returns:
+            The parsed reference.
+
+        Raises:
+            ValueError: It has another form.
+        """
+        match = _REF.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a pack reference of the form name@1.2.3: {text[:100]!r}")
+        return cls(match[1], match[2])
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """The window that a time-series model takes as its first input, shape (batch, samples, channels).
+
+    Attributes:
+        samples: Samples in a window.
+        channels: Channels of a sample.
+        rate_hz: Samples a second.
+        channel_names: Their names in order, for bindings and people.
+    """
+
+    samples: int
+    channels: int
+    rate_hz: float
+    channel_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackFile:
+    """One file of the pack.
+
+    Attributes:
+        path: Portable relative path inside the pack.
+        digest: Digest of its bytes.
+        size_bytes: Their number.
+        role: What it is for.
+    """
+
+    path: str
+    digest: Digest
+    size_bytes: int
+    role: FileRole
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run the model.
+
+    Attributes:
+        id: Name inside the pack.
+        engine: Engine that runs it (`onnxruntime`).
+        precision: Number format of the weights.
+        file: Path of the graph inside the pack.
+        graph_digest: Digest of the graph; certificates and event records name it.
+        rank: The lowest rank that the machine can run is chosen.
+    """
+
+    id: str
+    engine: str
+    precision: str
+    file: str
+    graph_digest: Digest
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSpec:
+    """Recorded inputs and outputs that every runner of the pack must reproduce.
+
+    Attributes:
+        inputs: Path of a NumPy `.npy` file by input name; the first axis counts the examples.
+        outputs: The same by output name.
+        n_examples: Number of examples.
+        tolerance: Largest absolute difference allowed in any output value.
+    """
+
+    inputs: Mapping[str, str] = field(hash=False)
+    outputs: Mapping[str, str] = field(hash=False)
+    n_examples: int
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class PackManifest:
+    """A pack's statement about itself.
+
+    Attributes:
+        ref: Name and version.
+        family: Packs that are versions of, or escalate to, one another share it.
+        role: Where it runs.
+        task: Tag of its output.
+        labels: Classes in the order of the logits.
+        inputs: Declared inputs; the first axis is the batch.
+        outputs: Declared outputs; the first axis is the batch.
+        window: Declared when the first input is a window of samples.
+        max_batch: Most windows in one run.
+        escalates_to: The hub pack that answers what this one is not sure of.
+        temperature: Divides the logits before the softmax.
+        agreement_loss: How an answer is compared with the hub's; `zero_one`: labels differ.
+        certificate_path: File that backs the threshold.
+        files: Every file, sorted by path.
+        variants: Ways to run it, best rank first.
+        golden: Recorded examples.
+        license: SPDX expression of the weights.
+        provenance: Free facts about its origin (data set digest, training script digest, teacher, …).
+    """
+
+    ref: PackRef
+    family: str
+    role: Role
+    task: str
+    labels: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    window: WindowSpec | None
+    max_batch: int
+    escalates_to: PackRef | None
+    temperature: float
+    agreement_loss: str
+    certificate_path: str | None
+    files: tuple[PackFile, ...]
+    variants: tuple[Variant, ...]
+    golden: GoldenSpec | None
+    license: str
+    provenance: Mapping[str, str] = field(hash=False)
+
+    def to_document(self) -> dict[str, JsonValue]:
+        """Write the manifest as a JSON document.
+
+        Returns:
+            The object that `canonical_json` writes.
+        """
+        return {
+            "schema": SCHEMA,
+            "name": self.ref.name,
+            "version": self.ref.version,
+            "family": self.family,
+            "role": self.role,
+            "task": self.task,
+            "labels": list(self.labels),
+            "inputs": [_tensor_document(spec) for spec in self.inputs],
+            "outputs": [_tensor_document(spec) for spec in self.outputs],
+            "window": None if self.window is None else _window_document(self.window),
+            "max_batch": self.max_batch,
+            "escalates_to": None if self.escalates_to is None else str(self.escalates_to),
+            "temperature": float(self.temperature),
+            "agreement_loss": self.agreement_loss,
+            "certificate_path": self.certificate_path,
+            "files": [
+                {"path": file.path, "digest": file.digest, "size_bytes": file.size_bytes, "role": file.role}
+                for file in self.files
+            ],
+            "variants": [
+                {
+                    "id": variant.id,
+                    "engine": variant.engine,
+                    "precision": variant.precision,
+                    "file": variant.file,
+                    "graph_digest": variant.graph_digest,
+                    "rank": variant.rank,
+                }
+                for variant in self.variants
+            ],
+            "golden": None if self.golden is None else _golden_document(self.golden),
+            "license": self.license,
+            "provenance": dict(self.provenance),
+        }
+
+    def canonical_json(self) -> bytes:
+        """Write pack.json.
+
+        Returns:
+            The bytes that are stored, digested and signed.
+        """
+        return canonical(self.to_document())
+
+    @property
+    def digest(self) -> Digest:
+        """The pack digest: of the canonical pack.json."""
+        return digest_of(self.canonical_json())
+
+    def file(self, path: str) -> PackFile:
+        """Look a file up.
+
+        Args:
+            path: Path inside the pack.
+
+        Returns:
+            Its entry.
+
+        Raises:
+            KeyError: The pack has no such file.
+        """
+        for entry in self.files:
+            if entry.path == path:
+                return entry
+        raise KeyError(path)
+
+
+def _tensor_document(spec: TensorSpec) -> dict[str, JsonValue]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def _window_document(window: WindowSpec) -> dict[str, JsonValue]:
+    return {
+        "samples": window.samples,
+        "channels": window.channels,
+        "rate_hz": float(window.rate_hz),
+        "channel_names": list(window.channel_names),
+    }
+
+
+def _golden_document(golden: GoldenSpec) -> dict[str, JsonValue]:
+    return {
+        "inputs": dict(golden.inputs),
+        "outputs": dict(golden.outputs),
+        "n_examples": golden.n_examples,
+        "tolerance": float(golden.tolerance),
+    }

@@ -1,0 +1,145 @@
+"""Owns what the parts of a pack.json must agree on, beyond the type of each: paths, files, tensors, labels, roles.
+
+The schema itself is `manifest_reading.py`. Everything here is a pure function from a manifest to its problems.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from model_packs.manifest import PackManifest
+
+MAX_PATH_CHARS: Final = 200
+MAX_PATH_DEPTH: Final = 8
+MAX_FILES: Final = 1000
+
+_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def path_problem(path: str) -> str | None:
+    """Tell why a path may not stand in a pack.
+
+    Args:
+        path: The path, from an untrusted pack or an author.
+
+    Returns:
+        The reason; None for a portable relative path (`weights/model.onnx`): no `..`, no leading `/` or dot, no
+        backslash, no name that some file system treats specially.
+    """
+    if not path or len(path) > MAX_PATH_CHARS:
+        return f"a path has 1 to {MAX_PATH_CHARS} characters"
+    if path.startswith("/"):
+        return f"{path!r} is absolute; paths in a pack are relative to it"
+    parts = path.split("/")
+    if ".." in parts:
+        return f"{path!r} leaves the pack"
+    if len(parts) > MAX_PATH_DEPTH:
+        return f"{path!r} is nested more than {MAX_PATH_DEPTH} deep"
+    if any(not _PATH_PART.fullmatch(part) or part.endswith(".") or _DEVICE_NAME.fullmatch(part) for part in parts):
+        return f"{path!r} is not portable; use letters, digits, '.', '_' and '-' between slashes"
+    return None
+
+
+def contradictions(manifest: PackManifest) -> Iterator[str]:
+    """Check a manifest whose single values are right.
+
+    Args:
+        manifest: The manifest.
+
+    Yields:
+        A problem each, with its key path.
+    """
+    yield from _files(manifest)
+    yield from _variants(manifest)
+    yield from _tensors(manifest)
+    yield from _classes(manifest)
+    yield from _window(manifest)
+    yield from _golden(manifest)
+    if manifest.escalates_to is not None and manifest.role != "edge":
+        yield "escalates_to: only an edge pack escalates; remove it from a hub pack"
+    if manifest.certificate_path is not None:
+        yield from _reference(manifest, "certificate_path", manifest.certificate_path, "certificate")
+
+
+def _files(manifest: PackManifest) -> Iterator[str]:
+    paths = [file.path for file in manifest.files]
+    if len(paths) > MAX_FILES:
+        yield f"files: at most {MAX_FILES}, not {len(paths)}"
+    for path in paths:
+        if reason := path_problem(path):
+            yield f"files: {reason}"
+    for path in _repeated(path.lower() for path in paths):
+        yield f"files: {path!r} stands there twice (letter case does not tell files apart everywhere)"
+    if paths != sorted(paths):
+        yield "files: must be sorted by path"
+
+
+def _variants(manifest: PackManifest) -> Iterator[str]:
+    if not manifest.variants:
+        yield "variants: at least one is needed"
+    for name in _repeated(variant.id for variant in manifest.variants):
+        yield f"variants: the id {name!r} stands there twice"
+    ranks = [variant.rank for variant in manifest.variants]
+    if ranks != sorted(ranks):
+        yield "variants: must be sorted by rank"
+    entries = {file.path: file for file in manifest.files}
+    for variant in manifest.variants:
+        yield from _reference(manifest, f"variants.{variant.id}.file", variant.file, "weights")
+        if variant.file in entries and entries[variant.file].digest != variant.graph_digest:
+            yield f"variants.{variant.id}.graph_digest: is not the digest of {variant.file!r}"
+
+
+def _tensors(manifest: PackManifest) -> Iterator[str]:
+    for key, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        if not specs:
+            yield f"{key}: at least one is needed"
+        for name in _repeated(spec.name for spec in specs):
+            yield f"{key}: the name {name!r} stands there twice"
+        for spec in specs:
+            if spec.shape[0] not in (-1, manifest.max_batch):
+                yield f"{key}.{spec.name}.shape: the first axis is the batch: -1, or max_batch ({manifest.max_batch})"
+
+
+def _classes(manifest: PackManifest) -> Iterator[str]:
+    if not manifest.labels or _repeated(manifest.labels):
+        yield "labels: must be present and each different"
+    if manifest.outputs and manifest.outputs[0].shape[1:] != (len(manifest.labels),):
+        yield f"outputs: the first output must have one logit per label ({len(manifest.labels)})"
+
+
+def _window(manifest: PackManifest) -> Iterator[str]:
+    window = manifest.window
+    if window is None:
+        return
+    if manifest.inputs and manifest.inputs[0].shape[1:] != (window.samples, window.channels):
+        yield f"window: {window.samples} samples of {window.channels} channels do not fit the first input's shape"
+    if len(window.channel_names) != window.channels or _repeated(window.channel_names):
+        yield f"window.channel_names: must name the {window.channels} channels, each differently"
+
+
+def _golden(manifest: PackManifest) -> Iterator[str]:
+    golden = manifest.golden
+    if golden is None:
+        return
+    for key, paths, specs in (
+        ("golden.inputs", golden.inputs, manifest.inputs),
+        ("golden.outputs", golden.outputs, manifest.outputs),
+    ):
+        if set(paths) != {spec.name for spec in specs}:
+            yield f"{key}: must give one file for each of {', '.join(spec.name for spec in specs)}"
+        for name, path in paths.items():
+            yield from _reference(manifest, f"{key}.{name}", path, "golden")
+
+
+def _reference(manifest: PackManifest, key: str, path: str, role: str) -> Iterator[str]:
+    roles = {file.path: file.role for file in manifest.files}
+    if path not in roles:
+        yield f"{key}: {path!r} is not among the files"
+    elif roles[path] != role:
+        yield f"{key}: {path!r} has the role {roles[path]!r}, not {role!r}"
+
+
+def _repeated(values: Iterable[str]) -> list[str]:
+    return [value for value, count in Counter(values).items() if count > 1]

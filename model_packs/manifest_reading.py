@@ -1,0 +1,156 @@
+"""Owns reading pack.json from untrusted bytes: schema, types, contradictions, canonical form; every problem at once.
+
+What the values mean is `manifest.py`; what they must agree on is `manifest_checks.py`.
+"""
+
+from typing import Final, cast
+
+from model_packs import digests
+from model_packs.digests import Digest
+from model_packs.errors import ManifestError
+from model_packs.manifest import (
+    NAME_PATTERN,
+    SCHEMA,
+    VERSION_PATTERN,
+    FileRole,
+    GoldenSpec,
+    PackFile,
+    PackManifest,
+    PackRef,
+    Role,
+    Variant,
+    WindowSpec,
+)
+from model_packs.manifest_checks import contradictions
+from model_packs.strict_json import Table, parse
+from model_packs.tensors import DTYPES, MAX_DIMENSIONS, TensorSpec
+
+MAX_PACK_JSON_BYTES: Final = 1 << 20
+MAX_FILE_BYTES: Final = 4 << 30
+MAX_BATCH: Final = 4096
+
+ROLES: Final[tuple[Role, ...]] = ("edge", "hub")
+FILE_ROLES: Final[tuple[FileRole, ...]] = ("weights", "certificate", "golden", "card", "other")
+TASKS: Final = ("classification",)
+AGREEMENT_LOSSES: Final = ("zero_one",)
+PRECISIONS: Final = ("fp32", "fp16", "int8")
+
+
+def read_manifest(data: bytes) -> PackManifest:
+    """Read and check pack.json.
+
+    Args:
+        data: Its bytes; they must be the canonical form, or the digest would name something else.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ManifestError: Unknown schema or key, missing or wrong values, parts that contradict each other, or bytes that
+            are not canonical: every problem found is listed.
+    """
+    try:
+        document = parse(data, MAX_PACK_JSON_BYTES)
+    except ValueError as error:
+        raise ManifestError((f"not readable: {error}",)) from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise ManifestError((f"schema: must be {SCHEMA}, not {schema!r}; a newer pack needs a newer program",))
+    problems: list[str] = []
+    manifest = _read(Table(document, "", problems))
+    if not problems:
+        problems.extend(contradictions(manifest))
+    if not problems and manifest.canonical_json() != data:
+        problems.append("the bytes are not the canonical JSON of what they say")
+    if problems:
+        raise ManifestError(tuple(problems))
+    return manifest
+
+
+def _read(table: Table) -> PackManifest:
+    table.text("schema")
+    manifest = PackManifest(
+        ref=PackRef(table.text("name", NAME_PATTERN), table.text("version", VERSION_PATTERN)),
+        family=table.text("family", NAME_PATTERN),
+        role=cast("Role", table.text("role", choices=ROLES)),
+        task=table.text("task", choices=TASKS),
+        labels=table.texts("labels"),
+        inputs=tuple(_read_tensor(item) for item in table.tables("inputs")),
+        outputs=tuple(_read_tensor(item) for item in table.tables("outputs")),
+        window=_read_window(table.table("window")) if table.has("window") else None,
+        max_batch=table.integer("max_batch", 1, MAX_BATCH),
+        escalates_to=_read_ref(table, "escalates_to") if table.has("escalates_to") else None,
+        temperature=table.number("temperature", 1e-3, 1e3),
+        agreement_loss=table.text("agreement_loss", choices=AGREEMENT_LOSSES),
+        certificate_path=table.text("certificate_path") if table.has("certificate_path") else None,
+        files=tuple(_read_file(item) for item in table.tables("files")),
+        variants=tuple(_read_variant(item) for item in table.tables("variants")),
+        golden=_read_golden(table.table("golden")) if table.has("golden") else None,
+        license=table.text("license", r".{1,100}"),
+        provenance=table.mapping("provenance"),
+    )
+    table.finish()
+    return manifest
+
+
+def _read_ref(table: Table, key: str) -> PackRef | None:
+    text = table.text(key)
+    try:
+        return PackRef.parse(text)
+    except ValueError as error:
+        table.note(key, str(error))
+        return None
+
+
+def _read_tensor(table: Table) -> TensorSpec:
+    spec = TensorSpec(table.text("name", r".{1,128}"), table.text("datatype", choices=DTYPES), table.integers("shape"))
+    if len(spec.shape) not in range(1, MAX_DIMENSIONS + 1) or any(size < 1 and size != -1 for size in spec.shape):
+        table.note("shape", f"must have 1 to {MAX_DIMENSIONS} positive sizes (-1 leaves one open)")
+    table.finish()
+    return spec
+
+
+def _read_window(table: Table) -> WindowSpec:
+    window = WindowSpec(
+        samples=table.integer("samples", 1, 1_000_000),
+        channels=table.integer("channels", 1, 10_000),
+        rate_hz=table.number("rate_hz", 1e-6, 1e6),
+        channel_names=table.texts("channel_names"),
+    )
+    table.finish()
+    return window
+
+
+def _read_file(table: Table) -> PackFile:
+    entry = PackFile(
+        path=table.text("path"),
+        digest=Digest(table.text("digest", digests.PATTERN)),
+        size_bytes=table.integer("size_bytes", 0, MAX_FILE_BYTES),
+        role=cast("FileRole", table.text("role", choices=FILE_ROLES)),
+    )
+    table.finish()
+    return entry
+
+
+def _read_variant(table: Table) -> Variant:
+    variant = Variant(
+        id=table.text("id", NAME_PATTERN),
+        engine=table.text("engine", r"[a-z0-9_-]{1,32}"),
+        precision=table.text("precision", choices=PRECISIONS),
+        file=table.text("file"),
+        graph_digest=Digest(table.text("graph_digest", digests.PATTERN)),
+        rank=table.integer("rank", 0, 1000),
+    )
+    table.finish()
+    return variant
+
+
+def _read_golden(table: Table) -> GoldenSpec:
+    golden = GoldenSpec(
+        inputs=table.mapping("inputs"),
+        outputs=table.mapping("outputs"),
+        n_examples=table.integer("n_examples", 1, 100_000),
+        tolerance=table.number("tolerance", 0.0),
+    )
+    table.finish()
+    return golden
