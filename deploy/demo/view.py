@@ -1,0 +1,285 @@
+"""Owns what a person sees of the demo: a live screen on a terminal, plain lines on stderr elsewhere.
+
+Both are given the same `Frame`s, events and report by the story; neither asks anyone for anything.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from deploy.demo.fleet import AgentName, Member
+from deploy.demo.judge import Interval, Latency, Tally
+from deploy.demo.report import OUTSIDE, Goal, Report, percent
+
+_SHOWN_EVENTS: Final = 10
+_LINE_INTERVAL_S: Final = 10.0
+_NOTHING: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How one agent is just now, as it says itself.
+
+    Attributes:
+        outbox_items: Items that wait for the hub or the broker.
+        hub_connected: Whether its escalation stream is open.
+    """
+
+    outbox_items: int
+    hub_connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Everything that a screen shows at one moment.
+
+    Attributes:
+        elapsed_s: Since the watches began.
+        length_s: How long the watches send.
+        pulses: What each agent says; None for an agent that does not answer.
+    """
+
+    elapsed_s: float
+    length_s: float
+    members: Sequence[Member]
+    tallies: Mapping[AgentName, Tally]
+    pulses: Mapping[AgentName, Pulse | None]
+
+
+class View(Protocol):
+    """Where the story is told."""
+
+    def event(self, text: str) -> None:
+        """Something happened."""
+        ...
+
+    def frame(self, frame: Frame) -> None:
+        """The state now; called several times a second."""
+        ...
+
+    def summary(self, report: Report) -> None:
+        """The end."""
+        ...
+
+    def close(self) -> None:
+        """Leave the screen as it is. May be called twice."""
+        ...
+
+
+class Lines:
+    """Plain lines on a stream: each event, and the state now and then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown_at_s = 0.0
+
+    def event(self, text: str) -> None:
+        """Write a line."""
+        self._stream.write(f"demo: {text}\n")
+        self._stream.flush()
+
+    def frame(self, frame: Frame) -> None:
+        """Write a line for each agent, at most every ten seconds of the story."""
+        if frame.elapsed_s - self._shown_at_s < _LINE_INTERVAL_S:
+            return
+        self._shown_at_s = frame.elapsed_s
+        for member in frame.members:
+            cells = row_cells(member, frame.tallies[member.name], frame.pulses.get(member.name))
+            named = ", ".join(
+                f"{title} {cell}" for (title, _), cell in zip(_COLUMNS, cells, strict=True) if title != "agent"
+            )
+            self.event(f"{frame.elapsed_s:.0f} s  {member.name}: {named}")
+
+    def summary(self, report: Report) -> None:
+        """Write the goals and the figures of each agent."""
+        Console(file=self._stream, width=140, highlight=False).print(report_screen(report))
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class Screen:
+    """A live table on a terminal, with the latest events under it.
+
+    Args:
+        console: The terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._events: deque[str] = deque(maxlen=_SHOWN_EVENTS)
+        self._frame: Frame | None = None
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._live.start()
+
+    def event(self, text: str) -> None:
+        """Add to the events."""
+        self._events.append(text if self._frame is None else f"{self._frame.elapsed_s:5.1f} s  {text}")
+        self._draw()
+
+    def frame(self, frame: Frame) -> None:
+        """Draw the state."""
+        self._frame = frame
+        self._draw()
+
+    def summary(self, report: Report) -> None:
+        """End the live part and print the report below the last state."""
+        self.close()
+        self._console.print(report_screen(report))
+
+    def close(self) -> None:
+        """Leave the last state on the terminal."""
+        self._live.stop()
+
+    def _draw(self) -> None:
+        self._live.update(live_screen(self._frame, tuple(self._events)), refresh=True)
+
+
+def open_view(*, is_live: bool) -> View:
+    """The screen for a terminal, or lines on stderr."""
+    return Screen(Console()) if is_live else Lines(sys.stderr)
+
+
+_COLUMNS: Final = (
+    ("agent", "left"),
+    ("answers/s", "right"),
+    ("local", "right"),
+    ("escalated", "left"),
+    ("edge p50 / p99", "right"),
+    ("hub p50 / p99", "right"),
+    ("edge alone", "right"),
+    ("hybrid", "right"),
+    ("hub alone", "right"),
+    ("outbox", "right"),
+    ("hub link", "left"),
+)
+
+
+def row_cells(member: Member, tally: Tally, pulse: Pulse | None) -> tuple[str, ...]:
+    """One agent's row, in the order of the columns.
+
+    Args:
+        member: The agent.
+        tally: What the judge has of it.
+        pulse: What it says itself; None when it does not answer.
+
+    Returns:
+        One text a column.
+    """
+    reasons = ", ".join(
+        f"{reason} {100 * count / tally.answered:.1f} %" for reason, count in tally.escalated.items() if tally.answered
+    )
+    return (
+        member.name,
+        f"{tally.per_s:.1f}",
+        f"{100 * (1 - tally.escalated_share):.1f} %" if tally.answered else _NOTHING,
+        reasons or _NOTHING,
+        _times(tally.edge),
+        _times(tally.hub),
+        _accuracy(tally.edge_accuracy),
+        _accuracy(tally.hybrid_accuracy),
+        _accuracy(tally.hub_accuracy),
+        _NOTHING if pulse is None else str(pulse.outbox_items),
+        "agent down" if pulse is None else ("up" if pulse.hub_connected else "down"),
+    )
+
+
+def live_screen(frame: Frame | None, events: Sequence[str]) -> RenderableType:
+    """The screen while the story runs.
+
+    Args:
+        frame: The state; None before the watches begin.
+        events: The latest events, oldest first.
+    """
+    parts: list[RenderableType] = []
+    if frame is not None:
+        table = Table(
+            title=f"right and left wrists, {frame.elapsed_s:.0f} of {frame.length_s:.0f} s", title_justify="left"
+        )
+        for title, justify in _COLUMNS:
+            table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=title != "escalated")
+        for member in frame.members:
+            pulse = frame.pulses.get(member.name)
+            table.add_row(
+                *row_cells(member, frame.tallies[member.name], pulse),
+                style="red" if pulse is None else ("yellow" if not pulse.hub_connected else ""),
+            )
+        parts.append(table)
+        outside = ", ".join(member.name for member in frame.members if not member.is_certified)
+        parts.append(Text(f"{outside}: {OUTSIDE}; in no accuracy goal", style="dim"))
+        parts.append(Text("latencies in ms over the last 10 s, seen by the driver; accuracies so far", style="dim"))
+    parts.append(Panel(Text("\n".join(events) or "starting"), title="what happened", title_align="left"))
+    return Group(*parts)
+
+
+def report_screen(report: Report) -> RenderableType:
+    """The summary: goals, devices, faults."""
+    goals = Table(title="goals", title_justify="left")
+    for title in ("", "goal", "value", "limit"):
+        goals.add_column(title, justify="right" if title in {"value", "limit"} else "left")
+    for goal in report.goals:
+        goals.add_row(_verdict(goal), goal.name, f"{goal.value:g}", f"{goal.limit:g}")
+    devices = Table(title="devices, whole run with its faults (accuracy in %, latency in ms)", title_justify="left")
+    for title in (
+        "agent",
+        "windows",
+        "escalated",
+        "edge alone",
+        "hybrid",
+        "hub alone",
+        "answer p50 / p99",
+        "revision p50 / p99",
+    ):
+        devices.add_column(title, justify="left" if title == "agent" else "right")
+    for member in report.members:
+        tally, scores = report.tallies[member.name], report.scores[member.name]
+        devices.add_row(
+            member.name if member.is_certified else f"{member.name} ({OUTSIDE})",
+            str(len(scores.hybrid)),
+            f"{100 * tally.escalated_share:.1f} %",
+            *(
+                _NOTHING if value is None else f"{value:.1f}"
+                for value in map(percent, (scores.edge, scores.hybrid, scores.hub))
+            ),
+            _times(tally.edge_run),
+            _times(tally.hub_run),
+        )
+    faults = report.faults
+    went_on = f"{faults.answered_without_hub} answers went on"
+    outbox = f"the outboxes rose to {faults.outbox_peak} items and ended at {faults.outbox_end}"
+    audits = (f"{name} {a.equations - len(a.broken)} of {a.equations} hold" for name, a in report.audits.items())
+    lines = (
+        f"right wrists, hybrid less edge alone: {_interval(report.over_edge)}",
+        f"right wrists, hybrid less hub alone:  {_interval(report.over_hub)}",
+        f"hub killed: {went_on}; {outbox}",
+        f"agent killed: the others gave {faults.answered_by_others} answers meanwhile",
+        "equations: " + ", ".join(audits),
+    )
+    return Group(devices, goals, Text("\n".join(lines)))
+
+
+def _verdict(goal: Goal) -> Text:
+    return Text("ok", style="green") if goal.ok else Text("MISSED", style="bold red")
+
+
+def _interval(interval: Interval) -> str:
+    spread = f"{interval.low:+.2f} to {interval.high:+.2f}"
+    return f"{interval.points:+.2f} points, 95 % interval {spread} (paired, by recording)"
+
+
+def _times(latency: Latency) -> str:
+    if latency.p50_ms is None or latency.p99_ms is None:
+        return _NOTHING
+    return f"{latency.p50_ms:.0f} / {latency.p99_ms:.0f}"
+
+
+def _accuracy(value: float | None) -> str:
+    return _NOTHING if value is None else f"{100 * value:.1f} %"
