@@ -40,7 +40,7 @@ check: .venv/.installed-dev ## Lint, format, types, import arrows, generated fil
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	.ci/generated --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	.ci/docs
 	.ci/coverage
 
 protos: .venv/.installed-dev ## Regenerate the protobuf code and the sample configs in place
