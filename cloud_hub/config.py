@@ -1,0 +1,241 @@
+"""Owns the hub's settings: the declarations behind `hub.toml`, its sample, and where things lie in the hub's folder.
+
+The only module of the hub that reads a settings file. What the values mean for a part is that part's business.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cloud_hub.core.devices import checked_name
+from cloud_hub.errors import DeviceNameError
+from model_packs.process.settings import load_toml, sample_toml, setting
+
+CONFIG_NAME = "hub.toml"
+_MAX_PORT = 65535
+_MAX_BATCH = 4096
+_MAX_DAYS = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityConfig:
+    """Names in certificates."""
+
+    org_id: str = setting(
+        "default", doc="Organisation; part of every device's identity. Fixed once devices are enrolled."
+    )
+    trust_domain: str = setting("tandem", doc="Trust domain of the SPIFFE ids in certificates. Fixed likewise.")
+    certificate_days: int = setting(
+        365, doc="How long a device's certificate is valid, in days. A device enrols again when it ends."
+    )
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        for key, name in (("org_id", self.org_id), ("trust_domain", self.trust_domain)):
+            try:
+                checked_name(key, name)
+            except DeviceNameError as error:
+                yield key, str(error)
+        if not 1 <= self.certificate_days <= _MAX_DAYS:
+            yield "certificate_days", f"expected 1 to {_MAX_DAYS}"
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcConfig:
+    """Where devices connect."""
+
+    host: str = setting("0.0.0.0", doc="IP address to listen on for devices, both ports.")  # noqa: S104 - devices are on other machines; TLS guards both ports
+    port: int = setting(8443, doc="Port of the device services (mutual TLS). 0 takes a free one.")
+    enrolment_port: int = setting(8444, doc="Port of the enrolment service (server TLS). 0 takes a free one.")
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        yield from _address_problems("host", self.host)
+        yield from _port_problems("port", self.port)
+        yield from _port_problems("enrolment_port", self.enrolment_port)
+        if self.port and self.port == self.enrolment_port:
+            yield "enrolment_port", "the same as port: each service needs its own"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where people and Prometheus connect."""
+
+    host: str = setting(
+        "127.0.0.1", doc="IP address of the HTTP app. It has no login: keep it on loopback or behind a proxy."
+    )
+    port: int = setting(8080, doc="Port of the HTTP app. 0 takes a free one.")
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        yield from _address_problems("host", self.host)
+        yield from _port_problems("port", self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceConfig:
+    """How full models run."""
+
+    max_batch: int = setting(64, doc="Most windows in one run; a pack's own limit holds, too.")
+    threads: int = setting(1, doc="Threads of one full model's session.")
+    inline_below_ms: float = setting(
+        1.0, doc="A model whose full batch ran in less than this at load runs between two messages, others in a thread."
+    )
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        if not 1 <= self.max_batch <= _MAX_BATCH:
+            yield "max_batch", f"expected 1 to {_MAX_BATCH}"
+        if self.threads < 1:
+            yield "threads", "expected at least 1"
+        if self.inline_below_ms < 0:
+            yield "inline_below_ms", "expected 0 or more"
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationConfig:
+    """What one device may have in flight."""
+
+    credit_items: int = setting(64, doc="Unacknowledged items a device may have on its stream.")
+    credit_bytes: int = setting(8 * 1024 * 1024, doc="The same in bytes.")
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        for key, value in (("credit_items", self.credit_items), ("credit_bytes", self.credit_bytes)):
+            if value < 1:
+                yield key, "expected at least 1"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """How devices report."""
+
+    heartbeat_interval_s: float = setting(
+        10.0, doc="How often a device reports, in seconds. Stale after 3 missed reports, offline after 10."
+    )
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        if self.heartbeat_interval_s <= 0:
+            yield "heartbeat_interval_s", "expected more than 0"
+
+
+@dataclass(frozen=True, slots=True)
+class HubConfig:
+    """Everything in `hub.toml`."""
+
+    state_dir: Path = setting(Path(), doc="Folder of the hub's keys, certificates, packs and database.", example=".")
+    database_url: str = setting(
+        "", doc='SQLAlchemy URL; empty for SQLite in the state folder ("sqlite+aiosqlite:///STATE_DIR/hub.db").'
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", doc="Lowest level that is logged.")
+    identity: IdentityConfig = setting(IdentityConfig, doc="Names in the certificates that this hub issues.")
+    grpc: GrpcConfig = setting(GrpcConfig, doc="Where devices connect.")
+    http: HttpConfig = setting(
+        HttpConfig, doc="Where people and Prometheus connect: /readyz, /metrics, /api/v1/devices."
+    )
+    inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
+    escalation: EscalationConfig = setting(EscalationConfig, doc="What one device may have in flight.")
+    fleet: FleetConfig = setting(FleetConfig, doc="How devices report.")
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        if self.database_url and "://" not in self.database_url:
+            yield "database_url", 'expected a URL such as "sqlite+aiosqlite:////var/lib/tandem/hub.db"'
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.state_dir.absolute() / 'hub.db'}"
+
+    @property
+    def folder(self) -> "HubFolder":
+        """Where things lie."""
+        return HubFolder(self.state_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class HubFolder:
+    """The hub's folder: what lies where."""
+
+    root: Path
+
+    @property
+    def ca_key(self) -> Path:
+        """Private key that signs certificates; PEM, 0600."""
+        return self.root / "ca" / "ca.key"
+
+    @property
+    def ca_certificate(self) -> Path:
+        """The certificate authority's own certificate; PEM."""
+        return self.root / "ca" / "ca.crt"
+
+    @property
+    def server_key(self) -> Path:
+        """Private key of the listeners; PEM, 0600."""
+        return self.root / "server" / "server.key"
+
+    @property
+    def server_certificate(self) -> Path:
+        """Certificate of the listeners, with its chain; PEM."""
+        return self.root / "server" / "server.crt"
+
+    @property
+    def site_key(self) -> Path:
+        """Private key that signs packs; PEM, 0600."""
+        return self.root / "site.key"
+
+    @property
+    def packs(self) -> Path:
+        """The pack store."""
+        return self.root / "packs"
+
+
+def load_config(path: Path) -> HubConfig:
+    """Read `hub.toml`; relative paths in it are taken from its own folder.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: Every problem of the file at once; the operator's to mend.
+    """
+    return load_toml(path, HubConfig)
+
+
+def sample_hub() -> str:
+    """Write the commented sample of `hub.toml` from the declarations above.
+
+    Returns:
+        TOML that loads as it stands.
+    """
+    return sample_toml(HubConfig)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address can be reached from this machine only.
+
+    Args:
+        host: An IP address.
+
+    Returns:
+        True for 127.0.0.0/8 and ::1.
+    """
+    return ipaddress.ip_address(host).is_loopback
+
+
+def _address_problems(key: str, host: str) -> Iterable[tuple[str, str]]:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        yield key, f'expected an IP address such as "127.0.0.1" or "0.0.0.0", found "{host}"'
+
+
+def _port_problems(key: str, port: int) -> Iterable[tuple[str, str]]:
+    if not 0 <= port <= _MAX_PORT:
+        yield key, f"expected 0 to {_MAX_PORT}"

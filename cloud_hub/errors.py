@@ -1,0 +1,206 @@
+"""Owns what can go wrong at the hub, each with the status that a peer gets.
+
+    HubError
+    ├── DeviceFault                     the caller's
+    │   ├── TokenUnknownError           UNAUTHENTICATED
+    │   ├── TokenExpiredError           PERMISSION_DENIED
+    │   ├── TokenUsedUpError            PERMISSION_DENIED
+    │   ├── TokenBoundError             PERMISSION_DENIED
+    │   ├── DeviceNameError             INVALID_ARGUMENT
+    │   ├── DeviceTakenError            ALREADY_EXISTS
+    │   ├── DeviceUnknownError          UNAUTHENTICATED
+    │   ├── DeviceRemovedError          PERMISSION_DENIED
+    │   ├── DeviceKeyError              PERMISSION_DENIED
+    │   ├── CertificateRequestError     INVALID_ARGUMENT
+    │   ├── StreamOrderError            INVALID_ARGUMENT
+    │   ├── WireVersionError            FAILED_PRECONDITION
+    │   ├── QuestionInvalidError        INVALID_ARGUMENT
+    │   └── QuestionChangedError        ALREADY_EXISTS
+    ├── PackUnavailableError            FAILED_PRECONDITION   the operator's
+    ├── PackNotFoundError               NOT_FOUND             the caller's, or the operator's
+    ├── BlobNotFoundError               NOT_FOUND
+    ├── BlobRangeError                  OUT_OF_RANGE
+    └── StorageError                    UNAVAILABLE           the world's
+
+What a status means for the caller (retry or not, HTTP twin) is `protos.status`; how a command line ends is `cli`.
+"""
+
+from typing import ClassVar
+
+from protos.status import Status
+
+
+class HubError(Exception):
+    """Anything that the hub refuses or fails; `status` is what the peer is told, `str()` is for a person."""
+
+    status: ClassVar[Status] = Status.INTERNAL
+
+
+class DeviceFault(HubError):  # noqa: N818 - names whose fault it is; its members are the errors
+    """What a device (or who holds its token) has to mend."""
+
+
+class TokenUnknownError(DeviceFault):
+    """No such join token, or its secret is wrong; which of the two is not told."""
+
+    status = Status.UNAUTHENTICATED
+
+    def __init__(self) -> None:
+        super().__init__("the join token is not known here: make one with `cloud-hub tokens create --site SITE`")
+
+
+class TokenExpiredError(DeviceFault):
+    """The join token's time is over."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"join token {token_id} has expired: make one with `cloud-hub tokens create --site SITE`")
+        self.token_id = token_id
+
+
+class TokenUsedUpError(DeviceFault):
+    """The join token has enrolled as many devices as it may."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, token_id: str, max_uses: int) -> None:
+        times = "once" if max_uses == 1 else f"{max_uses} times"
+        super().__init__(
+            f"join token {token_id} is used up (it may be used {times}): "
+            "make a new one with `cloud-hub tokens create --site SITE`"
+        )
+        self.token_id = token_id
+
+
+class TokenBoundError(DeviceFault):
+    """The join token is for another device."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, token_id: str, device_id: str) -> None:
+        super().__init__(f"join token {token_id} is for device {device_id} only: enrol under that name")
+        self.token_id = token_id
+
+
+class DeviceNameError(DeviceFault):
+    """A name that cannot be part of a SPIFFE id or an MQTT topic."""
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(self, field: str, name: str) -> None:
+        super().__init__(
+            f"{field} {name[:80]!r} cannot be a name: use 1 to 64 of a-z 0-9 . _ -, with a letter or digit at both ends"
+        )
+
+
+class DeviceTakenError(DeviceFault):
+    """The name belongs to an enrolled device with another key."""
+
+    status = Status.ALREADY_EXISTS
+
+    def __init__(self, site_id: str, device_id: str) -> None:
+        super().__init__(
+            f"device {device_id} of site {site_id} is enrolled with another key: choose another name; to replace it, "
+            f"enrol with a token from `cloud-hub tokens create --site {site_id} --device {device_id}`"
+        )
+
+
+class DeviceUnknownError(DeviceFault):
+    """The peer presents no identity, or one that was never enrolled here."""
+
+    status = Status.UNAUTHENTICATED
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} is not enrolled at this hub: run `edge-agent enrol` with a join token")
+
+
+class DeviceRemovedError(DeviceFault):
+    """The device was removed from the registry."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} was removed from this hub: enrol it again if that was a mistake")
+
+
+class DeviceKeyError(DeviceFault):
+    """The certificate is older than the device's latest enrolment."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} was enrolled again with another key: this certificate is no longer accepted")
+
+
+class CertificateRequestError(DeviceFault):
+    """The certificate request cannot be used."""
+
+    status = Status.INVALID_ARGUMENT
+
+
+class StreamOrderError(DeviceFault):
+    """A stream does not begin with Hello, or says it twice."""
+
+    status = Status.INVALID_ARGUMENT
+
+
+class WireVersionError(DeviceFault):
+    """The peer speaks another wire version."""
+
+    status = Status.FAILED_PRECONDITION
+
+    def __init__(self, theirs: int, ours: int) -> None:
+        older = "the agent" if theirs < ours else "the hub"
+        super().__init__(f"the agent speaks wire version {theirs}, this hub {ours}: update {older}")
+
+
+class QuestionInvalidError(DeviceFault):
+    """An escalated window that the full model cannot take."""
+
+    status = Status.INVALID_ARGUMENT
+
+
+class QuestionChangedError(DeviceFault):
+    """The same prediction id, or the same place in the outbox, came with other contents."""
+
+    status = Status.ALREADY_EXISTS
+
+
+class PackUnavailableError(HubError):
+    """A hub pack is not published here, or does not load."""
+
+    status = Status.FAILED_PRECONDITION
+
+    def __init__(self, pack: str, reason: str, mend: str) -> None:
+        super().__init__(f"hub pack {pack}: {reason}; {mend}")
+        self.pack = pack
+        self.reason = reason
+        self.mend = mend
+
+
+class PackNotFoundError(HubError):
+    """A pack that a device asks for is not published here."""
+
+    status = Status.NOT_FOUND
+
+    def __init__(self, pack: str) -> None:
+        super().__init__(f"pack {pack} is not published here: run `cloud-hub packs publish LAYOUT` on the hub")
+
+
+class BlobNotFoundError(HubError):
+    """A blob that a device asks for is not stored here."""
+
+    status = Status.NOT_FOUND
+
+
+class BlobRangeError(HubError):
+    """A read starts outside the blob."""
+
+    status = Status.OUT_OF_RANGE
+
+
+class StorageError(HubError):
+    """The database did not take or give what it should; nothing was changed."""
+
+    status = Status.UNAVAILABLE
