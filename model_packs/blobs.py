@@ -1,0 +1,265 @@
+"""Owns a folder of blobs named by their digest: durable writes, checked reads, resumable receiving.
+
+Which blobs belong to which pack is `store.py`.
+"""
+
+import fcntl
+import hashlib
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from model_packs.digests import Digest, digest_of, hex_of, parse_digest
+from model_packs.errors import BlobError
+from model_packs.process.durable import fsync_dir, make_folder, write_file
+
+SYNC_EVERY_BYTES: Final = 4 << 20
+_CHUNK_BYTES = 1 << 20
+_REFETCH = "fetch the pack again"
+
+
+class BlobFolder:
+    """Blobs of one OCI layout: `blobs/sha256/<hex>`, and `ingest/<hex>.part` for those on their way.
+
+    Args:
+        root: The layout's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "blobs" / "sha256"
+        self._ingest = root / "ingest"
+
+    def create(self) -> None:
+        """Create the folders.
+
+        Raises:
+            OSError: They cannot be created.
+        """
+        make_folder(self._blobs)
+
+    def has(self, digest: Digest) -> bool:
+        """Tell whether a blob is here (its content is checked when it is read).
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            True if its file exists.
+        """
+        return self._path(digest).is_file()
+
+    def path(self, digest: Digest) -> Path:
+        """Find a blob's file.
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            Its path.
+
+        Raises:
+            BlobError: It is not here, or is no regular file.
+        """
+        path = self._path(digest)
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError as error:
+            raise BlobError(digest, "the blob is missing", _REFETCH) from error
+        if not stat.S_ISREG(mode):
+            raise BlobError(digest, f"{path} is no regular file", f"remove it and {_REFETCH}")
+        return path
+
+    def read(self, digest: Digest, max_bytes: int) -> bytes:
+        """Read and check a small blob.
+
+        Args:
+            digest: The blob.
+            max_bytes: Refuse a larger one.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            BlobError: It is missing, larger, or its content has another digest.
+        """
+        path = self.path(digest)
+        if path.stat().st_size > max_bytes:
+            raise BlobError(digest, f"larger than {max_bytes} bytes", _REFETCH)
+        data = path.read_bytes()
+        if digest_of(data) != digest:
+            raise BlobError(digest, f"{path} holds other bytes", f"remove it and {_REFETCH}")
+        return data
+
+    def read_range(self, digest: Digest, offset: int, limit: int) -> bytes:
+        """Read a part of a blob, unchecked: who receives it checks the whole.
+
+        Args:
+            digest: The blob.
+            offset: First byte.
+            limit: Most bytes to return.
+
+        Returns:
+            The bytes; none at or past the end.
+
+        Raises:
+            BlobError: It is missing.
+        """
+        with self.path(digest).open("rb") as file:
+            file.seek(offset)
+            return file.read(limit)
+
+    def check(self, digest: Digest, size_bytes: int) -> None:
+        """Check a blob's size and content in constant memory.
+
+        Args:
+            digest: The blob.
+            size_bytes: What its descriptor says.
+
+        Raises:
+            BlobError: It is missing, has another size or another content.
+        """
+        path = self.path(digest)
+        found_bytes = path.stat().st_size
+        if found_bytes != size_bytes:
+            raise BlobError(
+                digest, f"{path} has {found_bytes} bytes instead of {size_bytes}", f"remove it and {_REFETCH}"
+            )
+        with path.open("rb") as file:
+            if _hash(file) != digest:
+                raise BlobError(digest, f"{path} holds other bytes", f"remove it and {_REFETCH}")
+
+    def write(self, data: bytes) -> Digest:
+        """Store bytes durably.
+
+        Args:
+            data: The blob.
+
+        Returns:
+            Its digest.
+
+        Raises:
+            OSError: The disk is full or refuses.
+        """
+        digest = digest_of(data)
+        if not self.has(digest):
+            write_file(self._path(digest), data)
+        return digest
+
+    def receive(self, digest: Digest, size_bytes: int) -> "BlobReceiver":
+        """Begin, or resume, receiving a blob.
+
+        Args:
+            digest: What it will be, checked at commit.
+            size_bytes: How many bytes it has.
+
+        Returns:
+            The receiver; send bytes from its `offset` on.
+
+        Raises:
+            BlobError: Another receiver of the same blob is open.
+            OSError: The disk refuses.
+        """
+        make_folder(self._ingest)
+        part = self._ingest / f"{hex_of(parse_digest(digest))}.part"
+        return BlobReceiver(digest, size_bytes, part, self._path(digest))
+
+    def _path(self, digest: Digest) -> Path:
+        return self._blobs / hex_of(parse_digest(digest))
+
+
+class BlobReceiver:
+    """One blob on its way in. Use it in a `with` block; without `commit` the part stays and can be resumed.
+
+    Args:
+        digest: What the whole must be.
+        size_bytes: How many bytes it has.
+        part: Where received bytes are gathered.
+        final: Where the blob goes.
+    """
+
+    def __init__(self, digest: Digest, size_bytes: int, part: Path, final: Path) -> None:
+        self._digest = digest
+        self._size_bytes = size_bytes
+        self._part = part
+        self._final = final
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        self._file = os.fdopen(descriptor, "r+b")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise BlobError(digest, "is being received already", "let the other transfer finish") from error
+        self._offset = self._file.seek(0, os.SEEK_END)
+        if self._offset > size_bytes:  # a part of something else, or a claim that changed: begin anew
+            self._file.truncate(0)
+            self._offset = self._file.seek(0)
+        self._unsynced_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are here; the next `append` continues there."""
+        return self._offset
+
+    def append(self, data: bytes) -> None:
+        """Take the next bytes; they are synced to disk every few megabytes.
+
+        Args:
+            data: Bytes from `offset` on.
+
+        Raises:
+            BlobError: More bytes than announced.
+            OSError: The disk is full or refuses.
+        """
+        if self._offset + len(data) > self._size_bytes:
+            raise BlobError(self._digest, f"more than the announced {self._size_bytes} bytes arrive", _REFETCH)
+        self._file.write(data)
+        self._offset += len(data)
+        self._unsynced_bytes += len(data)
+        if self._unsynced_bytes >= SYNC_EVERY_BYTES:
+            self._sync()
+
+    def commit(self) -> None:
+        """Check the whole and put it in its place, durably; a wrong part is removed, so that a retry begins anew.
+
+        Raises:
+            BlobError: Bytes are missing, or the whole has another digest.
+            OSError: The disk is full or refuses.
+        """
+        if self._offset != self._size_bytes:
+            raise BlobError(self._digest, f"{self._offset} of {self._size_bytes} bytes are here", "resume the transfer")
+        self._sync()
+        self._file.seek(0)
+        if _hash(self._file) != self._digest:
+            self._part.unlink()
+            self.close()
+            raise BlobError(self._digest, "the received bytes have another digest", _REFETCH)
+        self._part.rename(self._final)
+        fsync_dir(self._final.parent)
+        fsync_dir(self._part.parent)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the part; a second call does nothing."""
+        self._file.close()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._unsynced_bytes = 0
+
+
+def _hash(file: BinaryIO) -> Digest:
+    hasher = hashlib.sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        hasher.update(chunk)
+    return Digest("sha256:" + hasher.hexdigest())

@@ -1,0 +1,172 @@
+"""Owns making a pack from an author's declaration and files: read, digest, check, write as an OCI image layout.
+
+The declaration is `pack_spec.py`; what the parts must agree on is `manifest_checks.py`.
+"""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from model_packs.digests import digest_of
+from model_packs.errors import ManifestError, PackError, TensorError
+from model_packs.golden import read_npy
+from model_packs.layout import describe_pack
+from model_packs.manifest import FileRole, GoldenSpec, PackFile, PackManifest, PackRef, Variant, WindowSpec
+from model_packs.manifest_checks import path_problem
+from model_packs.manifest_reading import MAX_FILE_BYTES, read_manifest
+from model_packs.pack import Pack
+from model_packs.pack_spec import GoldenEntry, OutputEntry, PackSpec, TensorEntry, WindowEntry
+from model_packs.process.settings import load_toml
+from model_packs.signing import SiteKey
+from model_packs.store import PackStore
+from model_packs.tensors import TensorSpec
+
+_MEND = "correct pack.toml or the file, then build again"
+
+
+def build_pack(spec_toml: Path, out: Path, sign: SiteKey | None = None) -> Pack:
+    """Build the pack that a pack.toml declares.
+
+    Args:
+        spec_toml: The declaration; files are taken from its folder.
+        out: The OCI image layout to write or add to.
+        sign: Key to sign with, if any.
+
+    Returns:
+        The pack, loaded back from the layout.
+
+    Raises:
+        SettingsError: pack.toml is wrong; every mistake is listed.
+        PackError: A file is missing or unfit, the parts contradict each other, or the layout holds this version with
+            other content.
+        OSError: The disk refuses.
+    """
+    return build_spec(load_toml(spec_toml, PackSpec), spec_toml.absolute().parent, out, sign)
+
+
+def build_spec(spec: PackSpec, folder: Path, out: Path, sign: SiteKey | None = None) -> Pack:
+    """Build a pack from a declaration in code; the same declaration and files always give the same digest.
+
+    Args:
+        spec: The declaration.
+        folder: Where its files are.
+        out: The OCI image layout to write or add to.
+        sign: Key to sign with, if any.
+
+    Returns:
+        The pack, loaded back from the layout.
+
+    Raises:
+        PackError: A file is missing or unfit, the parts contradict each other, or the layout holds this version with
+            other content.
+        OSError: The disk refuses.
+    """
+    label = f"{spec.name}@{spec.version}"
+    contents = {path: (role, _read(label, folder, path)) for path, role in _files(spec)}
+    manifest = _checked(label, _manifest(label, spec, contents))
+    image, config = describe_pack(manifest)
+    store = PackStore(out)
+    store.open()
+    for data in (config, manifest.canonical_json(), *(data for _, data in contents.values())):
+        store.write_blob(data)
+    for signature in store.signatures(manifest.ref, manifest.digest):  # an earlier build of the same pack
+        image = image.signed(signature)
+    store.add_manifest(manifest.ref, image.to_bytes())
+    if sign is not None:
+        store.sign(manifest.ref, sign)
+    return store.load(manifest.ref, None if sign is None else (sign.public,))
+
+
+def _files(spec: PackSpec) -> Iterator[tuple[str, FileRole]]:
+    for variant in spec.variants:
+        yield variant.file, "weights"
+    if spec.certificate is not None:
+        yield spec.certificate, "certificate"
+    if spec.card is not None:
+        yield spec.card, "card"
+    if spec.golden is not None:
+        for path in (*spec.golden.inputs.values(), *spec.golden.outputs.values()):
+            yield path, "golden"
+    for path in spec.other_files:
+        yield path, "other"
+
+
+def _read(label: str, folder: Path, path: str) -> bytes:
+    if reason := path_problem(path):
+        raise PackError(label, reason, _MEND)
+    found = folder / path
+    for part in (found, *found.parents[: path.count("/")]):
+        if part.is_symlink():
+            raise PackError(label, f"{part} is a symbolic link", "put the file itself into the folder")
+    try:
+        facts = found.stat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_FILE_BYTES:
+            raise PackError(label, f"{found} is no regular file of at most {MAX_FILE_BYTES} bytes", _MEND)
+        return found.read_bytes()
+    except OSError as error:
+        raise PackError(label, f"{found} cannot be read: {error.strerror}", _MEND) from error
+
+
+def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, bytes]]) -> PackManifest:
+    try:
+        ref = PackRef.parse(label)
+        escalates_to = None if spec.escalates_to is None else PackRef.parse(spec.escalates_to)
+    except ValueError as error:
+        raise PackError(label, str(error), _MEND) from error
+    files = sorted(
+        (PackFile(path, digest_of(data), len(data), role) for path, (role, data) in contents.items()),
+        key=lambda file: file.path,
+    )
+    variants = [
+        Variant(entry.id, entry.engine, entry.precision, entry.file, digest_of(contents[entry.file][1]), entry.rank)
+        for entry in sorted(spec.variants, key=lambda entry: entry.rank)
+    ]
+    return PackManifest(
+        ref=ref,
+        family=spec.family,
+        role=spec.role,
+        task=spec.task,
+        labels=spec.labels,
+        inputs=tuple(_tensor(entry) for entry in spec.inputs),
+        outputs=tuple(_tensor(entry) for entry in spec.outputs),
+        window=None if spec.window is None else _window(spec.window),
+        max_batch=spec.max_batch,
+        escalates_to=escalates_to,
+        temperature=float(spec.temperature),
+        agreement_loss=spec.agreement_loss,
+        certificate_path=spec.certificate,
+        files=tuple(files),
+        variants=tuple(variants),
+        golden=None if spec.golden is None else _golden(label, spec.golden, contents),
+        license=spec.license,
+        provenance=dict(spec.provenance),
+    )
+
+
+def _tensor(entry: TensorEntry | OutputEntry) -> TensorSpec:
+    return TensorSpec(entry.name, entry.datatype, entry.shape)
+
+
+def _window(entry: WindowEntry) -> WindowSpec:
+    return WindowSpec(entry.samples, len(entry.channel_names), float(entry.rate_hz), entry.channel_names)
+
+
+def _golden(label: str, entry: GoldenEntry, contents: dict[str, tuple[FileRole, bytes]]) -> GoldenSpec:
+    n_examples = 0
+    for path in (*entry.inputs.values(), *entry.outputs.values()):
+        try:
+            array = read_npy(contents[path][1])
+        except TensorError as error:
+            raise PackError(label, f"{path}: {error}", _MEND) from error
+        n_examples = n_examples or (array.shape[0] if array.ndim else 0)
+        if array.ndim == 0 or array.shape[0] != n_examples:
+            raise PackError(label, f"{path}: golden files must hold equally many examples", _MEND)
+    return GoldenSpec(dict(entry.inputs), dict(entry.outputs), n_examples, float(entry.tolerance))
+
+
+def _checked(label: str, manifest: PackManifest) -> PackManifest:
+    """Read the new pack.json back as any reader will, so that nothing is built that nobody can load."""
+    try:
+        return read_manifest(manifest.canonical_json())
+    except ManifestError as error:
+        raise PackError(label, str(error), _MEND) from error

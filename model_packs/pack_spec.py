@@ -1,0 +1,93 @@
+"""Owns pack.toml: how the author of a pack declares it, in a file or, for training scripts, as `PackSpec` in code.
+
+Turning a declaration and its files into a pack is `build.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from model_packs.process.settings import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorEntry:
+    """One input or output of the graph."""
+
+    name: str = setting(doc="Name of the tensor in the graph.", example="window")
+    datatype: str = setting("FP32", doc="Open Inference Protocol datatype: FP32, FP16, INT64, ...")
+    shape: tuple[int, ...] = setting(doc="Sizes by axis; -1 leaves the batch open.", example=(-1, 50, 6))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputEntry:
+    """One output of the graph; the first one holds the logits."""
+
+    name: str = setting(doc="Name of the tensor in the graph.", example="logits")
+    datatype: str = setting("FP32", doc="Open Inference Protocol datatype: FP32, FP16, INT64, ...")
+    shape: tuple[int, ...] = setting(doc="Sizes by axis; one logit per label.", example=(-1, 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowEntry:
+    """The window of samples that the first input takes."""
+
+    samples: int = setting(doc="Samples in a window.", example=50)
+    rate_hz: float = setting(doc="Samples a second.", example=50.0)
+    channel_names: tuple[str, ...] = setting(
+        doc="The channels of a sample, in order.", example=("ax", "ay", "az", "gx", "gy", "gz")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantEntry:
+    """One way to run the model."""
+
+    id: str = setting(doc="Name of this variant.", example="fp32")
+    engine: str = setting("onnxruntime", doc="Engine that runs it.")
+    precision: str = setting("fp32", doc="Number format of the weights: fp32, fp16 or int8.")
+    file: str = setting(doc="The graph, relative to this folder.", example="model.onnx")
+    rank: int = setting(0, doc="The lowest rank that a machine can run is chosen.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenEntry:
+    """Recorded examples that every runner must reproduce."""
+
+    inputs: Mapping[str, str] = setting(doc="A .npy file by input name.", example={"window": "golden/window.npy"})
+    outputs: Mapping[str, str] = setting(doc="A .npy file by output name.", example={"logits": "golden/logits.npy"})
+    tolerance: float = setting(1e-4, doc="Largest absolute difference allowed in any output value.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackSpec:
+    """A pack as its author declares it; every path is relative to the folder of pack.toml."""
+
+    name: str = setting(doc="Name of the pack: lower case, digits, '.', '_' and '-'.", example="my-model-edge")
+    version: str = setting(doc="Semantic version; a version never changes once it is published.", example="1.0.0")
+    family: str = setting(doc="Shared by an edge pack and the hub pack behind it.", example="my-model")
+    role: Literal["edge", "hub"] = setting(doc="Where it runs: edge or hub.", example="edge")
+    task: str = setting("classification", doc="Kind of its output.")
+    labels: tuple[str, ...] = setting(doc="Classes, in the order of the logits.", example=("ok", "faulty"))
+    license: str = setting(doc="SPDX expression of the weights' licence.", example="Apache-2.0")
+    escalates_to: str | None = setting(
+        None, doc="The hub pack that answers what this edge pack is not sure of.", example="my-model-hub@1.0.0"
+    )
+    max_batch: int = setting(32, doc="Most windows in one run.")
+    temperature: float = setting(1.0, doc="Divides the logits before the softmax; fit it on data kept for calibration.")
+    agreement_loss: str = setting("zero_one", doc="How an answer is compared with the hub's; zero_one: labels differ.")
+    certificate: str | None = setting(
+        None, doc="Certificate of the threshold (model-pack certify).", example="certificate.json"
+    )
+    card: str | None = setting(None, doc="Model card: data, figures, limits.", example="CARD.md")
+    other_files: tuple[str, ...] = setting((), doc="More files to carry along.")
+    provenance: Mapping[str, str] = setting(dict, doc="Facts about its origin, as text.")
+    inputs: tuple[TensorEntry, ...] = setting(doc="Inputs of the graph.", example=True)
+    outputs: tuple[OutputEntry, ...] = setting(
+        doc="Outputs of the graph; the first one holds the logits.", example=True
+    )
+    window: WindowEntry | None = setting(None, doc="Present when the first input is a window of samples.")
+    variants: tuple[VariantEntry, ...] = setting(doc="Ways to run the model.", example=True)
+    golden: GoldenEntry | None = setting(
+        None, doc="Recorded examples, made with the engine that the model was made with."
+    )

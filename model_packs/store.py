@@ -1,0 +1,432 @@
+"""Owns packs on disk: an OCI image layout with many of them, changed atomically, checked whenever one is loaded.
+
+The documents inside are `layout.py`, the blobs `blobs.py`, what a loaded pack offers `pack.py`. Where packs come from
+and which one runs is decided elsewhere. Threads and processes may share one store.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from model_packs.blobs import BlobFolder, BlobReceiver
+from model_packs.digests import Digest
+from model_packs.errors import BlobError, ManifestError, PackError, SigningError
+from model_packs.layout import (
+    FILEPATH,
+    MANIFEST_TYPE,
+    MAX_DOCUMENT_BYTES,
+    OCI_LAYOUT,
+    PACK_JSON,
+    Descriptor,
+    ImageManifest,
+    read_image_manifest,
+    read_index,
+    write_index,
+)
+from model_packs.manifest import PackManifest, PackRef
+from model_packs.manifest_reading import MAX_PACK_JSON_BYTES, read_manifest
+from model_packs.pack import Pack
+from model_packs.process.durable import make_folder, write_file
+from model_packs.signing import KeyId, PublicKey, Signature, SiteKey, check_signed_by_one_of
+
+READ_LIMIT_BYTES: Final = 1 << 20
+_COPY_CHUNK_BYTES = 1 << 20
+_REFETCH = "fetch or build the pack again"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPack:
+    """What the store knows about a pack without checking its blobs.
+
+    Attributes:
+        ref: Name and version.
+        digest: The pack digest (of pack.json).
+        manifest_digest: Digest of the OCI image manifest; what a delivery names.
+        size_bytes: All blobs together.
+        signed_by: Keys whose signatures came along; they are checked by `load`.
+    """
+
+    ref: PackRef
+    digest: Digest
+    manifest_digest: Digest
+    size_bytes: int
+    signed_by: tuple[KeyId, ...]
+
+
+class PackStore:
+    """An OCI image layout with packs.
+
+    Args:
+        root: Its folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = BlobFolder(root)
+        self._index_path = root / "index.json"
+
+    def open(self) -> None:
+        """Create the layout if there is none, and check that the index can be read.
+
+        Raises:
+            PackError: The index is damaged.
+            OSError: The folder cannot be created.
+        """
+        make_folder(self.root)
+        with self._locked():
+            self._blobs.create()
+            if not self._index_path.exists():
+                write_file(self.root / "oci-layout", OCI_LAYOUT)
+                write_file(self._index_path, write_index({}))
+        self._index()
+
+    def list(self) -> tuple[StoredPack, ...]:
+        """List the packs.
+
+        Returns:
+            What is known of each, by name and version.
+
+        Raises:
+            PackError: The index or a manifest is damaged.
+        """
+        return tuple(self._stored(ref, descriptor) for ref, descriptor in sorted(self._index().items()))
+
+    def resolve(self, ref: PackRef) -> Digest | None:
+        """Find a pack.
+
+        Args:
+            ref: Name and version.
+
+        Returns:
+            Digest of its image manifest; None if it is not here.
+
+        Raises:
+            PackError: The index is damaged.
+        """
+        descriptor = self._index().get(ref)
+        return None if descriptor is None else descriptor.digest
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Tell whether a blob is here.
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            True if its file exists; its content is checked when it is loaded.
+        """
+        return self._blobs.has(digest)
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Find a blob's file.
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            Its path.
+
+        Raises:
+            BlobError: It is not here.
+        """
+        return self._blobs.path(digest)
+
+    def blob_size_bytes(self, digest: Digest) -> int:
+        """Tell how large a blob is.
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            The size of its file.
+
+        Raises:
+            BlobError: It is not here.
+        """
+        return self._blobs.path(digest).stat().st_size
+
+    def read_blob(self, digest: Digest, offset: int, limit: int) -> bytes:
+        """Read a part of a blob, e.g. to send it.
+
+        Args:
+            digest: The blob.
+            offset: First byte.
+            limit: Most bytes to return; capped at `READ_LIMIT_BYTES`.
+
+        Returns:
+            The bytes; none at or past the end.
+
+        Raises:
+            BlobError: It is not here.
+        """
+        return self._blobs.read_range(digest, max(offset, 0), min(limit, READ_LIMIT_BYTES))
+
+    def receive(self, digest: Digest, size_bytes: int) -> BlobReceiver:
+        """Begin, or resume after an interruption, receiving a blob.
+
+        Args:
+            digest: What it will be.
+            size_bytes: How many bytes it has.
+
+        Returns:
+            The receiver; send bytes from its `offset` on, then `commit`.
+
+        Raises:
+            BlobError: The same blob is being received already.
+            OSError: The disk refuses.
+        """
+        return self._blobs.receive(digest, size_bytes)
+
+    def write_blob(self, data: bytes) -> Digest:
+        """Store a blob that is in memory.
+
+        Args:
+            data: Its bytes.
+
+        Returns:
+            Its digest.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        return self._blobs.write(data)
+
+    def add_manifest(self, ref: PackRef, manifest_bytes: bytes) -> Digest:
+        """Make a pack whose blobs are all here visible.
+
+        Args:
+            ref: Name and version that it must carry.
+            manifest_bytes: Its OCI image manifest.
+
+        Returns:
+            Digest of the image manifest.
+
+        Raises:
+            PackError: The pack is damaged, contradicts `ref`, or the version is here already with other content.
+            OSError: The disk refuses.
+        """
+        image = _parse_image(str(ref), manifest_bytes)
+        self._checked(ref, image)
+        with self._locked():
+            packs = self._index()
+            if ref in packs and self._stored(ref, packs[ref]).digest != image.pack_layer.digest:
+                mend = "a version never changes: raise it, or remove the old layout"
+                raise PackError(str(ref), f"{self.root} holds this version with other content", mend)
+            digest = self._blobs.write(manifest_bytes)
+            packs[ref] = Descriptor(MANIFEST_TYPE, digest, len(manifest_bytes))
+            write_file(self._index_path, write_index(packs))
+        return digest
+
+    def import_layout(self, path: Path) -> PackRef:
+        """Copy the one pack of another layout into this one, checking every digest.
+
+        A pack that is here already keeps its signatures.
+
+        Args:
+            path: The other layout.
+
+        Returns:
+            The pack.
+
+        Raises:
+            PackError: The layout is damaged or holds not exactly one pack, or the version is here with other content.
+            OSError: A disk refuses.
+        """
+        source = PackStore(path)
+        packs = source.list()
+        if len(packs) != 1:
+            raise PackError(str(path), f"holds {len(packs)} packs", "give a layout with exactly one pack")
+        source.copy_to(self, packs[0].ref)
+        return packs[0].ref
+
+    def export_layout(self, ref: PackRef, path: Path) -> None:
+        """Copy one pack into a layout of its own.
+
+        Args:
+            ref: The pack.
+            path: The new layout; may exist if it does not hold this version with other content.
+
+        Raises:
+            PackError: The pack is unknown or damaged.
+            OSError: A disk refuses.
+        """
+        target = PackStore(path)
+        target.open()
+        self.copy_to(target, ref)
+
+    def copy_to(self, target: "PackStore", ref: PackRef) -> None:
+        """Copy one pack into another open store.
+
+        Args:
+            target: The other store.
+            ref: The pack.
+
+        Raises:
+            PackError: The pack is unknown or damaged, or the target has the version with other content.
+            OSError: A disk refuses.
+        """
+        image = self._image(ref)
+        for blob in image.blobs:
+            if not target.has_blob(blob.digest):
+                with (
+                    target.receive(blob.digest, blob.size_bytes) as receiver,
+                    self.blob_path(blob.digest).open("rb") as file,
+                ):
+                    file.seek(receiver.offset)
+                    while chunk := file.read(_COPY_CHUNK_BYTES):
+                        receiver.append(chunk)
+                    receiver.commit()
+        for signature in target.signatures(ref, image.pack_layer.digest):
+            image = image.signed(signature)
+        target.add_manifest(ref, image.to_bytes())
+
+    def signatures(self, ref: PackRef, digest: Digest) -> tuple[Signature, ...]:
+        """Return the signatures stored with a pack.
+
+        Args:
+            ref: The pack.
+            digest: The pack digest that they must belong to.
+
+        Returns:
+            The signatures; none if the pack is not here with that digest.
+
+        Raises:
+            PackError: The index or the manifest is damaged.
+        """
+        if self.resolve(ref) is None:
+            return ()
+        image = self._image(ref)
+        return image.signatures if image.pack_layer.digest == digest else ()
+
+    def sign(self, ref: PackRef, key: SiteKey) -> Digest:
+        """Sign a pack; signing again with the same key changes nothing.
+
+        Args:
+            ref: The pack.
+            key: The site key.
+
+        Returns:
+            Digest of the image manifest that carries the signature.
+
+        Raises:
+            PackError: The pack is unknown or damaged.
+            OSError: The disk refuses.
+        """
+        image = self._image(ref)
+        pack_json = self._blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES)
+        return self.add_manifest(ref, image.signed(key.sign(pack_json)).to_bytes())
+
+    def load(self, ref: PackRef, trusted: Sequence[PublicKey] | None) -> Pack:
+        """Load a pack after checking all of it, in the steps of docs/pack-format.md.
+
+        1. Read the index and the image manifest; check the manifest's digest.
+        2. Read pack.json; check its digest and, against `trusted`, its signature.
+        3. Read pack.json's content strictly; its name and version must be those asked for.
+        4. The layers must be exactly the files that pack.json names, with the same digests and sizes.
+        5. Check the size and digest of every blob.
+
+        Args:
+            ref: Name and version.
+            trusted: A valid signature by one of these keys is required; None checks digests only (for tools).
+
+        Returns:
+            The pack.
+
+        Raises:
+            PackError: It is unknown, damaged or not signed by a trusted key; names the file and the mend.
+        """
+        image = self._image(ref)
+        if trusted is not None:
+            try:
+                pack_json = self._blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES)
+                check_signed_by_one_of(pack_json, image.signatures, trusted)
+            except BlobError as error:
+                raise PackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
+            except SigningError as error:
+                raise PackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
+        manifest = self._checked(ref, image)
+        files = {file.path: self._blobs.path(file.digest) for file in manifest.files}
+        return Pack(manifest, files, tuple(signature.key_id for signature in image.signatures))
+
+    def _checked(self, ref: PackRef, image: ImageManifest) -> PackManifest:
+        name = PACK_JSON
+        try:
+            manifest = read_manifest(self._blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES))
+            if manifest.ref != ref:
+                raise PackError(str(ref), f"{PACK_JSON} names {manifest.ref}", _REFETCH)
+            _compare_layers(ref, image, manifest)
+            for blob in image.blobs:
+                name = blob.annotations.get(FILEPATH, "config")
+                self._blobs.check(blob.digest, blob.size_bytes)
+        except ManifestError as error:
+            raise PackError(str(ref), str(error), "build the pack again with model-pack build") from error
+        except BlobError as error:
+            raise PackError(str(ref), f"{name}: {error.reason}", error.mend) from error
+        return manifest
+
+    def _stored(self, ref: PackRef, descriptor: Descriptor) -> StoredPack:
+        image = _parse_image(str(ref), self._manifest_bytes(ref, descriptor))
+        return StoredPack(
+            ref=ref,
+            digest=image.pack_layer.digest,
+            manifest_digest=descriptor.digest,
+            size_bytes=descriptor.size_bytes + sum(blob.size_bytes for blob in image.blobs),
+            signed_by=tuple(signature.key_id for signature in image.signatures),
+        )
+
+    def _image(self, ref: PackRef) -> ImageManifest:
+        packs = self._index()
+        if ref not in packs:
+            known = ", ".join(str(other) for other in sorted(packs)) or "no packs"
+            raise PackError(str(ref), f"not in {self.root}, which holds {known}", "check the name and the version")
+        return _parse_image(str(ref), self._manifest_bytes(ref, packs[ref]))
+
+    def _manifest_bytes(self, ref: PackRef, descriptor: Descriptor) -> bytes:
+        try:
+            return self._blobs.read(descriptor.digest, MAX_DOCUMENT_BYTES)
+        except BlobError as error:
+            raise PackError(str(ref), f"image manifest: {error.reason}", error.mend) from error
+
+    def _index(self) -> dict[PackRef, Descriptor]:
+        try:
+            return read_index(self._index_path.read_bytes())
+        except OSError as error:
+            reason = f"index.json cannot be read: {error.strerror}"
+            raise PackError(str(self.root), reason, "give the folder of a pack layout") from error
+        except ValueError as error:
+            raise PackError(str(self.root), f"index.json: {error}", _REFETCH) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the store's lock, so that two writers (threads or programs) never lose each other's index entry."""
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _parse_image(ref: str, data: bytes) -> ImageManifest:
+    try:
+        image = read_image_manifest(data)
+        _ = image.pack_layer
+    except ValueError as error:
+        raise PackError(ref, f"image manifest: {error}", _REFETCH) from error
+    return image
+
+
+def _compare_layers(ref: PackRef, image: ImageManifest, manifest: PackManifest) -> None:
+    """Require that the layers are exactly what the signed pack.json names."""
+    layers = [layer for layer in image.layers if layer is not image.pack_layer]
+    paths = [layer.annotations.get(FILEPATH, "") for layer in layers]
+    if sorted(paths) != [file.path for file in manifest.files]:
+        raise PackError(str(ref), f"its layers ({', '.join(paths)}) are not the files that {PACK_JSON} names", _REFETCH)
+    for layer, path in zip(layers, paths, strict=True):
+        named = manifest.file(path)
+        if (layer.digest, layer.size_bytes) != (named.digest, named.size_bytes):
+            raise PackError(str(ref), f"{path}: {PACK_JSON} names another digest or size than the layer", _REFETCH)
