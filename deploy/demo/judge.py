@@ -360,7 +360,7 @@ class Judge:
 
 def paired_interval(
     left: NDArray[np.bool_], right: NDArray[np.bool_], recordings: NDArray[np.int64], *, seed: int, rounds: int = 10_000
-) -> Interval:
+) -> Interval | None:
     """How much more often `left` is right than `right`, in points, with a percentile bootstrap interval (95 %).
 
     Both are judged on the same windows, so each window's difference is drawn as a whole; and whole recordings are
@@ -374,10 +374,10 @@ def paired_interval(
         rounds: Number of draws.
 
     Returns:
-        The difference over all windows, and the interval.
+        The difference over all windows, and the interval; None without windows.
     """
     if not len(left):
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return None
     difference = left.astype(np.float64) - right.astype(np.float64)
     _, group = np.unique(recordings, return_inverse=True)
     sums = np.bincount(group, weights=difference)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.demo.fleet import AgentName, Member
 from deploy.demo.judge import Interval, Judge, Latency, Scores, Tally, paired_interval
@@ -26,25 +27,25 @@ class Goal:
 
     Attributes:
         name: What is counted, with its unit and whether the limit is a least or a most.
-        value: As measured.
+        value: As measured; None when there was nothing to measure, which misses the goal.
         limit: What it is held against.
         ok: Whether it holds.
     """
 
     name: str
-    value: float
+    value: float | None
     limit: float
     ok: bool
 
 
-def at_least(name: str, value: float, limit: float) -> Goal:
-    """A goal whose value may not be below its limit; a value that is no number misses it."""
-    return Goal(f"{name} (at least)", round(value, 3), limit, ok=value >= limit)
+def at_least(name: str, value: float | None, limit: float) -> Goal:
+    """A goal whose value may not be below its limit."""
+    return Goal(f"{name} (at least)", _rounded(value), limit, ok=value is not None and value >= limit)
 
 
-def at_most(name: str, value: float, limit: float) -> Goal:
-    """A goal whose value may not be above its limit; a value that is no number misses it."""
-    return Goal(f"{name} (at most)", round(value, 3), limit, ok=value <= limit)
+def at_most(name: str, value: float | None, limit: float) -> Goal:
+    """A goal whose value may not be above its limit."""
+    return Goal(f"{name} (at most)", _rounded(value), limit, ok=value is not None and value <= limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,6 @@ class Faults:
         outbox_peak: Most items that waited in the outboxes of all agents together while the hub was down.
         outbox_end: Items that still wait when everything has come to rest.
         answered_by_others: First answers of the other agents while one was down.
-        windows_while_killed: Windows that were sent to the killed agent before it was ready again.
     """
 
     answered_without_hub: int
@@ -85,13 +85,13 @@ class Report:
     """The end of the story.
 
     Attributes:
-        over_edge: Right wrists, hybrid less edge alone.
-        over_hub: Right wrists, hybrid less hub alone.
+        over_edge: Right wrists, hybrid less edge alone; None without windows.
+        over_hub: Right wrists, hybrid less hub alone; None without windows.
     """
 
     goals: tuple[Goal, ...]
-    over_edge: Interval
-    over_hub: Interval
+    over_edge: Interval | None
+    over_hub: Interval | None
     tallies: Mapping[AgentName, Tally]
     scores: Mapping[AgentName, Scores]
     members: Sequence[Member]
@@ -113,8 +113,8 @@ class Report:
             "intervals": {
                 "method": "paired bootstrap over recordings, 95 %, percentage points",
                 "seed": self.seed,
-                "right_hybrid_minus_edge": asdict(self.over_edge),
-                "right_hybrid_minus_hub": asdict(self.over_hub),
+                "right_hybrid_minus_edge": self.over_edge and asdict(self.over_edge),
+                "right_hybrid_minus_hub": self.over_hub and asdict(self.over_hub),
             },
             "faults": asdict(self.faults),
         }
@@ -167,12 +167,13 @@ def judge_run(
     over_hub = paired_interval(right.hybrid, right.hub, right.recordings, seed=seed)
     escalated = sum(sum(tallies[name].escalated.values()) for name in certified)
     answered = sum(tallies[name].answered for name in certified)
-    everyone = tallies.values()
+    everyone = tuple(tallies.values())
+    lost = sum(len(score.hybrid) for score in scores.values()) - sum(tally.answered for tally in everyone)
     goals = (
-        at_least("right wrists: hybrid less edge alone, points", over_edge.points, _EDGE_GAIN_POINTS),
-        at_least("right wrists: hybrid less hub alone, points", over_hub.points, _HUB_LOSS_POINTS),
-        at_most("right wrists: escalated, %", 100 * escalated / answered if answered else 100.0, _ESCALATED_PERCENT),
-        at_most("windows without an answer", sum(len(s.hybrid) for s in scores.values()) - _answered(everyone), 0),
+        at_least("right wrists: hybrid less edge alone, points", _points(over_edge), _EDGE_GAIN_POINTS),
+        at_least("right wrists: hybrid less hub alone, points", _points(over_hub), _HUB_LOSS_POINTS),
+        at_most("right wrists: escalated, %", 100 * escalated / answered if answered else None, _ESCALATED_PERCENT),
+        at_most("windows without an answer", lost, 0),
         at_most("provisional answers neither revised nor ended by name", sum(t.open for t in everyone), 0),
         at_most("windows answered under two ids", sum(t.other_ids for t in everyone), 0),
         at_most("messages that answer no window", sum(t.unreadable for t in everyone), 0),
@@ -186,17 +187,18 @@ def judge_run(
     return Report(goals, over_edge, over_hub, tallies, scores, members, audits, faults, seed)
 
 
-def percent(right: np.typing.NDArray[np.bool_]) -> float | None:
+def percent(right: NDArray[np.bool_]) -> float | None:
     """The share of true values in percent; None when there are none."""
     return round(100 * float(right.mean()), 2) if len(right) else None
 
 
-def _answered(tallies: Sequence[Tally] | Any) -> int:  # noqa: ANN401
-    return sum(tally.answered for tally in tallies)
-
-
 def _latency(latency: Latency) -> dict[str, float | None]:
-    return {
-        "p50": None if latency.p50_ms is None else round(latency.p50_ms, 2),
-        "p99": None if latency.p99_ms is None else round(latency.p99_ms, 2),
-    }
+    return {"p50": _rounded(latency.p50_ms), "p99": _rounded(latency.p99_ms)}
+
+
+def _points(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.points
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

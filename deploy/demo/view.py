@@ -201,9 +201,7 @@ def live_screen(frame: Frame | None, events: Sequence[str]) -> RenderableType:
     """
     parts: list[RenderableType] = []
     if frame is not None:
-        table = Table(
-            title=f"right and left wrists, {frame.elapsed_s:.0f} of {frame.length_s:.0f} s", title_justify="left"
-        )
+        table = Table(title=f"the fleet after {frame.elapsed_s:.0f} of {frame.length_s:.0f} s", title_justify="left")
         for title, justify in _COLUMNS:
             table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=title != "escalated")
         for member in frame.members:
@@ -226,7 +224,9 @@ def report_screen(report: Report) -> RenderableType:
     for title in ("", "goal", "value", "limit"):
         goals.add_column(title, justify="right" if title in {"value", "limit"} else "left")
     for goal in report.goals:
-        goals.add_row(_verdict(goal), goal.name, f"{goal.value:g}", f"{goal.limit:g}")
+        goals.add_row(
+            _verdict(goal), goal.name, _NOTHING if goal.value is None else f"{goal.value:g}", f"{goal.limit:g}"
+        )
     devices = Table(title="devices, whole run with its faults (accuracy in %, latency in ms)", title_justify="left")
     for title in (
         "agent",
@@ -270,7 +270,9 @@ def _verdict(goal: Goal) -> Text:
     return Text("ok", style="green") if goal.ok else Text("MISSED", style="bold red")
 
 
-def _interval(interval: Interval) -> str:
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return _NOTHING
     spread = f"{interval.low:+.2f} to {interval.high:+.2f}"
     return f"{interval.points:+.2f} points, 95 % interval {spread} (paired, by recording)"
 
