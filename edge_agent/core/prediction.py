@@ -1,0 +1,217 @@
+"""Owns the prediction event `edge.prediction/1`: its id, its first form, and how later answers change it.
+
+The JSON Schema is `edge_agent/schemas/edge.prediction.1.json`. Which answers are asked again is `decision.py`; storing
+and publishing events is the store's and the broker's.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from edge_agent.core.decision import AnswerStatus, Decision
+from edge_agent.core.digests import digest_128
+from edge_agent.core.escalation import PENDING, TERMINAL, Move, Outcome, next_state
+from edge_agent.core.timestamps import from_text, to_text
+from model_packs.scoring import Scored
+from model_packs.tensors import Tensor
+from protos.messages.escalation import PredictionId, Verdict
+from protos.messages.inference import ModelUse, Tier
+
+SCHEMA = "edge.prediction/1"
+
+Event = dict[str, Any]
+"""An event as a JSON object."""
+
+_NS_PER_MS = 1_000_000
+
+
+class CertificateState(StrEnum):
+    """How far a certificate speaks for an answer made here and now."""
+
+    CERTIFIED = "certified"
+    CARRIED_OVER = "carried_over"
+    UNCERTIFIED = "uncertified"
+    VOID = "void"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateUse:
+    """The certificate that backs the threshold in use."""
+
+    digest: str
+    state: CertificateState
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The edge's answer to one window, with all that its event says.
+
+    Attributes:
+        decided_ns: Wall clock of the decision, Unix epoch, UTC.
+        clock: "synced" or "unsynced".
+        window_samples: Samples that the model input holds.
+        window_fill: Real values / expected values, 0..1.
+        is_durable: Whether the record that closed the window is (about to be) in the journal.
+        certificate: Of the edge pack in use; the event carries it only where it speaks for the answer.
+        latency_ms: From the arrival of the message that closed the window to the decision.
+        trace: W3C traceparent.
+    """
+
+    id: PredictionId
+    device: str
+    binding: str
+    decided_ns: int
+    clock: str
+    window_start_ns: int
+    window_end_ns: int
+    window_samples: int
+    window_fill: float
+    is_durable: bool
+    scored: Scored
+    decision: Decision
+    models: tuple[ModelUse, ...]
+    certificate: CertificateUse | None
+    latency_ms: float
+    trace: str
+
+
+def prediction_id(device: str, binding: str, partition: str, start_ns: int, end_ns: int) -> PredictionId:
+    """Name a window's prediction, the same after a crash, a redelivery or a change of pack.
+
+    Args:
+        device: Device id.
+        binding: Binding name.
+        partition: The partition's text.
+        start_ns: Inclusive start of the window, Unix epoch, UTC.
+        end_ns: Exclusive end.
+
+    Returns:
+        26 characters of lower-case base32 (RFC 4648, no padding) of a 128-bit digest.
+    """
+    digest = digest_128(device, binding, partition, start_ns, end_ns)
+    return PredictionId(base64.b32encode(digest).decode("ascii").rstrip("=").lower())
+
+
+def input_digest(tensors: Sequence[Tensor]) -> str:
+    """Digest the model inputs of one window, so that the same id with other inputs is noticed.
+
+    Args:
+        tensors: In the order of the pack's inputs.
+
+    Returns:
+        `sha256:` and 64 hexadecimal digits.
+    """
+    digests = "\n".join(tensor.digest() for tensor in tensors)
+    return "sha256:" + hashlib.sha256(digests.encode("ascii")).hexdigest()
+
+
+def event(prediction: Prediction) -> Event:
+    """Write revision 0.
+
+    Args:
+        prediction: The edge's answer.
+
+    Returns:
+        A JSON object of `edge.prediction/1`.
+    """
+    decision = prediction.decision
+    certificate = prediction.certificate if decision.is_certified else None
+    return {
+        "schema": SCHEMA,
+        "id": prediction.id,
+        "device": prediction.device,
+        "binding": prediction.binding,
+        "ts": _moment(prediction.decided_ns),
+        "clock": prediction.clock,
+        "window": {
+            "start": to_text(prediction.window_start_ns),
+            "end": to_text(prediction.window_end_ns),
+            "n": prediction.window_samples,
+            "fill": round(prediction.window_fill, 6),
+        },
+        "durable": prediction.is_durable,
+        "status": decision.status.value,
+        "revision": 0,
+        "tier": Tier.EDGE.value,
+        "output": None if prediction.scored.output is None else prediction.scored.output.to_json(),
+        "confidence": prediction.scored.confidence,
+        "escalation": {
+            "reason": None if decision.reason is None else decision.reason.value,
+            "outcome": (Outcome.QUEUED if decision.escalate else Outcome.NONE).value,
+        },
+        "models": _models(prediction.models),
+        "certificate": None
+        if certificate is None
+        else {"digest": certificate.digest, "state": certificate.state.value},
+        "latency_ms": round(prediction.latency_ms, 3),
+        "trace": prediction.trace,
+    }
+
+
+def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event | None:
+    """Apply a verdict to the event last made for its prediction.
+
+    A verdict equal to the edge's answer revises, too: the caller learns that it is confirmed.
+
+    Args:
+        current: The event last made.
+        verdict: For the same prediction id.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        The new event; None when the verdict changes nothing: its revision is not greater, or its tier is lower.
+    """
+    if verdict.revision <= current["revision"] or verdict.tier.rank < Tier(current["tier"]).rank:
+        return None
+    stands = Outcome(current["escalation"]["outcome"])
+    is_movable = stands in PENDING or stands is Outcome.EXPIRED
+    outcome = next_state(stands, Move.ANSWER) if is_movable else stands
+    return _changed(current, now_ns) | {
+        "status": AnswerStatus.REVISED.value,
+        "revision": verdict.revision,
+        "tier": verdict.tier.value,
+        "output": None if verdict.output is None else verdict.output.to_json(),
+        "confidence": verdict.confidence,
+        "escalation": {"reason": current["escalation"]["reason"], "outcome": outcome.value},
+        "models": _models(verdict.models),
+        "certificate": None,
+    }
+
+
+def unrevised(current: Mapping[str, Any], outcome: Outcome, now_ns: int) -> Event | None:
+    """Say that an escalation ended without a verdict: the edge's answer stands, and no certificate speaks for it.
+
+    Args:
+        current: The event last made.
+        outcome: The end that the escalation came to.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        The new event; None when nobody waits: the event is not provisional, or `outcome` is no end.
+    """
+    if current["status"] != AnswerStatus.PROVISIONAL or outcome not in TERMINAL:
+        return None
+    return _changed(current, now_ns) | {
+        "status": AnswerStatus.UNREVISED.value,
+        "escalation": {"reason": current["escalation"]["reason"], "outcome": outcome.value},
+        "certificate": None,
+    }
+
+
+def _changed(current: Mapping[str, Any], now_ns: int) -> Event:
+    """Copy an event with a new time; its latency grows by the time since, so it counts from the message's arrival."""
+    waited_ms = max(0, now_ns - from_text(current["ts"])) / _NS_PER_MS
+    return {**current, "ts": _moment(now_ns), "latency_ms": round(current["latency_ms"] + waited_ms, 3)}
+
+
+def _moment(ns: int) -> str:
+    """Write a wall clock time in milliseconds; window bounds, in contrast, are exact."""
+    return to_text(ns // _NS_PER_MS * _NS_PER_MS)
+
+
+def _models(models: Sequence[ModelUse]) -> list[dict[str, str]]:
+    return [{"pack": model.pack, "digest": model.digest, "role": model.role.value} for model in models]
