@@ -7,7 +7,8 @@
     ├── PackError        a pack at rest is damaged, untrusted or unknown; do not run it
     │   └── BlobError    one blob: it arrived damaged, is too large or is being received already
     ├── SigningError     a key file cannot be used, or a signature does not hold
-    └── EngineError      an engine is missing, refuses the model or fails while running it
+    └── EngineError      an engine refuses the model or fails while running it
+        └── MissingEngineError   its library is not installed; names the extra
 
 None of them is worth an immediate retry of the same call. Messages name the thing and the mend.
 """
@@ -83,3 +84,7 @@ class EngineError(ModelPackError):
         super().__init__(reason)
         self.reason = reason
         self.mend = mend
+
+
+class MissingEngineError(EngineError):
+    """No engine that the pack can run on is installed."""

@@ -1,0 +1,127 @@
+"""Owns the port that every engine fills: a session runs one graph of one pack.
+
+Which engine opens which variant is `opening.py`. An adapter takes and returns NumPy arrays; its library's types and
+errors stop inside it. Adapters are held to one behaviour by tests/contract/test_session_contract.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_packs.digests import Digest
+from model_packs.errors import TensorError
+from model_packs.manifest import PackManifest
+from model_packs.tensors import DTYPES, DYNAMIC, TensorSpec, datatype_of
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What a session runs on; certificates are stated for exactly this.
+
+    Attributes:
+        engine: Engine name as in the variant.
+        engine_version: Version of its library.
+        provider: Execution provider.
+        variant: Id of the variant.
+        precision: Number format of the weights.
+        graph_digest: Digest of the graph that was loaded.
+        threads: Threads inside one run.
+    """
+
+    engine: str
+    engine_version: str
+    provider: str
+    variant: str
+    precision: str
+    graph_digest: Digest
+    threads: int
+
+
+class Session(Protocol):
+    """Runs one graph. The constructor only stores; a session may be run from several threads once it is open."""
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What it runs on.
+
+        Raises:
+            EngineError: The session is not open.
+        """
+
+    def open(self) -> None:
+        """Load the engine and the graph, and compare the graph with the manifest; opening twice does nothing.
+
+        Raises:
+            EngineError: The engine is not installed, or the graph is not the manifest's; `mend` says what to do.
+        """
+
+    def warm_up(self) -> None:
+        """Run on zeros, for one window and for the largest batch, so that the first real run is not slow.
+
+        Raises:
+            EngineError: The engine failed.
+        """
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run one batch.
+
+        Args:
+            inputs: One array per declared input, [batch, …], dtype and shape as declared, C order preferred; read only.
+
+        Returns:
+            One new array per declared output, [batch, …].
+
+        Raises:
+            TensorError: An input is missing, unknown or of another shape or dtype (the caller's mistake).
+            EngineError: The session is not open, or the engine failed.
+        """
+
+    def close(self) -> None:
+        """Let go of the engine; a second call does nothing."""
+
+
+def check_inputs(manifest: PackManifest, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Check a run's inputs against the declaration; every adapter calls it first.
+
+    Args:
+        manifest: The pack.
+        inputs: What `Session.run` was given.
+
+    Raises:
+        TensorError: An input is missing, unknown, of another dtype or shape, or the batch is uneven or too large.
+    """
+    n_windows: int | None = None
+    for spec in manifest.inputs:
+        array = inputs.get(spec.name)
+        if array is None:
+            raise TensorError(f"{manifest.ref}: input {spec.name!r} is missing")
+        if wrong := spec.mismatch(datatype_of(array.dtype), array.shape):
+            raise TensorError(f"{manifest.ref}: {wrong}")
+        n_windows = array.shape[0] if n_windows is None else n_windows
+        if not 1 <= array.shape[0] <= manifest.max_batch or array.shape[0] != n_windows:
+            limits = f"1 to {manifest.max_batch} windows, equally many in each input"
+            raise TensorError(f"{manifest.ref}: one run takes {limits}, not {array.shape[0]} in {spec.name!r}")
+    if len(inputs) != len(manifest.inputs):
+        known = {spec.name for spec in manifest.inputs}
+        raise TensorError(f"{manifest.ref}: unknown input {', '.join(sorted(inputs.keys() - known))}")
+
+
+def zero_inputs(manifest: PackManifest, n_windows: int) -> dict[str, NDArray[Any]]:
+    """Make inputs of zeros, for warming up.
+
+    Args:
+        manifest: The pack.
+        n_windows: Size of the batch.
+
+    Returns:
+        One array per declared input.
+    """
+    return {spec.name: np.zeros(_sizes(spec, n_windows), dtype=DTYPES[spec.datatype]) for spec in manifest.inputs}
+
+
+def _sizes(spec: TensorSpec, n_windows: int) -> tuple[int, ...]:
+    inner = (1 if size == DYNAMIC else size for size in spec.shape[1:])
+    return (n_windows if spec.shape[0] == DYNAMIC else spec.shape[0], *inner)
