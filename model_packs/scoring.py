@@ -1,6 +1,7 @@
 """Owns turning a model's raw outputs into answers with a confidence: temperature, softmax, largest probability.
 
-Whether an answer is kept or escalated is decided elsewhere. Pure NumPy.
+Whether an answer is kept or escalated is decided elsewhere. Pure NumPy; the arithmetic is
+`calibration/temperature.py`.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_packs.calibration.temperature import softmax
 from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
 from model_packs.outputs import Classification, Output
@@ -52,6 +54,8 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
     if logits is None or logits.ndim != 2 or logits.shape[1] != n_labels:  # noqa: PLR2004 - [batch, labels]
         found = "nothing" if logits is None else list(logits.shape)
         raise TensorError(f"{manifest.ref}: output {name!r} must be [batch, {n_labels}], not {found}")
+    if not len(logits):
+        return ()
     wide = logits.astype(np.float64)
     is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(wide), axis=1)
     probabilities = softmax(np.where(is_finite[:, None], wide, 0.0), manifest.temperature)
@@ -60,23 +64,6 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
         _answer(manifest.labels, row, int(top)) if is_usable else Scored(None, 0.0, NON_FINITE)
         for row, top, is_usable in zip(probabilities, best, is_finite, strict=True)
     )
-
-
-def softmax(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Compute probabilities from finite logits.
-
-    Args:
-        logits: [batch, labels], finite.
-        temperature: Divides the logits (Guo et al. 2017, "On Calibration of Modern Neural Networks").
-
-    Returns:
-        [batch, labels]; rows sum to 1.
-    """
-    # Shift before dividing: the largest becomes 0, so neither the division nor the exponential overflows upwards.
-    with np.errstate(over="ignore", under="ignore"):
-        powers: NDArray[np.float64] = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _answer(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int) -> Scored:

@@ -1,7 +1,7 @@
 """Owns packs on disk: an OCI image layout with many of them, changed atomically, checked whenever one is loaded.
 
-The documents inside are `layout.py`, the blobs `blobs.py`, what a loaded pack offers `pack.py`. Where packs come from
-and which one runs is decided elsewhere. Threads and processes may share one store.
+The documents inside are `layout.py`, the blobs `blobs.py`, the checks `admission.py`, a loaded pack `pack.py`. Where
+packs come from and which one runs is decided elsewhere. Threads and processes may share one store.
 """
 
 import fcntl
@@ -12,26 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from model_packs.admission import check_content, parse_image, require_signature
 from model_packs.blobs import BlobFolder, BlobReceiver
 from model_packs.digests import Digest
-from model_packs.errors import BlobError, ManifestError, PackError, SigningError
+from model_packs.errors import BlobError, PackError
 from model_packs.layout import (
-    FILEPATH,
     MANIFEST_TYPE,
     MAX_DOCUMENT_BYTES,
     OCI_LAYOUT,
-    PACK_JSON,
     Descriptor,
     ImageManifest,
-    read_image_manifest,
     read_index,
     write_index,
 )
-from model_packs.manifest import PackManifest, PackRef
-from model_packs.manifest_reading import MAX_PACK_JSON_BYTES, read_manifest
+from model_packs.manifest import PackRef
+from model_packs.manifest_reading import MAX_PACK_JSON_BYTES
 from model_packs.pack import Pack
 from model_packs.process.durable import make_folder, write_file
-from model_packs.signing import KeyId, PublicKey, Signature, SiteKey, check_signed_by_one_of
+from model_packs.signing import KeyId, PublicKey, Signature, SiteKey
 
 READ_LIMIT_BYTES: Final = 1 << 20
 _COPY_CHUNK_BYTES = 1 << 20
@@ -209,8 +207,8 @@ class PackStore:
             PackError: The pack is damaged, contradicts `ref`, or the version is here already with other content.
             OSError: The disk refuses.
         """
-        image = _parse_image(str(ref), manifest_bytes)
-        self._checked(ref, image)
+        image = parse_image(str(ref), manifest_bytes)
+        check_content(ref, image, self._blobs)
         with self._locked():
             packs = self._index()
             if ref in packs and self._stored(ref, packs[ref]).digest != image.pack_layer.digest:
@@ -341,35 +339,13 @@ class PackStore:
         """
         image = self._image(ref)
         if trusted is not None:
-            try:
-                pack_json = self._blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES)
-                check_signed_by_one_of(pack_json, image.signatures, trusted)
-            except BlobError as error:
-                raise PackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
-            except SigningError as error:
-                raise PackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
-        manifest = self._checked(ref, image)
+            require_signature(ref, image, self._blobs, trusted)
+        manifest = check_content(ref, image, self._blobs)
         files = {file.path: self._blobs.path(file.digest) for file in manifest.files}
         return Pack(manifest, files, tuple(signature.key_id for signature in image.signatures))
 
-    def _checked(self, ref: PackRef, image: ImageManifest) -> PackManifest:
-        name = PACK_JSON
-        try:
-            manifest = read_manifest(self._blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES))
-            if manifest.ref != ref:
-                raise PackError(str(ref), f"{PACK_JSON} names {manifest.ref}", _REFETCH)
-            _compare_layers(ref, image, manifest)
-            for blob in image.blobs:
-                name = blob.annotations.get(FILEPATH, "config")
-                self._blobs.check(blob.digest, blob.size_bytes)
-        except ManifestError as error:
-            raise PackError(str(ref), str(error), "build the pack again with model-pack build") from error
-        except BlobError as error:
-            raise PackError(str(ref), f"{name}: {error.reason}", error.mend) from error
-        return manifest
-
     def _stored(self, ref: PackRef, descriptor: Descriptor) -> StoredPack:
-        image = _parse_image(str(ref), self._manifest_bytes(ref, descriptor))
+        image = parse_image(str(ref), self._manifest_bytes(ref, descriptor))
         return StoredPack(
             ref=ref,
             digest=image.pack_layer.digest,
@@ -383,7 +359,7 @@ class PackStore:
         if ref not in packs:
             known = ", ".join(str(other) for other in sorted(packs)) or "no packs"
             raise PackError(str(ref), f"not in {self.root}, which holds {known}", "check the name and the version")
-        return _parse_image(str(ref), self._manifest_bytes(ref, packs[ref]))
+        return parse_image(str(ref), self._manifest_bytes(ref, packs[ref]))
 
     def _manifest_bytes(self, ref: PackRef, descriptor: Descriptor) -> bytes:
         try:
@@ -409,24 +385,3 @@ class PackStore:
             yield
         finally:
             os.close(descriptor)
-
-
-def _parse_image(ref: str, data: bytes) -> ImageManifest:
-    try:
-        image = read_image_manifest(data)
-        _ = image.pack_layer
-    except ValueError as error:
-        raise PackError(ref, f"image manifest: {error}", _REFETCH) from error
-    return image
-
-
-def _compare_layers(ref: PackRef, image: ImageManifest, manifest: PackManifest) -> None:
-    """Require that the layers are exactly what the signed pack.json names."""
-    layers = [layer for layer in image.layers if layer is not image.pack_layer]
-    paths = [layer.annotations.get(FILEPATH, "") for layer in layers]
-    if sorted(paths) != [file.path for file in manifest.files]:
-        raise PackError(str(ref), f"its layers ({', '.join(paths)}) are not the files that {PACK_JSON} names", _REFETCH)
-    for layer, path in zip(layers, paths, strict=True):
-        named = manifest.file(path)
-        if (layer.digest, layer.size_bytes) != (named.digest, named.size_bytes):
-            raise PackError(str(ref), f"{path}: {PACK_JSON} names another digest or size than the layer", _REFETCH)

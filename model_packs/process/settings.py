@@ -74,7 +74,7 @@ class SettingsError(CliError):
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
             f"{count} in the configuration\n{lines}",
-            f"correct {files} as said above, then run the program's check command",
+            f"correct {files} as said above, then run the command again",
             Exit.CONFIG,
         )
         self.problems = problems

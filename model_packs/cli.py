@@ -1,0 +1,296 @@
+"""Owns the `model-pack` command: arguments, what is printed, exit codes. What the commands do is in the modules beside.
+
+`new` scaffolds, `build` packs, `inspect` shows, `verify` checks, `certify` turns scores into a threshold with a
+statement. Reading commands take `--json`; its documents are described in model_packs/README.md.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from model_packs import certification
+from model_packs.build import build_pack
+from model_packs.certificate.errors import CertificateError
+from model_packs.errors import EngineError, ModelPackError, PackError, SigningError
+from model_packs.manifest import PackRef
+from model_packs.pack import Pack
+from model_packs.pack_spec import PackSpec
+from model_packs.process.durable import make_folder, write_file
+from model_packs.process.exits import CliError, Exit, Parser, run
+from model_packs.process.settings import sample_toml
+from model_packs.signing import PublicKey, SiteKey
+from model_packs.store import PackStore, StoredPack
+from model_packs.verification import Check, check_certificate, check_golden
+
+SPEC_FILE = "pack.toml"
+
+_SCAFFOLD_README = """# A pack in the making
+
+1. Put the ONNX graph here and describe it in pack.toml.
+2. `model-pack certify . --scores scores.npz …` writes certificate.json (optional).
+3. `model-pack build . --out ../layout`, then `model-pack verify ../layout`.
+"""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    run(lambda: execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CliError: The command failed; carries the mend and the exit code.
+        SystemExit: The arguments are wrong, or help was asked for.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except CertificateError as error:
+        raise CliError(str(error), "correct the scores or the document that it names", Exit.DATA) from error
+    except EngineError as error:
+        raise CliError(error.reason, error.mend, Exit.UNAVAILABLE) from error
+    except PackError as error:
+        raise CliError(str(error), error.mend, Exit.DATA) from error
+    except SigningError as error:
+        raise CliError(error.reason, error.mend, Exit.DATA) from error
+    except ModelPackError as error:
+        raise CliError(str(error), "correct the file that it names", Exit.DATA) from error
+    except OSError as error:
+        place = error.filename or "a file"
+        raise CliError(
+            f"{place}: {error.strerror}", "check the path, its permissions and the free space", Exit.UNAVAILABLE
+        ) from error
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="model-pack", description="Build, look at and check model packs.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    new = commands.add_parser("new", help="scaffold a folder with a commented pack.toml")
+    new.add_argument("folder", type=Path, metavar="DIR")
+    new.set_defaults(command=_new)
+
+    build = commands.add_parser("build", help="build the pack that DIR/pack.toml declares into an OCI image layout")
+    build.add_argument("folder", type=Path, metavar="DIR")
+    build.add_argument("--out", type=Path, required=True, metavar="LAYOUT", help="the layout to write or add to")
+    build.add_argument("--key", type=Path, metavar="SITE.KEY", help="sign with this private site key")
+    build.set_defaults(command=_build)
+
+    inspect = commands.add_parser("inspect", help="show what a layout holds")
+    _add_layout(inspect)
+    inspect.set_defaults(command=_inspect)
+
+    verify = commands.add_parser("verify", help="check digests, signature, certificate and golden examples")
+    _add_layout(verify)
+    verify.add_argument("--key", type=Path, metavar="SITE.PUB", help="require a signature by this public key")
+    verify.set_defaults(command=_verify)
+
+    certify = commands.add_parser("certify", help="choose a threshold from scores, with an exact statement about it")
+    certify.add_argument(
+        "folder", type=Path, nargs="?", metavar="DIR", help="write DIR/certificate.json for DIR/pack.toml"
+    )
+    certify.add_argument(
+        "--scores",
+        type=Path,
+        required=True,
+        metavar="SCORES.NPZ",
+        help="arrays score, correct; optional tune_scores, clusters",
+    )
+    certify.add_argument("--target", type=float, required=True, help="largest share of wrong answers among those kept")
+    certify.add_argument("--delta", type=float, required=True, help="chance that the statement is wrong")
+    certify.add_argument("--population", help="what the scores were drawn from, in words (needed with DIR)")
+    certify.add_argument(
+        "--dataset", type=Path, metavar="FILE", help="the data set; its digest is stated (needed with DIR)"
+    )
+    certify.add_argument("--risk", choices=certification.RISKS, default="error", help="what counts as wrong")
+    certify.add_argument(
+        "--reference", default="labels", help="what answers were compared with: labels, or the hub pack"
+    )
+    certify.add_argument("--assumption", default=certification.ASSUMPTION, help="what the statement rests on")
+    certify.add_argument("--cluster-unit", help="what clusters are, in one word")
+    certify.add_argument("--provider", default="CPUExecutionProvider", help="execution provider that gave the scores")
+    certify.add_argument("--valid-days", type=int, metavar="N", help="days until the certificate expires")
+    certify.add_argument("--json", action="store_true", help="print one JSON document")
+    certify.set_defaults(command=_certify)
+    return parser
+
+
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("layout", type=Path, metavar="LAYOUT")
+    parser.add_argument("--pack", type=_ref, metavar="NAME@VERSION", help="only this pack")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _ref(text: str) -> PackRef:
+    try:
+        return PackRef.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _new(options: argparse.Namespace) -> int:
+    folder: Path = options.folder
+    spec = folder / SPEC_FILE
+    if spec.exists():
+        raise CliError(f"{spec} exists already", "choose another folder", Exit.USAGE)
+    make_folder(folder)
+    write_file(spec, sample_toml(PackSpec).encode())
+    write_file(folder / "README.md", _SCAFFOLD_README.encode())
+    print(f"{spec}: describe the model there, then model-pack build {folder} --out LAYOUT")
+    return Exit.OK
+
+
+def _build(options: argparse.Namespace) -> int:
+    key = None if options.key is None else SiteKey.load(options.key)
+    pack = build_pack(options.folder / SPEC_FILE, options.out, key)
+    print(f"{pack.ref} {pack.digest} in {options.out}, {_signers(pack.signed_by)}")
+    return Exit.OK
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    packs = [(stored, PackStore(options.layout).load(stored.ref, None)) for stored in _chosen(options)]
+    if options.json:
+        _print_json({"schema": "tandem.inspect/1", "packs": [_document(stored, pack) for stored, pack in packs]})
+        return Exit.OK
+    for stored, pack in packs:
+        _describe(stored, pack)
+    return Exit.OK
+
+
+def _verify(options: argparse.Namespace) -> int:
+    trusted = None if options.key is None else (PublicKey.load(options.key),)
+    store = PackStore(options.layout)
+    results = []
+    for stored in _chosen(options):
+        pack = store.load(stored.ref, trusted)
+        signature = "not checked: give --key" if trusted is None else f"holds, by key {trusted[0].key_id[:12]}"
+        checks = (
+            Check("digests", is_ok=True, detail=f"{len(pack.manifest.files)} files, {stored.size_bytes} bytes"),
+            Check("signature", is_ok=None if trusted is None else True, detail=signature),
+            check_certificate(pack),
+            check_golden(pack),
+        )
+        results.append((pack, checks))
+    is_ok = all(check.is_ok is not False for _, checks in results for check in checks)
+    if options.json:
+        packs = [{"ref": str(pack.ref), "digest": pack.digest, "checks": _rows(checks)} for pack, checks in results]
+        _print_json({"schema": "tandem.verify/1", "ok": is_ok, "packs": packs})
+    else:
+        for pack, checks in results:
+            print(f"{pack.ref} {pack.digest}")
+            for check in checks:
+                print(f"  {_VERDICTS[check.is_ok]:<8}{check.name}: {check.detail}")
+    return Exit.OK if is_ok else Exit.DATA
+
+
+_VERDICTS = {True: "ok", False: "FAILED", None: "-"}
+
+
+def _certify(options: argparse.Namespace) -> int:
+    certified = certification.certify_scores(options.scores, options.target, options.delta)
+    if options.folder is None:
+        if options.json:
+            _print_json({"schema": "tandem.certified/1", **certification.to_document(certified)})
+        else:
+            print(certification.describe(certified))
+        return Exit.OK
+    if options.population is None or options.dataset is None:
+        raise CliError(
+            "a certificate states its population and its data set", "give --population and --dataset", Exit.USAGE
+        )
+    issued = datetime.now(UTC)
+    days: int | None = options.valid_days
+    certificate = certification.issue(
+        certified,
+        options.folder / SPEC_FILE,
+        certification.Statement(
+            risk=options.risk,
+            reference=options.reference,
+            population=options.population,
+            assumption=options.assumption,
+            cluster_unit=options.cluster_unit,
+            provider=options.provider,
+            dataset=options.dataset,
+            issued_at=_instant(issued),
+            valid_until=None if days is None else _instant(issued + timedelta(days=days)),
+        ),
+    )
+    path = options.folder / "certificate.json"
+    write_file(path, certificate.to_json())
+    if options.json:
+        print(certificate.to_json().decode())
+    else:
+        print(f'{certificate.statement()}\n{path}: name it in {SPEC_FILE} (certificate = "{path.name}"), then build')
+    return Exit.OK
+
+
+def _instant(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _chosen(options: argparse.Namespace) -> tuple[StoredPack, ...]:
+    packs = PackStore(options.layout).list()
+    chosen = packs if options.pack is None else tuple(stored for stored in packs if stored.ref == options.pack)
+    if not chosen:
+        known = ", ".join(str(stored.ref) for stored in packs) or "no packs"
+        raise CliError(f"{options.layout} holds {known}", "choose one of these, or build a pack into it", Exit.DATA)
+    return chosen
+
+
+def _document(stored: StoredPack, pack: Pack) -> dict[str, Any]:
+    certificate = pack.certificate
+    return {
+        "ref": str(stored.ref),
+        "digest": stored.digest,
+        "manifest_digest": stored.manifest_digest,
+        "size_bytes": stored.size_bytes,
+        "signed_by": list(stored.signed_by),
+        "manifest": pack.manifest.to_document(),
+        "certificate": None if certificate is None else json.loads(certificate.to_json()),
+    }
+
+
+def _describe(stored: StoredPack, pack: Pack) -> None:
+    manifest = pack.manifest
+    rows = [
+        ("digest", stored.digest),
+        ("signatures", _signers(stored.signed_by)),
+        ("role", f"{manifest.role}, family {manifest.family}"),
+        ("escalates to", str(manifest.escalates_to) if manifest.escalates_to else "nothing"),
+        ("labels", ", ".join(manifest.labels)),
+        *(("input", f"{spec.name} {spec.datatype} {list(spec.shape)}") for spec in manifest.inputs),
+        *(("output", f"{spec.name} {spec.datatype} {list(spec.shape)}") for spec in manifest.outputs),
+        *(("variant", f"{item.id}: {item.engine}, {item.precision}, {item.file}") for item in manifest.variants),
+        *(("file", f"{file.path}, {file.role}, {file.size_bytes} bytes") for file in manifest.files),
+        ("license", manifest.license),
+        *(("provenance", f"{key}: {value}") for key, value in sorted(manifest.provenance.items())),
+        ("certificate", pack.certificate.statement() if pack.certificate else "none: the threshold is uncertified"),
+    ]
+    print(f"{stored.ref} ({stored.size_bytes} bytes)")
+    for name, value in rows:
+        print(f"  {name:<13} {value}")
+
+
+def _rows(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    return [{"name": check.name, "ok": check.is_ok, "detail": check.detail} for check in checks]
+
+
+def _signers(key_ids: Sequence[str]) -> str:
+    return f"signed by {', '.join(key_id[:12] for key_id in key_ids)}" if key_ids else "unsigned"
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2))

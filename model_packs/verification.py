@@ -1,0 +1,104 @@
+"""Owns verifying a loaded pack beyond its digests: the certificate against its own counts, the golden examples.
+
+Digests and signatures are checked by `PackStore.load` before a pack gets here; printing is `cli.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_packs.engines.opening import open_session
+from model_packs.engines.session import Session
+from model_packs.pack import Pack
+from model_packs.process.progress import progress
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was checked.
+        is_ok: Whether it holds; None when the pack gives nothing to check.
+        detail: What was found, for a person.
+    """
+
+    name: str
+    is_ok: bool | None
+    detail: str
+
+
+def check_certificate(pack: Pack) -> Check:
+    """Recompute the certificate from its counts and compare it with the pack.
+
+    Args:
+        pack: The pack.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        PackError: The certificate is damaged.
+    """
+    certificate = pack.certificate
+    if certificate is None:
+        return Check("certificate", None, "the pack carries none: its threshold is uncertified")
+    recomputed = certificate.recompute()
+    problems = list(recomputed.problems)
+    if certificate.graph_digest not in {variant.graph_digest for variant in pack.manifest.variants}:
+        problems.append("it was issued for another graph")
+    if certificate.temperature != pack.manifest.temperature:
+        problems.append(f"it was issued for the temperature {certificate.temperature}, not {pack.manifest.temperature}")
+    if problems:
+        return Check("certificate", is_ok=False, detail="; ".join(problems))
+    return Check("certificate", is_ok=True, detail=f"its counts give p = {recomputed.p_value:.3g}")
+
+
+def check_golden(pack: Pack, *, threads: int = 1) -> Check:
+    """Run the golden inputs through the engine and compare the outputs with the recorded ones.
+
+    Args:
+        pack: The pack.
+        threads: Threads inside one run.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        PackError: A golden file is damaged.
+        EngineError: No engine is installed, or it cannot run the pack.
+    """
+    golden = pack.manifest.golden
+    if golden is None:
+        return Check("golden", None, "the pack carries no golden examples")
+    inputs, outputs = pack.golden()
+    session = open_session(pack, threads=threads)
+    try:
+        largest = _largest_difference(session, inputs, outputs, pack.manifest.max_batch)
+        facts = session.facts
+    finally:
+        session.close()
+    found = f"{golden.n_examples} examples on {facts.engine} {facts.engine_version} ({facts.provider}, {facts.variant})"
+    return Check(
+        "golden",
+        is_ok=largest <= golden.tolerance,
+        detail=f"{found}: largest difference {largest:.3g}, tolerance {golden.tolerance:.3g}",
+    )
+
+
+def _largest_difference(
+    session: Session, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]], max_batch: int
+) -> float:
+    """NaN counts as infinitely different, unless the recorded value is NaN, too."""
+    n_examples = len(next(iter(inputs.values())))
+    largest = 0.0
+    for start in progress(range(0, n_examples, max_batch), "golden examples"):
+        rows = slice(start, start + max_batch)
+        produced = session.run({name: array[rows] for name, array in inputs.items()})
+        for name, expected in outputs.items():
+            both_nan = np.isnan(produced[name]) & np.isnan(expected[rows])
+            gaps = np.where(both_nan, 0.0, np.abs(produced[name].astype(np.float64) - expected[rows]))
+            largest = max(largest, float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max()))
+    return largest

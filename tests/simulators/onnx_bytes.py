@@ -1,0 +1,88 @@
+"""Owns writing tiny ONNX graphs byte by byte, so that tests need no exporter: logits = flatten(window) · weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FLOAT, _INT64 = 1, 7
+_IR_VERSION, _OPSET = 8, 17
+
+
+def linear_graph(
+    weights: NDArray[np.float32],
+    *,
+    samples: int,
+    channels: int,
+    input_name: str = "window",
+    output_name: str = "logits",
+    external_file: str | None = None,
+) -> bytes:
+    """Write a linear classifier.
+
+    Args:
+        weights: [samples * channels, labels].
+        samples: Samples of the window.
+        channels: Channels of a sample.
+        input_name: Name of the input, FP32 [batch, samples, channels].
+        output_name: Name of the output, FP32 [batch, labels].
+        external_file: Declare the weights as external data in this file instead of embedding them.
+
+    Returns:
+        An ONNX file.
+    """
+    n_inputs, n_labels = weights.shape
+    shape = _tensor("shape", _INT64, (2,), np.array([-1, n_inputs], "<i8").tobytes())
+    if external_file is None:
+        matrix = _tensor("weights", _FLOAT, weights.shape, weights.astype("<f4").tobytes())
+    else:
+        entry = _text(1, "location") + _text(2, external_file)
+        matrix = _tensor_head("weights", _FLOAT, weights.shape) + _nested(13, entry) + _number(14, 1)
+    graph = (
+        _nested(1, _node("Reshape", [input_name, "shape"], "flat"))
+        + _nested(1, _node("MatMul", ["flat", "weights"], output_name))
+        + _text(2, "linear")
+        + _nested(5, shape)
+        + _nested(5, matrix)
+        + _nested(11, _value(input_name, ("batch", samples, channels)))
+        + _nested(12, _value(output_name, ("batch", n_labels)))
+    )
+    return _number(1, _IR_VERSION) + _nested(8, _text(1, "") + _number(2, _OPSET)) + _nested(7, graph)
+
+
+def _tensor(name: str, data_type: int, shape: Sequence[int], data: bytes) -> bytes:
+    return _tensor_head(name, data_type, shape) + _nested(9, data)
+
+
+def _tensor_head(name: str, data_type: int, shape: Sequence[int]) -> bytes:
+    return b"".join(_number(1, size) for size in shape) + _number(2, data_type) + _text(8, name)
+
+
+def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
+    return b"".join(_text(1, name) for name in inputs) + _text(2, output) + _text(4, operator)
+
+
+def _value(name: str, shape: Sequence[int | str]) -> bytes:
+    sizes = b"".join(_nested(1, _text(2, size) if isinstance(size, str) else _number(1, size)) for size in shape)
+    return _text(1, name) + _nested(2, _nested(1, _number(1, _FLOAT) + _nested(2, sizes)))
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _text(field: int, value: str) -> bytes:
+    return _nested(field, value.encode())
+
+
+def _nested(field: int, body: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,0 +1,82 @@
+"""Owns small real packs for tests: a linear classifier of random weights, built by the real builder, with golden examples."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_packs.build import build_spec
+from model_packs.golden import write_npy
+from model_packs.pack import Pack
+from model_packs.pack_spec import GoldenEntry, OutputEntry, PackSpec, TensorEntry, VariantEntry, WindowEntry
+from model_packs.signing import SiteKey
+from tests.simulators.onnx_bytes import linear_graph
+
+SAMPLES, CHANNELS, LABELS = 5, 2, ("idle", "moving", "broken")
+N_GOLDEN = 7
+
+SPEC = PackSpec(
+    name="tiny-edge",
+    version="1.0.0",
+    family="tiny",
+    role="edge",
+    labels=LABELS,
+    license="Apache-2.0",
+    escalates_to="tiny-hub@1.0.0",
+    max_batch=4,
+    inputs=(TensorEntry(name="window", shape=(-1, SAMPLES, CHANNELS)),),
+    outputs=(OutputEntry(name="logits", shape=(-1, len(LABELS))),),
+    window=WindowEntry(samples=SAMPLES, rate_hz=5.0, channel_names=("x", "y")),
+    variants=(VariantEntry(id="fp32", file="model.onnx"),),
+    golden=GoldenEntry(inputs={"window": "golden/window.npy"}, outputs={"logits": "golden/logits.npy"}, tolerance=1e-4),
+    card="CARD.md",
+)
+
+
+def weights(seed: int = 7) -> NDArray[np.float32]:
+    """Draw the classifier's weights.
+
+    Args:
+        seed: Seed of the generator.
+
+    Returns:
+        FP32 [samples * channels, labels].
+    """
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(SAMPLES * CHANNELS, len(LABELS))).astype(np.float32)
+
+
+def write_sources(folder: Path, seed: int = 7) -> None:
+    """Write the files that `SPEC` names.
+
+    Args:
+        folder: An existing folder.
+        seed: Seed of the weights.
+    """
+    matrix = weights(seed)
+    windows = np.random.default_rng(1).normal(size=(N_GOLDEN, SAMPLES, CHANNELS)).astype(np.float32)
+    (folder / "golden").mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(linear_graph(matrix, samples=SAMPLES, channels=CHANNELS))
+    (folder / "golden" / "window.npy").write_bytes(write_npy(windows))
+    (folder / "golden" / "logits.npy").write_bytes(write_npy(windows.reshape(N_GOLDEN, -1) @ matrix))
+    (folder / "CARD.md").write_text("A linear classifier of random weights, for tests.\n")
+
+
+def build_tiny(folder: Path, *, sign: SiteKey | None = None, seed: int = 7, **changes: Any) -> Pack:  # noqa: ANN401 - as dataclasses.replace
+    """Build a tiny pack into `folder / "layout"`.
+
+    Args:
+        folder: An existing folder; sources go to `folder / "sources"`.
+        sign: Key to sign with.
+        seed: Seed of the weights.
+        **changes: Fields of `SPEC` to change.
+
+    Returns:
+        The pack.
+    """
+    sources = folder / "sources"
+    sources.mkdir(exist_ok=True)
+    write_sources(sources, seed)
+    return build_spec(replace(SPEC, **changes), sources, folder / "layout", sign)
