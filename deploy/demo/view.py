@@ -57,6 +57,10 @@ class Frame:
 class View(Protocol):
     """Where the story is told."""
 
+    def open(self) -> None:
+        """Take the terminal."""
+        ...
+
     def event(self, text: str) -> None:
         """Something happened."""
         ...
@@ -80,6 +84,9 @@ class Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._shown_at_s = 0.0
+
+    def open(self) -> None:
+        """Nothing to take."""
 
     def event(self, text: str) -> None:
         """Write a line."""
@@ -118,6 +125,9 @@ class Screen:
         self._events: deque[str] = deque(maxlen=_SHOWN_EVENTS)
         self._frame: Frame | None = None
         self._live = Live(console=console, auto_refresh=False, transient=False)
+
+    def open(self) -> None:
+        """Start the live part."""
         self._live.start()
 
     def event(self, text: str) -> None:
@@ -143,7 +153,7 @@ class Screen:
         self._live.update(live_screen(self._frame, tuple(self._events)), refresh=True)
 
 
-def open_view(*, is_live: bool) -> View:
+def choose_view(*, is_live: bool) -> View:
     """The screen for a terminal, or lines on stderr."""
     return Screen(Console()) if is_live else Lines(sys.stderr)
 

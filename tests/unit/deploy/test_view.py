@@ -77,6 +77,7 @@ def test_the_live_screen_keeps_its_last_state_and_adds_the_summary() -> None:
     """After the end the terminal shows the events, then the goals; closing twice is fine."""
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
     screen = Screen(console)
+    screen.open()
     screen.frame(frame(30.0))
     screen.event("hub back")
     screen.summary(run_of())

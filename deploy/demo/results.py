@@ -1,0 +1,78 @@
+"""Owns listening to what the agents publish: answers go to the judge, status messages are remembered.
+
+What an answer means is the judge's business.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from deploy.demo.fleet import BINDING, AgentName
+
+_RESULTS: Final = f"demo/+/+/inference/{BINDING}"
+_STATUS: Final = "edge/+/status"
+_CONNECT_DEADLINE_S: Final = 15.0
+
+
+class ListenerError(Exception):
+    """The broker did not take the subscriptions; the message names the address."""
+
+
+class Listener:
+    """A subscriber with a session, so that what comes while it is away is kept.
+
+    Args:
+        address: Host and port of the broker.
+        on_result: Told topic, payload and monotonic time of each message on a result topic, in paho's thread.
+    """
+
+    def __init__(self, address: tuple[str, int], on_result: Callable[[str, bytes, float], None]) -> None:
+        self._address = address
+        self._on_result = on_result
+        self._is_subscribed = threading.Event()
+        self._status: dict[str, str] = {}
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, "demo-judge", clean_session=False, protocol=MQTTProtocolVersion.MQTTv311
+        )
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+
+    def open(self) -> None:
+        """Connect and subscribe.
+
+        Raises:
+            ListenerError: No subscription was confirmed in time.
+        """
+        self._client.reconnect_delay_set(min_delay=1, max_delay=2)
+        self._client.connect_async(*self._address)
+        if self._client.loop_start() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise ListenerError("the listener's thread did not start")
+        if not self._is_subscribed.wait(_CONNECT_DEADLINE_S):
+            host, port = self._address
+            raise ListenerError(f"no MQTT broker took a subscription on {host}:{port} in {_CONNECT_DEADLINE_S:.0f} s")
+
+    def close(self) -> None:
+        """Disconnect; may be called twice."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def is_online(self, agent: AgentName) -> bool:
+        """Whether the agent's retained status says that it is connected and subscribed."""
+        return "online" in self._status.get(f"edge/{agent}/status", "")
+
+    def _on_connect(self, *_facts: object) -> None:
+        self._client.subscribe([(_RESULTS, 1), (_STATUS, 1)])
+
+    def _on_subscribe(self, *_facts: object) -> None:
+        self._is_subscribed.set()
+
+    def _on_message(self, _client: paho.Client, _user_data: object, message: paho.MQTTMessage) -> None:
+        if paho.topic_matches_sub(_STATUS, message.topic):
+            self._status[message.topic] = message.payload.decode(errors="replace")
+        else:
+            self._on_result(message.topic, bytes(message.payload), time.monotonic())

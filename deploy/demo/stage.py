@@ -1,0 +1,313 @@
+"""Owns the stage: a run folder, free ports, config files; broker, hub and agents made ready by their own commands.
+
+    1. broker        iotcore on a free port
+    2. hub           cloud-hub init; packs publish (full model, student); serve
+    3. agents        cloud-hub tokens create; edge-agent enrol (identity, site key, packs); edge-agent run
+
+What happens on the stage is `story`'s business.
+"""
+
+import http.client
+import random
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.demo import broker as broker_program
+from deploy.demo.baselines import EDGE_PACK, HUB_PACK, layout
+from deploy.demo.fleet import BINDING, AgentName, Member
+from deploy.demo.programs import Program, ProgramError, installed, run, run_json
+from deploy.demo.report import Audit
+from deploy.demo.view import Pulse
+
+LOOPBACK: Final = "127.0.0.1"
+READY_DEADLINE_S: Final = 60.0
+# Below the ports that Linux gives to outgoing connections: there a port is free again after a kill, and a client that
+# keeps dialling a dead server cannot connect to itself.
+_PORTS: Final = range(20_000, 32_000)
+_HTTP_TIMEOUT_S: Final = 2.0
+_SITE: Final = "demo"
+
+_HUB_TOML: Final = """\
+# Written by the demo; deploy/samples/hub.toml explains every key.
+[grpc]
+host = "{host}"
+port = {grpc}
+enrolment_port = {enrolment}
+
+[http]
+host = "{host}"
+port = {http}
+"""
+
+_AGENT_TOML: Final = """\
+# Written by the demo; deploy/samples/agent.toml explains every key.
+bindings = "bindings.toml"
+
+[device]
+id = "{name}"
+state_dir = "state"
+
+[hub]
+address = "{host}:{grpc}"
+enrol_address = "{host}:{enrolment}"
+
+[http]
+listen = "{host}:{http}"
+"""
+
+_BINDINGS_TOML: Final = """\
+# Written by the demo; deploy/samples/bindings.toml explains every key.
+[mqtt.site]
+url = "mqtt://{host}:{mqtt}"
+client_id = "{name}"
+version = "3.1.1"
+
+[[binding]]
+name = "{binding}"
+broker = "site"
+pack = "{pack}"
+topic = "{topic}"
+qos = 1
+partition = ["person"]
+egress = "tensor"
+
+[binding.payload]
+codec = "json_vectors"
+samples = "samples"
+start = "t0"
+start_format = "iso8601"
+rate_hz = 50
+key = ["seq"]
+missing = "reject"
+
+[binding.window]
+size_s = 1.0
+hop_s = 1.0
+
+[binding.result]
+topic = "{result}"
+qos = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent on the stage.
+
+    Attributes:
+        config: Its agent.toml.
+        http: Where its metrics and health are.
+    """
+
+    member: Member
+    program: Program
+    config: Path
+    http: tuple[str, int]
+
+
+class Stage:
+    """Everything that runs. `open` it once, `close` it in any state.
+
+    Args:
+        folder: The run folder; made.
+        fleet: The agents.
+        tell: Told each step.
+    """
+
+    def __init__(self, folder: Path, fleet: Sequence[Member], tell: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._fleet = fleet
+        self._tell = tell
+        self._logs = folder / "logs"
+        ports = free_ports(4 + len(fleet))
+        self.broker_address = (LOOPBACK, ports[0])
+        self._hub_ports = {"grpc": ports[1], "enrolment": ports[2], "http": ports[3]}
+        self._broker = Program(
+            "broker",
+            [sys.executable, "-P", str(broker_program.__file__), LOOPBACK, str(ports[0])],
+            self._logs / "broker.log",
+        )
+        hub_config = folder / "hub" / "hub.toml"
+        self.hub = Program(
+            "cloud-hub", [installed("cloud-hub"), "serve", "--config", str(hub_config)], self._logs / "cloud-hub.log"
+        )
+        self.agents: dict[AgentName, Agent] = {}
+        for member, port in zip(fleet, ports[4:], strict=True):
+            config = folder / member.name / "agent.toml"
+            argv = [installed("edge-agent"), "run", "--config", str(config)]
+            program = Program(f"edge-agent {member.name}", argv, self._logs / f"{member.name}.log")
+            self.agents[member.name] = Agent(member, program, config, (LOOPBACK, port))
+
+    def open(self) -> None:
+        """Start everything and return when it is ready for the first message.
+
+        Raises:
+            ProgramError: Something does not start or get ready; names the program, its last log lines and the log.
+            OSError: The folder cannot be written.
+        """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._open_broker()
+        self._make_hub()
+        self.start_hub()
+        for agent in self.agents.values():
+            self._enrol(agent)
+        for agent in self.agents.values():
+            agent.program.start()
+        for agent in self.agents.values():
+            self.wait_for_agent(agent)
+
+    def close(self) -> list[str]:
+        """Stop the agents, the hub and the broker, in this order; may be called twice.
+
+        Returns:
+            Programs that did not stop by themselves with exit code 0.
+        """
+        unwilling = [agent.program.name for agent in self.agents.values() if not agent.program.stop()]
+        if not self.hub.stop():
+            unwilling.append(self.hub.name)
+        self._broker.kill()  # it has nothing to save and no signal handler
+        return unwilling
+
+    def start_hub(self) -> None:
+        """Start the hub, or start it again, and wait until it serves."""
+        self.hub.start()
+        self.hub.wait_until(self.hub_is_ready, "it is ready", READY_DEADLINE_S)
+
+    def wait_for_agent(self, agent: Agent) -> None:
+        """Wait until an agent that was started is ready."""
+        agent.program.wait_until(lambda: is_ready(agent.http), "it is ready", READY_DEADLINE_S)
+
+    def hub_is_ready(self) -> bool:
+        """Whether the hub serves."""
+        return is_ready((LOOPBACK, self._hub_ports["http"]))
+
+    def pulse(self, agent: Agent) -> Pulse | None:
+        """How an agent is just now; None when it does not answer."""
+        page = fetch(agent.http, "/metrics")
+        return None if page is None or page[0] != http.client.OK else read_pulse(page[1])
+
+    def audit(self, agent: Agent) -> Audit:
+        """Ask `edge-agent audit --json`."""
+        document = run_json(self._agent_command(agent, "audit"), self._log_of("audit", agent), accepted=(0, 1))
+        return read_audit(document)
+
+    def _open_broker(self) -> None:
+        host, port = self.broker_address
+        self._tell(f"broker: iotcore on {host}:{port}")
+        self._broker.start()
+        self._broker.wait_until(lambda: is_listening(self.broker_address), "it listens", READY_DEADLINE_S)
+
+    def _make_hub(self) -> None:
+        hub = self.folder / "hub"
+        log = self._logs / "cloud-hub-init.log"
+        self._tell("hub: cloud-hub init, publish the full model and the student, serve")
+        run([installed("cloud-hub"), "init", str(hub)], log)
+        (hub / "hub.toml").write_text(_HUB_TOML.format(host=LOOPBACK, **self._hub_ports))
+        packs = [str(layout(ref)) for ref in (HUB_PACK, EDGE_PACK)]
+        run([installed("cloud-hub"), "packs", "publish", *packs, "--config", str(hub / "hub.toml")], log)
+
+    def _enrol(self, agent: Agent) -> None:
+        name = agent.member.name
+        self._tell(f"{name}: join token, edge-agent enrol (identity, site key, packs)")
+        hub_toml = str(self.folder / "hub" / "hub.toml")
+        create = [installed("cloud-hub"), "tokens", "create", "--site", _SITE, "--config", hub_toml]
+        token = run(create, self._logs / "cloud-hub-init.log").strip().splitlines()[-1]
+        agent.config.parent.mkdir(parents=True)
+        agent.config.write_text(
+            _AGENT_TOML.format(name=name, host=LOOPBACK, **{**self._hub_ports, "http": agent.http[1]})
+        )
+        bindings = _BINDINGS_TOML.format(
+            host=LOOPBACK,
+            mqtt=self.broker_address[1],
+            name=name,
+            binding=BINDING,
+            pack=EDGE_PACK,
+            topic=agent.member.source.text,
+            result=agent.member.results.text,
+        )
+        agent.config.with_name("bindings.toml").write_text(bindings)
+        enrol = [installed("edge-agent"), "enrol", "--config", str(agent.config), "--token", token]
+        run(enrol, self._logs / f"{name}-enrol.log")
+
+    def _agent_command(self, agent: Agent, command: str) -> list[str]:
+        return [installed("edge-agent"), command, "--config", str(agent.config), "--json"]
+
+    def _log_of(self, command: str, agent: Agent) -> Path:
+        return self._logs / f"{agent.member.name}-{command}.log"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise ProgramError(f"no {count} free ports between {_PORTS.start} and {_PORTS.stop} on {LOOPBACK}")
+
+
+def is_listening(address: tuple[str, int]) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        with socket.create_connection(address, timeout=_HTTP_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def fetch(address: tuple[str, int], path: str) -> tuple[int, str] | None:
+    """GET a page.
+
+    Returns:
+        Status and text; None when nobody answers.
+    """
+    connection = http.client.HTTPConnection(*address, timeout=_HTTP_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def is_ready(address: tuple[str, int]) -> bool:
+    """Whether a program's `/readyz` says yes."""
+    page = fetch(address, "/readyz")
+    return page is not None and page[0] == http.client.OK
+
+
+def read_pulse(metrics: str) -> Pulse:
+    """What an agent's metrics page says about its outbox and its hub.
+
+    Args:
+        metrics: Prometheus text format.
+    """
+    samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
+    items = sum(sample.value for sample in samples if sample.name == "edge_outbox_items")
+    is_up = any(sample.value == 1 for sample in samples if sample.name == "edge_hub_connected")
+    return Pulse(int(items), hub_connected=is_up)
+
+
+def read_audit(document: Mapping[str, Any]) -> Audit:
+    """What `edge-agent audit --json` says.
+
+    Args:
+        document: The object that it printed.
+    """
+    equations = document["equations"]
+    broken = tuple(f"{equation['name']} ({equation['binding']})" for equation in equations if not equation["holds"])
+    return Audit(len(equations), broken, document)
