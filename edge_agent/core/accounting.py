@@ -1,0 +1,223 @@
+"""Owns the equations of conservation: every record, sample, window, prediction, revision and escalation is somewhere.
+
+Counters are rows of the store, changed with what they count; pending things are counted from their own rows. So an
+equation that holds says that nothing was lost and nothing was counted twice. Counting is the pipeline's and the
+store's; names of counters are here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+SCHEMA = "edge.audit/1"
+
+
+class Count(StrEnum):
+    """Names of counters; those that stand in `BY_REASON` are written with a reason: `records_shed{queue_full}`."""
+
+    RECORDS_RECEIVED = "records_received"
+    RECORDS_JOURNALED = "records_journaled"
+    RECORDS_DUPLICATE = "records_duplicate"
+    RECORDS_DEAD_LETTERED = "records_dead_lettered"
+    RECORDS_SHED = "records_shed"
+    SAMPLES_DECODED = "samples_decoded"
+    SAMPLES_USED = "samples_used"
+    SAMPLES_LATE = "samples_late"
+    SAMPLES_OUT_OF_RANGE = "samples_out_of_range"
+    SAMPLES_UNUSED = "samples_unused"
+    SAMPLES_PENDING = "samples_pending"
+    WINDOWS_CLOSED = "windows_closed"
+    WINDOWS_INFERRED = "windows_inferred"
+    WINDOWS_SKIPPED = "windows_skipped"
+    WINDOWS_PENDING = "windows_pending"
+    PREDICTIONS_DECIDED = "predictions_decided"
+    PREDICTIONS_PUBLISHED = "predictions_published"
+    PREDICTIONS_EXPIRED = "predictions_expired"
+    PREDICTIONS_EVICTED = "predictions_evicted"
+    PREDICTIONS_PENDING_PUBLISH = "predictions_pending_publish"
+    REVISIONS_MADE = "revisions_made"
+    REVISIONS_PUBLISHED = "revisions_published"
+    REVISIONS_EXPIRED = "revisions_expired"
+    REVISIONS_EVICTED = "revisions_evicted"
+    REVISIONS_PENDING_PUBLISH = "revisions_pending_publish"
+    ESCALATIONS_WANTED = "escalations_wanted"
+    ESCALATIONS_SUPPRESSED_BUDGET = "escalations_suppressed_budget"
+    ESCALATIONS_CREATED = "escalations_created"
+    ESCALATIONS_ANSWERED = "escalations_answered"
+    ESCALATIONS_ANSWERED_LATE = "escalations_answered_late"
+    ESCALATIONS_REJECTED = "escalations_rejected"
+    ESCALATIONS_EXPIRED = "escalations_expired"
+    ESCALATIONS_EVICTED = "escalations_evicted"
+    ESCALATIONS_DEAD_LETTERED = "escalations_dead_lettered"
+    ESCALATIONS_PURGED = "escalations_purged"
+    ESCALATIONS_PENDING = "escalations_pending"
+
+
+BY_REASON = frozenset(
+    {
+        Count.RECORDS_DEAD_LETTERED,
+        Count.RECORDS_SHED,
+        Count.SAMPLES_UNUSED,
+        Count.WINDOWS_SKIPPED,
+        Count.PREDICTIONS_EVICTED,
+        Count.REVISIONS_EVICTED,
+        Count.ESCALATIONS_EVICTED,
+        Count.ESCALATIONS_PENDING,
+    }
+)
+
+_EQUATIONS: dict[str, tuple[Count, tuple[Count, ...]]] = {
+    "records": (
+        Count.RECORDS_RECEIVED,
+        (Count.RECORDS_JOURNALED, Count.RECORDS_DUPLICATE, Count.RECORDS_DEAD_LETTERED, Count.RECORDS_SHED),
+    ),
+    "samples": (
+        Count.SAMPLES_DECODED,
+        (
+            Count.SAMPLES_USED,
+            Count.SAMPLES_LATE,
+            Count.SAMPLES_OUT_OF_RANGE,
+            Count.SAMPLES_UNUSED,
+            Count.SAMPLES_PENDING,
+        ),
+    ),
+    "windows": (
+        Count.WINDOWS_CLOSED,
+        (Count.WINDOWS_INFERRED, Count.WINDOWS_SKIPPED, Count.WINDOWS_PENDING),
+    ),
+    "predictions": (
+        Count.PREDICTIONS_DECIDED,
+        (
+            Count.PREDICTIONS_PUBLISHED,
+            Count.PREDICTIONS_EXPIRED,
+            Count.PREDICTIONS_EVICTED,
+            Count.PREDICTIONS_PENDING_PUBLISH,
+        ),
+    ),
+    "revisions": (
+        Count.REVISIONS_MADE,
+        (
+            Count.REVISIONS_PUBLISHED,
+            Count.REVISIONS_EXPIRED,
+            Count.REVISIONS_EVICTED,
+            Count.REVISIONS_PENDING_PUBLISH,
+        ),
+    ),
+    "escalations wanted": (
+        Count.ESCALATIONS_WANTED,
+        (Count.ESCALATIONS_SUPPRESSED_BUDGET, Count.ESCALATIONS_CREATED),
+    ),
+    "escalations created": (
+        Count.ESCALATIONS_CREATED,
+        (
+            Count.ESCALATIONS_ANSWERED,
+            Count.ESCALATIONS_ANSWERED_LATE,
+            Count.ESCALATIONS_REJECTED,
+            Count.ESCALATIONS_EXPIRED,
+            Count.ESCALATIONS_EVICTED,
+            Count.ESCALATIONS_DEAD_LETTERED,
+            Count.ESCALATIONS_PURGED,
+            Count.ESCALATIONS_PENDING,
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One number of an equation."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """`left = sum of the terms`, for one binding; terms by reason are listed one by one."""
+
+    name: str
+    binding: str
+    left: Term
+    terms: tuple[Term, ...]
+
+    @property
+    def right(self) -> int:
+        """Sum of the terms."""
+        return sum(term.value for term in self.terms)
+
+    @property
+    def holds(self) -> bool:
+        """Whether both sides are equal and nothing is negative."""
+        return self.left.value == self.right and all(term.value >= 0 for term in (self.left, *self.terms))
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the equation as an object of `edge.audit/1`."""
+        return {
+            "name": self.name,
+            "binding": self.binding,
+            "left": {"name": self.left.name, "value": self.left.value},
+            "terms": [{"name": term.name, "value": term.value} for term in self.terms],
+            "right": self.right,
+            "holds": self.holds,
+        }
+
+
+def of_reason(count: Count, reason: str) -> str:
+    """Name the part of a counter that has one reason: `records_shed{queue_full}`."""
+    return f"{count}{{{reason}}}"
+
+
+def equations(counts: Mapping[tuple[str, str], int]) -> list[Equation]:
+    """Set up every equation for every binding.
+
+    Args:
+        counts: By (binding, name), counters and counted rows, all read in one transaction; what is absent is 0.
+
+    Returns:
+        Sorted by binding, in the order records, samples, windows, predictions, revisions, escalations.
+
+    Raises:
+        ValueError: A name that no equation knows: something would be counted and not audited.
+    """
+    by_binding: dict[str, dict[str, int]] = {}
+    for (binding, name), value in counts.items():
+        base = name.partition("{")[0]
+        known = base in frozenset(Count) and (base in BY_REASON) == name.endswith("}")
+        if not known:
+            raise ValueError(f"counter {name!r} of binding {binding!r} is in no equation")
+        by_binding.setdefault(binding, {})[name] = value
+    return [
+        Equation(
+            name,
+            binding,
+            Term(left.value, values.get(left, 0)),
+            tuple(term for count in right for term in _terms(count, values)),
+        )
+        for binding, values in sorted(by_binding.items())
+        for name, (left, right) in _EQUATIONS.items()
+    ]
+
+
+def audit_document(device: str, found: list[Equation]) -> dict[str, Any]:
+    """Write an audit as `edge.audit/1`.
+
+    Args:
+        device: Device id.
+        found: All equations of the device.
+
+    Returns:
+        A JSON object.
+    """
+    return {
+        "schema": SCHEMA,
+        "device": device,
+        "holds": all(equation.holds for equation in found),
+        "equations": [equation.to_json() for equation in found],
+    }
+
+
+def _terms(count: Count, values: Mapping[str, int]) -> list[Term]:
+    if count not in BY_REASON:
+        return [Term(count.value, values.get(count, 0))]
+    return [Term(name, value) for name, value in sorted(values.items()) if name.startswith(f"{count}{{")]
