@@ -90,6 +90,19 @@ class Grid:
         )
         return nearest
 
+    def times_ns(self, samples: int) -> NDArray[np.int64]:
+        """Times of the first slots.
+
+        Args:
+            samples: How many; at this rate they must span less than 292 years.
+
+        Returns:
+            int64 [samples], from 0, rounded down to whole nanoseconds.
+        """
+        groups, rest = np.divmod(np.arange(samples, dtype=np.int64), self._numerator)
+        times: NDArray[np.int64] = groups * self._period_ns + rest * self._period_ns // self._numerator
+        return times
+
     def slot(self, time_ns: int) -> int:
         """Nearest slot of one time."""
         return (2 * time_ns * self._numerator + self._period_ns) // (2 * self._period_ns)

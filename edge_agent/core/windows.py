@@ -385,7 +385,7 @@ class _Partition:
     def replay(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32]) -> int:
         self._last_row = row
         taken, _, _ = self._sift(slots)
-        at = self._put(row, slots[taken], values[taken])
+        at = self._buffer.put(slots[taken], values[taken], row)
         for window, last_row in self._emitted.items():
             if row <= last_row:
                 start = window * self._geometry.hop - self._buffer.base
@@ -413,7 +413,7 @@ class _Partition:
         tally.counts[Count.SAMPLES_LATE] += late
         tally.unused(Unused.SAME_SLOT, same_slot)
         if len(taken):
-            self._put(row, slots[taken], values[taken])
+            self._buffer.put(slots[taken], values[taken], row)
             need = self._needs[row]
             need.pending += len(taken)
             need.held += len(taken)
@@ -449,11 +449,6 @@ class _Partition:
             covering = up_to[np.maximum(last, first_open) - first_open + 1] - up_to[np.maximum(first - first_open, 0)]
             is_open &= covering > 0
         return is_open
-
-    def _put(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.int64]:
-        if len(slots):
-            self._buffer.reach(int(slots.max()))
-        return self._buffer.put(slots, values, row)
 
     def _first_open(self) -> int:
         return self._geometry.first_open(self._closed_through)

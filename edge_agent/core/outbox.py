@@ -1,0 +1,114 @@
+"""Owns who may use how much of the outbox, and what gives way when it is full.
+
+Every class of items has a share of the bytes. Space that others leave free may be borrowed; a class that stays within
+its share gets borrowed space back. Rows and bytes are the store's; the plan is made here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from protos.messages.escalation import ItemClass
+
+
+class OnFull(StrEnum):
+    """What a class does when it has no space."""
+
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of an outbox.
+
+    Attributes:
+        max_bytes: Of all classes together; a hard bound.
+        shares: Fraction of `max_bytes` by class; together at most 1.
+        on_full: Policy by class, for the same classes.
+    """
+
+    max_bytes: int
+    shares: Mapping[ItemClass, float]
+    on_full: Mapping[ItemClass, OnFull]
+
+    def share_bytes(self, item_class: ItemClass) -> int:
+        """Bytes that a class may always use."""
+        return int(self.max_bytes * self.shares[item_class])
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """There is space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Drop the oldest rows of these classes until so many bytes are free of each, then insert.
+
+    Attributes:
+        bytes_by_class: At least so many bytes.
+        policy: To be counted as the reason.
+    """
+
+    bytes_by_class: Mapping[ItemClass, int]
+    policy: OnFull = OnFull.DROP_OLDEST
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Do not insert; count the new item as evicted for this reason.
+
+    Attributes:
+        reason: `drop_newest`, or `too_large`: it exceeds the share of its class.
+    """
+
+    reason: str
+
+
+Plan = Insert | Evict | Refuse
+
+TOO_LARGE = "too_large"
+
+
+def plan_insert(usage: Mapping[ItemClass, int], limits: Limits, item_class: ItemClass, size_bytes: int) -> Plan:
+    """Decide what one new item needs.
+
+    Args:
+        usage: Bytes in use by class; an absent class uses none.
+        limits: The bounds; they have a share for every class in use and for the new item.
+        item_class: Of the new item.
+        size_bytes: Of the new item.
+
+    Returns:
+        What to do; after it, the bytes in use are at most `max_bytes`.
+    """
+    share = limits.share_bytes(item_class)
+    if size_bytes > share:
+        return Refuse(TOO_LARGE)
+    shortage = sum(usage.values()) + size_bytes - limits.max_bytes
+    if shortage <= 0:
+        return Insert()
+    own = usage.get(item_class, 0)
+    if own + size_bytes <= share:
+        return Evict(_reclaim(usage, limits, item_class, shortage))
+    if limits.on_full[item_class] is OnFull.DROP_NEWEST:
+        return Refuse(OnFull.DROP_NEWEST.value)
+    # Its own oldest rows first; what they do not give, others have borrowed.
+    from_own = min(own, shortage)
+    borrowed = _reclaim(usage, limits, item_class, shortage - from_own)
+    return Evict({item_class: from_own, **borrowed})
+
+
+def _reclaim(
+    usage: Mapping[ItemClass, int], limits: Limits, item_class: ItemClass, shortage: int
+) -> dict[ItemClass, int]:
+    """Take space back from the other classes that use more than their share, the largest excess first."""
+    excess = {other: used - limits.share_bytes(other) for other, used in usage.items() if other is not item_class}
+    taken: dict[ItemClass, int] = {}
+    for other, over in sorted(excess.items(), key=lambda pair: -pair[1]):
+        part = min(over, shortage)
+        if part > 0:
+            taken[other] = part
+            shortage -= part
+    return taken
