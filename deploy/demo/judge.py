@@ -92,7 +92,7 @@ def read_event(payload: bytes) -> Event:
         output = body["output"]
         event = Event(
             prediction_id=str(body["id"]),
-            start_ns=_time_ns(body["window"]["start"]),
+            start_ns=time_ns(body["window"]["start"]),
             status=str(body["status"]),
             revision=int(body["revision"]),
             label=None if output is None else str(output["label"]),
@@ -106,7 +106,7 @@ def read_event(payload: bytes) -> Event:
     return event
 
 
-def _time_ns(text: str) -> int:
+def time_ns(text: str) -> int:
     """An ISO 8601 time as Unix nanoseconds; microseconds are kept, which is finer than the watches' grid."""
     moment = datetime.fromisoformat(text)
     whole_s = int(moment.replace(microsecond=0).timestamp())

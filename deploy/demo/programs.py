@@ -75,6 +75,17 @@ class Program:
             )
 
     @property
+    def pid(self) -> int:
+        """The process id of its latest start.
+
+        Raises:
+            ProgramError: It was never started.
+        """
+        if self._process is None:
+            raise ProgramError(f"{self.name} was never started")
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None

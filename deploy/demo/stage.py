@@ -118,15 +118,23 @@ class Stage:
         folder: The run folder; made.
         fleet: The agents.
         tell: Told each step.
+        broker_address: A broker that runs already; None starts one.
     """
 
-    def __init__(self, folder: Path, fleet: Sequence[Member], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fleet: Sequence[Member],
+        tell: Callable[[str], None],
+        broker_address: tuple[str, int] | None = None,
+    ) -> None:
         self.folder = folder
         self._fleet = fleet
         self._tell = tell
         self._logs = folder / "logs"
         ports = free_ports(4 + len(fleet))
-        self.broker_address = (LOOPBACK, ports[0])
+        self.broker_address = broker_address or (LOOPBACK, ports[0])
+        self._owns_broker = broker_address is None
         self._hub_ports = {"grpc": ports[1], "enrolment": ports[2], "http": ports[3]}
         self._broker = Program(
             "broker",
@@ -152,7 +160,8 @@ class Stage:
             OSError: The folder cannot be written.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._open_broker()
+        if self._owns_broker:
+            self._open_broker()
         self._make_hub()
         self.start_hub()
         for agent in self.agents.values():
@@ -171,7 +180,7 @@ class Stage:
         unwilling = [agent.program.name for agent in self.agents.values() if not agent.program.stop()]
         if not self.hub.stop():
             unwilling.append(self.hub.name)
-        self._broker.kill()  # it has nothing to save and no signal handler
+        self._broker.kill()  # ours, or never started; it has nothing to save and no signal handler
         return unwilling
 
     def start_hub(self) -> None:

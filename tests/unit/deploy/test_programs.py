@@ -82,7 +82,7 @@ def test_a_program_ends_with_the_demo_even_if_that_is_killed(run_folder: Path) -
         f"Path({str(run_folder / 'child.log')!r}))\n"
         "program.start()\n"
         "program.wait_until(lambda: program.log_path.read_text(), 'a line', 20)\n"
-        "print(program._process.pid, flush=True)\n"
+        "print(program.pid, flush=True)\n"
         "import time; time.sleep(600)"
     )
     root = Path(__file__).parents[3]
