@@ -87,11 +87,12 @@ class WaitingItem:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be logged for one waiting item."""
+    """What is to be logged for one waiting item; `unscorable` says why there is no output, and is not logged."""
 
     item: WaitingItem
     tier: Tier
     output: Output | None
+    unscorable: str | None
     confidence: float
     models: tuple[ModelUse, ...]
     decided_at_ns: int
@@ -119,7 +120,7 @@ class DeviceStore(Protocol):
         Raises DeviceFault by the rules of `core.tokens`, StorageError.
         """
 
-    async def save_hello(self, device: DeviceKey, hello: DeviceHello, now_ns: int) -> None:
+    async def save_hello(self, device: DeviceKey, hello: DeviceHello) -> None:
         """Note what the device says it is; raises StorageError."""
 
     async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> None:

@@ -67,12 +67,15 @@ class SqlStore:
     Args:
         engine: From `database.make_engine`; the store disposes of it.
         clock: Wall clock, for the birth of a new database.
+        on_commit: Told how many seconds each write transaction took.
     """
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(
+        self, engine: AsyncEngine, clock: Clock, on_commit: Callable[[float], None] = lambda _took_s: None
+    ) -> None:
         self._engine = engine
         self._readers = engine.execution_options(is_reader=True)
-        self._writer = Writer(engine)
+        self._writer = Writer(engine, on_commit)
         self._clock = clock
         self._incarnation: HubIncarnation | None = None
 
@@ -84,19 +87,39 @@ class SqlStore:
         return self._incarnation
 
     async def open(self) -> None:
-        """Upgrade the tables, start the writer, read (or mint) the incarnation.
+        """Start the writer, read (or mint) the incarnation.
 
         Raises:
-            StorageError: The database cannot be used.
+            StorageError: The database cannot be used, or is not at the newest revision.
         """
-        await database.upgrade(self._engine)
+        at = await database.revision(self._engine)
+        if at != database.head():
+            raise StorageError(
+                f"the database is at revision {at}, not {database.head()}: `cloud-hub serve` upgrades it"
+            )
         self._writer.open()
         self._incarnation = await self._writer.write(self._found_or_minted_incarnation)
+
+    async def upgrade(self) -> None:
+        """Bring the tables to the newest revision; call it before `open`, in one program only.
+
+        Raises:
+            StorageError: The database cannot be reached or written, or is newer than this program.
+        """
+        await database.upgrade(self._engine)
 
     async def close(self) -> None:
         """Commit what is queued and disconnect; a second call does nothing."""
         await self._writer.close()
         await self._engine.dispose()
+
+    async def ping(self) -> None:
+        """Read something.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        await self._first(select(hub.c.id))
 
     # --- devices -----------------------------------------------------------------------------------------------------
 
@@ -145,7 +168,7 @@ class SqlStore:
 
         return await self._writer.write(job)
 
-    async def save_hello(self, device_key: DeviceKey, hello: DeviceHello, now_ns: int) -> None:  # noqa: ARG002 - the port's shape
+    async def save_hello(self, device_key: DeviceKey, hello: DeviceHello) -> None:
         """Note what the device says it is."""
 
         async def job(connection: AsyncConnection) -> None:

@@ -7,6 +7,7 @@ all of its jobs. A patient job waits a little for company; an urgent one takes i
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -36,10 +37,12 @@ class Writer:
 
     Args:
         engine: The database; its write transactions must take their lock at BEGIN.
+        on_commit: Told how many seconds each transaction took.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, on_commit: Callable[[float], None]) -> None:
         self._engine = engine
+        self._on_commit = on_commit
         self._queue: list[_Queued] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -99,9 +102,10 @@ class Writer:
                     await self._changed.wait()
 
     async def _commit(self, batch: list[_Queued]) -> None:
+        began_s = time.perf_counter()
         try:
             async with self._engine.begin() as connection:
-                outcomes = [await _run(connection, queued) for queued in batch if not queued.result.cancelled()]
+                outcomes = [await _run(connection, queued) for queued in batch]
         except (SQLAlchemyError, OSError) as error:
             _fail(batch, _storage_error("the database did not commit", error))
             return
@@ -109,6 +113,7 @@ class Writer:
             logger.exception("sql_job_failed")
             _fail(batch, error)
             return
+        self._on_commit(time.perf_counter() - began_s)
         for queued, outcome in outcomes:
             if queued.result.done():
                 continue

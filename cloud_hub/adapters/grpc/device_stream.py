@@ -1,0 +1,298 @@
+"""Owns one escalation stream: what arrives is stored and acknowledged, what is logged for the device is sent.
+
+Who the device is (`gate.py`), which stream of a device counts (`streams.py`) and how questions are answered
+(`adapters/engine/answerer.py`) are decided elsewhere. Five tasks share a stream; no direction waits for another:
+
+    reader   wire → inbox                     intake   inbox → one transaction → acks, rejects
+    pump     verdict log from the cursor →    confirm  the device's verdict cursor → store
+    writer   outbox → wire
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, ItemKey, Question, ranges
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.questions import check_inputs, check_item
+from cloud_hub.errors import (
+    HubError,
+    PackUnavailableError,
+    QuestionChangedError,
+    QuestionInvalidError,
+    StorageError,
+    StreamOrderError,
+    WireVersionError,
+)
+from cloud_hub.metrics import HubMetrics
+from cloud_hub.ports import Clock, Delivered, EscalationStore, FullModels
+from model_packs.errors import TensorError
+from protos.codec.errors import CodecError
+from protos.codec.escalation import escalation_to_bytes, request_from_wire, response_to_wire
+from protos.messages.escalation import (
+    WIRE_VERSION,
+    Ack,
+    Credit,
+    EscalateResponse,
+    GoAway,
+    Hello,
+    Item,
+    ItemClass,
+    Reject,
+    StoreId,
+    VerdictAck,
+    Welcome,
+)
+from protos.tandem.v1 import escalation_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+VERDICT_PAGE = 64
+"""Verdicts read from the log at once."""
+
+OUTBOX_MESSAGES = 256
+RETRY_STORAGE_MS = 1000
+RETRY_PACK_MS = 30_000
+
+Send = Callable[[pb.EscalateResponse], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """What every stream of the hub shares.
+
+    Attributes:
+        wake_answerer: Called after something was stored.
+        credit: What a device may have unacknowledged.
+    """
+
+    store: EscalationStore
+    models: FullModels
+    wake_answerer: Callable[[], None]
+    metrics: HubMetrics
+    clock: Clock
+    credit: Credit
+
+
+class DeviceStream:
+    """One stream of one device, from Hello to its end.
+
+    Args:
+        device: Whose it is.
+        parts: What all streams share.
+        requests: Messages as they arrive.
+        send: Sends one message; waits for flow control.
+    """
+
+    def __init__(
+        self, device: DeviceKey, parts: StreamParts, requests: AsyncIterable[pb.EscalateRequest], send: Send
+    ) -> None:
+        self.device = device
+        self.epoch = 0
+        self._parts = parts
+        self._requests = aiter(requests)
+        self._send = send
+        self._store_id = StoreId("")
+        self._cursor = 0
+        self._confirmed = 0
+        self._inbox: asyncio.Queue[Item | None] = asyncio.Queue(parts.credit.items)
+        self._outbox: asyncio.Queue[EscalateResponse | None] = asyncio.Queue(OUTBOX_MESSAGES)
+        self._log_grew = asyncio.Event()
+        self._cursor_moved = asyncio.Event()
+        self._ending: asyncio.Future[GoAway | HubError | None] = asyncio.get_running_loop().create_future()
+
+    async def open(self) -> None:
+        """Read Hello, start the session, and queue Welcome.
+
+        Raises:
+            StreamOrderError: The stream ends, or begins with something else.
+            WireVersionError: The agent speaks another version.
+            StorageError: The database refused.
+        """
+        try:
+            hello = request_from_wire(await anext(self._requests))
+        except StopAsyncIteration as error:
+            raise StreamOrderError("the stream ended before Hello") from error
+        except (CodecError, TensorError) as error:
+            raise StreamOrderError(f"the first message must be Hello: {error}") from error
+        if not isinstance(hello, Hello):
+            raise StreamOrderError("the first message must be Hello")
+        if hello.wire_version != WIRE_VERSION:
+            raise WireVersionError(hello.wire_version, WIRE_VERSION)
+        opened = await self._parts.store.open_session(self.device, hello, self._parts.clock())
+        self.epoch = opened.epoch
+        self._store_id = hello.store_id
+        self._cursor = self._confirmed = hello.verdict_cursor
+        self._outbox.put_nowait(
+            Welcome(
+                session_epoch=opened.epoch,
+                hub_incarnation=self._parts.store.incarnation,
+                applied=opened.applied,
+                credit=self._parts.credit,
+                hub_time_ns=self._parts.clock(),
+            )
+        )
+
+    async def serve(self) -> None:
+        """Serve until the device half-closes or the stream is sent away; what has arrived is stored and acked first.
+
+        Raises:
+            HubError: The device broke the protocol.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(self._read(), name=f"reader {self.device}")
+            intake = tasks.create_task(self._take_in(), name=f"intake {self.device}")
+            pump = tasks.create_task(self._pump(), name=f"pump {self.device}")
+            confirm = tasks.create_task(self._confirm(), name=f"confirm {self.device}")
+            tasks.create_task(self._write(), name=f"writer {self.device}")
+            ending = await self._ending
+            reader.cancel()
+            await self._inbox.put(None)
+            await intake
+            pump.cancel()
+            confirm.cancel()
+            if isinstance(ending, GoAway):
+                await self._outbox.put(ending)
+            await self._outbox.put(None)
+        if isinstance(ending, HubError):
+            raise ending
+
+    def ring(self) -> None:
+        """The device's verdict log has grown."""
+        self._log_grew.set()
+
+    def send_away(self, farewell: GoAway) -> None:
+        """End the stream after what has arrived is stored and acknowledged."""
+        self._end(farewell)
+
+    def _end(self, how: GoAway | HubError | None) -> None:
+        if not self._ending.done():
+            self._ending.set_result(how)
+
+    def _end_for_storage(self, error: StorageError) -> None:
+        logger.warning("escalation_storage_failed", extra={"device": str(self.device), "reason": str(error)})
+        self._end(GoAway(reason=str(error), retry_after_ms=RETRY_STORAGE_MS))
+
+    async def _read(self) -> None:
+        async for wire in self._requests:
+            try:
+                request = request_from_wire(wire)
+            except (CodecError, TensorError) as error:
+                if not await self._reject_undecodable(wire, error):
+                    self._end(StreamOrderError(f"a message cannot be read: {error}"))
+                    return
+                continue
+            match request:
+                case Item():
+                    await self._inbox.put(request)
+                case VerdictAck():
+                    self._confirmed = max(self._confirmed, request.verdict_seq)
+                    self._cursor_moved.set()
+                case Hello():
+                    self._end(StreamOrderError("Hello comes once, at the start of a stream"))
+                    return
+        self._end(None)
+
+    async def _reject_undecodable(self, wire: pb.EscalateRequest, error: Exception) -> bool:
+        """Name the item that cannot be read; False if it is no item, or its own place cannot be read."""
+        if wire.WhichOneof("kind") != "item" or wire.item.seq == 0:
+            return False
+        try:
+            item_class = ItemClass(wire.item.item_class)
+        except ValueError:
+            return False
+        await self._reject(item_class, wire.item.seq, QuestionInvalidError(str(error)))
+        return True
+
+    async def _take_in(self) -> None:
+        is_last = False
+        while not is_last:
+            arrived = [await self._inbox.get()]
+            while not self._inbox.empty():
+                arrived.append(self._inbox.get_nowait())
+            is_last = None in arrived
+            try:
+                await self._store([item for item in arrived if item is not None])
+            except StorageError as error:  # not acknowledged, so the device sends it again
+                self._end_for_storage(error)
+
+    async def _store(self, items: Iterable[Item]) -> None:
+        """Store what may be stored, in one transaction; answer for each item."""
+        accepted = [delivered for item in items if (delivered := await self._accepted(item)) is not None]
+        if not accepted:
+            return
+        decided = await self._parts.store.apply(self.device, accepted, self._parts.clock())
+        self._parts.wake_answerer()
+        await self._acknowledge(accepted, decided)
+
+    async def _accepted(self, item: Item) -> Delivered | None:
+        """The item on its way into the store; None when it was rejected."""
+        try:
+            check_item(item)
+            model = await self._parts.models.find(item.body.hub_pack)
+            check_inputs(item.body, model.manifest)
+        except PackUnavailableError as error:
+            await self._reject(item.item_class, item.seq, error, RETRY_PACK_MS)
+            return None
+        except QuestionInvalidError as error:
+            await self._reject(item.item_class, item.seq, error)
+            return None
+        return Delivered(
+            key=ItemKey(self._store_id, item.item_class, item.seq),
+            question=Question(item.body.prediction_id, item.body.input_digest),
+            hub_pack=item.body.hub_pack,
+            payload=escalation_to_bytes(item.body),
+        )
+
+    async def _acknowledge(self, items: Sequence[Delivered], decided: Sequence[Delivery]) -> None:
+        durable: dict[ItemClass, list[int]] = {}
+        for item, delivery in zip(items, decided, strict=True):
+            key = item.key
+            match delivery:
+                case Conflict(reason):
+                    await self._reject(key.item_class, key.seq, QuestionChangedError(reason))
+                    continue
+                case Apply():
+                    outcome = "applied"
+                case AlreadyApplied():
+                    outcome = "repeated"
+            self._count(key.item_class, outcome)
+            durable.setdefault(key.item_class, []).append(key.seq)
+        for item_class, seqs in durable.items():
+            await self._outbox.put(Ack(item_class, ranges(seqs)))
+
+    async def _reject(self, item_class: ItemClass, seq: int, error: HubError, retry_after_ms: int = 0) -> None:
+        self._count(item_class, "rejected")
+        extra = {"device": str(self.device), "item_class": item_class.name, "seq": seq, "reason": str(error)}
+        logger.warning("item_rejected", extra=extra)
+        await self._outbox.put(Reject(item_class, seq, error.status, str(error), retry_after_ms))
+
+    def _count(self, item_class: ItemClass, outcome: str) -> None:
+        self._parts.metrics.items.labels(item_class.name.lower(), outcome).inc()
+
+    async def _pump(self) -> None:
+        try:
+            while True:
+                self._log_grew.clear()
+                page = await self._parts.store.verdicts(self.device, self._cursor, VERDICT_PAGE)
+                for verdict in page:
+                    await self._outbox.put(verdict)
+                    self._cursor = verdict.verdict_seq
+                if len(page) < VERDICT_PAGE:
+                    await self._log_grew.wait()
+        except StorageError as error:
+            self._end_for_storage(error)
+
+    async def _confirm(self) -> None:
+        try:
+            while True:
+                await self._cursor_moved.wait()
+                self._cursor_moved.clear()
+                await self._parts.store.acknowledge(self.device, self._confirmed)
+        except StorageError as error:
+            self._end_for_storage(error)
+
+    async def _write(self) -> None:
+        while (response := await self._outbox.get()) is not None:
+            await self._send(response_to_wire(response))

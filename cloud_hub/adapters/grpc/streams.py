@@ -1,0 +1,103 @@
+"""Owns which escalation stream is each device's current one: the newest epoch wins, older ones are sent away."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection
+from typing import Protocol
+
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.metrics import HubMetrics
+from protos.messages.escalation import GoAway
+
+
+class Stream(Protocol):
+    """One open stream, as the registry sees it."""
+
+    @property
+    def device(self) -> DeviceKey:
+        """Whose it is."""
+
+    @property
+    def epoch(self) -> int:
+        """Its session epoch."""
+
+    def ring(self) -> None:
+        """The device's verdict log has grown."""
+
+    def send_away(self, farewell: GoAway) -> None:
+        """End it after what has arrived is stored and acknowledged."""
+
+
+class Streams:
+    """The open streams by device.
+
+    Args:
+        metrics: Where open streams are shown.
+    """
+
+    def __init__(self, metrics: HubMetrics) -> None:
+        self._metrics = metrics
+        self._current: dict[DeviceKey, Stream] = {}
+        self._farewell: GoAway | None = None
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def enter(self, stream: Stream) -> None:
+        """Make a stream its device's current one; whichever of the two is older is sent away.
+
+        Args:
+            stream: A stream that has its epoch.
+        """
+        if self._farewell is not None:
+            stream.send_away(self._farewell)
+            return
+        before = self._current.get(stream.device)
+        if before is not None and before.epoch > stream.epoch:
+            stream.send_away(_superseded(before))
+            return
+        if before is not None:
+            before.send_away(_superseded(stream))
+        self._current[stream.device] = stream
+        self._is_empty.clear()
+        self._metrics.streams_open.set(len(self._current))
+
+    def leave(self, stream: Stream) -> None:
+        """Forget a stream that has ended.
+
+        Args:
+            stream: It may be another's predecessor already.
+        """
+        if self._current.get(stream.device) is stream:
+            del self._current[stream.device]
+            self._metrics.streams_open.set(len(self._current))
+        if not self._current:
+            self._is_empty.set()
+
+    def ring(self, devices: Collection[DeviceKey]) -> None:
+        """Wake the pumps of these devices' streams.
+
+        Args:
+            devices: Whose logs have grown.
+        """
+        for device in devices:
+            stream = self._current.get(device)
+            if stream is not None:
+                stream.ring()
+
+    async def close(self, farewell: GoAway, drain_s: float) -> None:
+        """End every stream, and every one that still comes, and wait until what has arrived is acknowledged.
+
+        Args:
+            farewell: What they are told.
+            drain_s: How long to wait; who needs longer is cut off and sends its items again.
+        """
+        self._farewell = farewell
+        for stream in tuple(self._current.values()):
+            stream.send_away(farewell)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await self._is_empty.wait()
+
+
+def _superseded(newer: Stream) -> GoAway:
+    return GoAway(reason=f"superseded by session {newer.epoch} of the same device")

@@ -1,0 +1,69 @@
+"""Owns the HTTP listener: uvicorn on a socket of ours, in the hub's own loop, without signal handlers of its own."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+class HttpServer:
+    """Serves one ASGI app.
+
+    Args:
+        app: The app.
+        host: IP address to bind.
+        port: TCP port; 0 takes a free one.
+    """
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> int:
+        """Bind and serve.
+
+        Returns:
+            The bound port.
+
+        Raises:
+            OSError: The address cannot be bound.
+        """
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family)
+        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", ws="none")
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
+        await self._server.is_serving.wait()
+        return int(listener.getsockname()[1])
+
+    async def close(self) -> None:
+        """Finish running requests and stop; a second call does nothing."""
+        if self._server is None or self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
+        self._server = self._task = None
+
+
+class _Server(uvicorn.Server):
+    """Tells when it serves, and leaves signals to the program."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_serving = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets=sockets)
+        self.is_serving.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none: the program stops everything in its own order."""
+        yield

@@ -1,0 +1,215 @@
+"""Owns the hub as a whole: the one place that builds its parts, and the order in which they start and stop.
+
+The data's way: a device's item comes in over `adapters.grpc` (gate → stream), is stored once (`adapters.sql`, by the
+rules of `core.delivery`), acknowledged, answered by a full model (`adapters.engine`), logged as a verdict, and pumped
+back to the device. People read the registry over `adapters.http` or `cloud-hub devices`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+from cloud_hub.adapters.engine.answerer import Answerer
+from cloud_hub.adapters.engine.pack_models import OpenSession, PackModels
+from cloud_hub.adapters.grpc.device_stream import StreamParts
+from cloud_hub.adapters.grpc.enrolment import EnrolmentService
+from cloud_hub.adapters.grpc.escalation import EscalationService
+from cloud_hub.adapters.grpc.fleet import FleetService
+from cloud_hub.adapters.grpc.gate import CertificateGate, Gate, MetadataGate
+from cloud_hub.adapters.grpc.packs import PackService
+from cloud_hub.adapters.grpc.server import DeviceServices, GrpcServers, ServerCertificate
+from cloud_hub.adapters.grpc.streams import Streams
+from cloud_hub.adapters.http.pages import Pages
+from cloud_hub.adapters.http.server import HttpServer
+from cloud_hub.adapters.sql import database
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.adapters.x509.authority import load_authority, load_server_files
+from cloud_hub.config import HubConfig
+from cloud_hub.errors import StorageError
+from cloud_hub.metrics import HubMetrics
+from cloud_hub.ports import Clock
+from model_packs.engines.opening import open_session
+from model_packs.process.metrics import Registry
+from model_packs.signing import SiteKey
+from model_packs.store import PackStore
+from protos.messages.escalation import Credit, GoAway
+
+DISTRIBUTION = "tandem-edge"
+STOP_RETRY_MS = 1000
+DRAIN_S = 5.0
+GRACE_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the hub listens."""
+
+    grpc_port: int
+    enrolment_port: int
+    http_port: int
+    hub_incarnation: str
+
+
+class Hub:
+    """The whole hub on one machine.
+
+    Args:
+        config: The settings.
+        is_insecure: No TLS for devices; the caller has checked that the address is loopback.
+        open_session: Opens a pack's session; by default the engine that the pack names, with the configured threads.
+        clock: Wall clock.
+    """
+
+    def __init__(
+        self,
+        config: HubConfig,
+        *,
+        is_insecure: bool = False,
+        open_session: OpenSession | None = None,
+        clock: Clock = time.time_ns,
+    ) -> None:
+        self._config = config
+        self._is_insecure = is_insecure
+        self._open_session = open_session or _engine_session(config)
+        self._clock = clock
+        self._stack = contextlib.AsyncExitStack()
+        self._is_stopping = False
+        registry = Registry()
+        self._registry = registry
+        self._metrics = HubMetrics(registry)
+        self._streams = Streams(self._metrics)
+        self._store = SqlStore(database.make_engine(config.database), clock, self._metrics.commit_s.observe)
+
+    async def open(self) -> Listening:
+        """Start everything; what was stored and not answered before is answered now.
+
+        Returns:
+            Where it listens.
+
+        Raises:
+            AuthorityFilesError: A key or certificate cannot be used.
+            SigningError: The site key cannot be used.
+            StorageError: The database cannot be used.
+            PackError: The pack store is damaged.
+            ListenError: A gRPC port cannot be bound.
+            OSError: The HTTP port cannot be bound, or the pack store's folder cannot be written.
+        """
+        try:
+            return await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Send streams away, store what has arrived, stop everything in reverse order; a second call does nothing."""
+        self._is_stopping = True
+        await self._stack.aclose()
+
+    async def _open(self) -> Listening:
+        config, folder = self._config, self._config.folder
+
+        # Who we are: what the listeners present, what signs devices and packs.
+        authority = load_authority(
+            folder.ca_key,
+            folder.ca_certificate,
+            trust_domain=config.identity.trust_domain,
+            certificate_days=config.identity.certificate_days,
+        )
+        key_pem, chain_pem = load_server_files(folder.server_key, folder.server_certificate)
+        site_key = SiteKey.load(folder.site_key).public
+
+        # What we know: the database, and the packs.
+        self._stack.push_async_callback(self._store.close)
+        await self._store.upgrade()
+        await self._store.open()
+        packs = PackStore(folder.packs)
+        packs.open()
+
+        # What answers: full models, and the loop that asks them.
+        models = PackModels(
+            packs,
+            (site_key,),
+            open_session=self._open_session,
+            max_batch=config.inference.max_batch,
+            inline_below_ms=config.inference.inline_below_ms,
+        )
+        self._stack.callback(models.close)
+        await models.load_all()
+        answerer = Answerer(
+            self._store, models, self._streams, self._metrics, self._clock, max_batch=config.inference.max_batch
+        )
+        task = asyncio.create_task(answerer.run(), name="answerer")
+        self._stack.push_async_callback(_cancelled, task)
+
+        # Who may ask: devices over mutual TLS, newcomers with a join token.
+        gate = self._gate()
+        credit = Credit(config.escalation.credit_items, config.escalation.credit_bytes)
+        parts = StreamParts(self._store, models, answerer.wake, self._metrics, self._clock, credit)
+        services = DeviceServices(
+            EscalationService(gate, parts, self._streams),
+            FleetService(
+                gate,
+                self._store,
+                incarnation=self._store.incarnation,
+                clock=self._clock,
+                heartbeat_interval_s=config.fleet.heartbeat_interval_s,
+            ),
+            PackService(gate, packs),
+        )
+        enrolment = EnrolmentService(
+            self._store, authority, site_key_pem=site_key.pem.encode(), metrics=self._metrics, clock=self._clock
+        )
+        servers = GrpcServers(config.grpc.host, ServerCertificate(key_pem, chain_pem, authority.certificate_pem))
+        self._stack.push_async_callback(servers.close, GRACE_S)
+        grpc_port = await servers.serve_devices(services, config.grpc.port, is_insecure=self._is_insecure)
+        enrolment_port = await servers.serve_enrolment(enrolment, config.grpc.enrolment_port)
+        self._stack.push_async_callback(self._streams.close, GoAway("the hub is stopping", STOP_RETRY_MS), DRAIN_S)
+
+        # Who may look: people and Prometheus.
+        http = HttpServer(self._pages().app(), config.http.host, config.http.port)
+        self._stack.push_async_callback(http.close)
+        http_port = await http.open()
+        return Listening(grpc_port, enrolment_port, http_port, self._store.incarnation)
+
+    def _gate(self) -> Gate:
+        identity = self._config.identity
+        if self._is_insecure:
+            return MetadataGate(self._store, org_id=identity.org_id, clock=self._clock)
+        return CertificateGate(self._store, org_id=identity.org_id, trust_domain=identity.trust_domain)
+
+    def _pages(self) -> Pages:
+        return Pages(
+            self._store,
+            self._registry,
+            self._metrics,
+            self._reasons_not_ready,
+            version=version(DISTRIBUTION),
+            incarnation=self._store.incarnation,
+            clock=self._clock,
+            heartbeat_interval_s=self._config.fleet.heartbeat_interval_s,
+        )
+
+    async def _reasons_not_ready(self) -> Sequence[str]:
+        if self._is_stopping:
+            return ("the hub is stopping",)
+        try:
+            await self._store.ping()
+        except StorageError as error:
+            return (str(error),)
+        return ()
+
+
+def _engine_session(config: HubConfig) -> OpenSession:
+    return partial(open_session, threads=config.inference.threads)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
