@@ -28,10 +28,17 @@ class Listener:
     Args:
         address: Host and port of the broker.
         on_result: Told topic, payload and monotonic time of each message on a result topic, in paho's thread.
+        deadline_s: How long `open` waits for the broker.
     """
 
-    def __init__(self, address: tuple[str, int], on_result: Callable[[str, bytes, float], None]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        on_result: Callable[[str, bytes, float], None],
+        deadline_s: float = _CONNECT_DEADLINE_S,
+    ) -> None:
         self._address = address
+        self._deadline_s = deadline_s
         self._on_result = on_result
         self._is_subscribed = threading.Event()
         self._status: dict[str, str] = {}
@@ -52,9 +59,9 @@ class Listener:
         self._client.connect_async(*self._address)
         if self._client.loop_start() != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ListenerError("the listener's thread did not start")
-        if not self._is_subscribed.wait(_CONNECT_DEADLINE_S):
+        if not self._is_subscribed.wait(self._deadline_s):
             host, port = self._address
-            raise ListenerError(f"no MQTT broker took a subscription on {host}:{port} in {_CONNECT_DEADLINE_S:.0f} s")
+            raise ListenerError(f"no MQTT broker took a subscription on {host}:{port} in {self._deadline_s:g} s")
 
     def close(self) -> None:
         """Disconnect; may be called twice."""

@@ -7,8 +7,9 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TextIO
+from typing import Final, Literal, Protocol, TextIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -19,9 +20,10 @@ from deploy.demo.fleet import AgentName, Member
 from deploy.demo.judge import Interval, Latency, Tally
 from deploy.demo.report import OUTSIDE, Goal, Report, percent
 
-_SHOWN_EVENTS: Final = 10
+_SHOWN_EVENTS: Final = 8
 _LINE_INTERVAL_S: Final = 10.0
 _NOTHING: Final = "-"
+_LINE_END: Final = "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,9 @@ class Lines:
         for member in frame.members:
             cells = row_cells(member, frame.tallies[member.name], frame.pulses.get(member.name))
             named = ", ".join(
-                f"{title} {cell}" for (title, _), cell in zip(_COLUMNS, cells, strict=True) if title != "agent"
+                f"{title.replace(_LINE_END, ' ')} {cell}" for title, cell in zip(_COLUMNS, cells, strict=True)
             )
-            self.event(f"{frame.elapsed_s:.0f} s  {member.name}: {named}")
+            self.event(f"{frame.elapsed_s:.0f} s: {named}")
 
     def summary(self, report: Report) -> None:
         """Write the goals and the figures of each agent."""
@@ -159,17 +161,28 @@ def choose_view(*, is_live: bool) -> View:
 
 
 _COLUMNS: Final = (
-    ("agent", "left"),
-    ("answers/s", "right"),
-    ("local", "right"),
-    ("escalated", "left"),
-    ("edge p50 / p99", "right"),
-    ("hub p50 / p99", "right"),
-    ("edge alone", "right"),
-    ("hybrid", "right"),
-    ("hub alone", "right"),
-    ("outbox", "right"),
-    ("hub link", "left"),
+    "agent",
+    "answers\n/s",
+    "local\n%",
+    "escalated\n%",
+    "edge ms\np50 / p99",
+    "hub ms\np50 / p99",
+    "accuracy %: edge\nalone / hybrid / hub",
+    "outbox",
+    "hub\nlink",
+)
+_TEXT_COLUMNS: Final = frozenset({"agent", "escalated\n%", "hub\nlink"})
+
+
+_DEVICE_COLUMNS: Final = (
+    "agent",
+    "windows",
+    "escalated\n%",
+    "edge\nalone",
+    "hybrid",
+    "hub\nalone",
+    "answer\np50 / p99",
+    "revision\np50 / p99",
 )
 
 
@@ -185,20 +198,18 @@ def row_cells(member: Member, tally: Tally, pulse: Pulse | None) -> tuple[str, .
         One text a column.
     """
     reasons = ", ".join(
-        f"{reason} {100 * count / tally.answered:.1f} %" for reason, count in tally.escalated.items() if tally.answered
+        f"{reason} {100 * count / tally.answered:.1f}" for reason, count in tally.escalated.items() if tally.answered
     )
     return (
         member.name,
         f"{tally.per_s:.1f}",
-        f"{100 * (1 - tally.escalated_share):.1f} %" if tally.answered else _NOTHING,
+        f"{100 * (1 - tally.escalated_share):.1f}" if tally.answered else _NOTHING,
         reasons or _NOTHING,
         _times(tally.edge),
         _times(tally.hub),
-        _accuracy(tally.edge_accuracy),
-        _accuracy(tally.hybrid_accuracy),
-        _accuracy(tally.hub_accuracy),
+        " / ".join(map(_accuracy, (tally.edge_accuracy, tally.hybrid_accuracy, tally.hub_accuracy))),
         _NOTHING if pulse is None else str(pulse.outbox_items),
-        "agent down" if pulse is None else ("up" if pulse.hub_connected else "down"),
+        "agent down" if pulse is None else ("up" if pulse.hub_connected else "hub down"),
     )
 
 
@@ -211,9 +222,11 @@ def live_screen(frame: Frame | None, events: Sequence[str]) -> RenderableType:
     """
     parts: list[RenderableType] = []
     if frame is not None:
-        table = Table(title=f"the fleet after {frame.elapsed_s:.0f} of {frame.length_s:.0f} s", title_justify="left")
-        for title, justify in _COLUMNS:
-            table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=title != "escalated")
+        title = f"{frame.elapsed_s:.0f} s of {frame.length_s:.0f} s"
+        table = _table(title)
+        for heading in _COLUMNS:
+            justify: Literal["left", "right"] = "left" if heading in _TEXT_COLUMNS else "right"
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap="escalated" not in heading)
         for member in frame.members:
             pulse = frame.pulses.get(member.name)
             table.add_row(
@@ -230,31 +243,23 @@ def live_screen(frame: Frame | None, events: Sequence[str]) -> RenderableType:
 
 def report_screen(report: Report) -> RenderableType:
     """The summary: goals, devices, faults."""
-    goals = Table(title="goals", title_justify="left")
+    goals = _table("goals")
     for title in ("", "goal", "value", "limit"):
         goals.add_column(title, justify="right" if title in {"value", "limit"} else "left")
     for goal in report.goals:
         goals.add_row(
             _verdict(goal), goal.name, _NOTHING if goal.value is None else f"{goal.value:g}", f"{goal.limit:g}"
         )
-    devices = Table(title="devices, whole run with its faults (accuracy in %, latency in ms)", title_justify="left")
-    for title in (
-        "agent",
-        "windows",
-        "escalated",
-        "edge alone",
-        "hybrid",
-        "hub alone",
-        "answer p50 / p99",
-        "revision p50 / p99",
-    ):
+    what = "the whole run with its faults: accuracy in %, latency in ms"
+    devices = _table(what)
+    for title in _DEVICE_COLUMNS:
         devices.add_column(title, justify="left" if title == "agent" else "right")
     for member in report.members:
         tally, scores = report.tallies[member.name], report.scores[member.name]
         devices.add_row(
-            member.name if member.is_certified else f"{member.name} ({OUTSIDE})",
+            member.name if member.is_certified else f"{member.name}*",
             str(len(scores.hybrid)),
-            f"{100 * tally.escalated_share:.1f} %",
+            f"{100 * tally.escalated_share:.1f}",
             *(
                 _NOTHING if value is None else f"{value:.1f}"
                 for value in map(percent, (scores.edge, scores.hybrid, scores.hub))
@@ -262,11 +267,14 @@ def report_screen(report: Report) -> RenderableType:
             _times(tally.edge_run),
             _times(tally.hub_run),
         )
+    outside = ", ".join(f"{member.name}*" for member in report.members if not member.is_certified)
     faults = report.faults
     went_on = f"{faults.answered_without_hub} answers went on"
     outbox = f"the outboxes rose to {faults.outbox_peak} items and ended at {faults.outbox_end}"
     audits = (f"{name} {a.equations - len(a.broken)} of {a.equations} hold" for name, a in report.audits.items())
     lines = (
+        f"{outside}: {OUTSIDE}; in no accuracy goal",
+        "intervals are 95 %, paired, by recording",
         f"right wrists, hybrid less edge alone: {_interval(report.over_edge)}",
         f"right wrists, hybrid less hub alone:  {_interval(report.over_hub)}",
         f"hub killed: {went_on}; {outbox}",
@@ -274,6 +282,10 @@ def report_screen(report: Report) -> RenderableType:
         "equations: " + ", ".join(audits),
     )
     return Group(devices, goals, Text("\n".join(lines)))
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
 
 
 def _verdict(goal: Goal) -> Text:
@@ -284,7 +296,7 @@ def _interval(interval: Interval | None) -> str:
     if interval is None:
         return _NOTHING
     spread = f"{interval.low:+.2f} to {interval.high:+.2f}"
-    return f"{interval.points:+.2f} points, 95 % interval {spread} (paired, by recording)"
+    return f"{interval.points:+.2f} points, interval {spread}"
 
 
 def _times(latency: Latency) -> str:
@@ -294,4 +306,4 @@ def _times(latency: Latency) -> str:
 
 
 def _accuracy(value: float | None) -> str:
-    return _NOTHING if value is None else f"{100 * value:.1f} %"
+    return _NOTHING if value is None else f"{100 * value:.1f}"

@@ -33,8 +33,8 @@ def printed(renderable: object) -> str:
 def test_a_row_shows_rate_shares_latencies_accuracies_and_links() -> None:
     """Each agent has a row; one that does not answer is said to be down, one without its hub as well."""
     lines = printed(live_screen(frame(20.0), ["hub killed"])).splitlines()
-    rows = {member.name: next(line for line in lines if f" {member.name} " in line) for member in FLEET}
-    for text in ("90.0 %", "low_confidence 10.0 %", "100 / 100", "100.0 %", "7", "down"):
+    rows = {member.name: next(line for line in lines if line.strip().startswith(f"{member.name} ")) for member in FLEET}
+    for text in ("90.0", "low_confidence 10.0", "100 / 100", "100.0", "7", "hub down"):
         assert text in rows[FLEET[0].name]
     assert "agent down" in rows[FLEET[1].name]
     assert "up" in rows[FLEET[2].name]
@@ -43,7 +43,7 @@ def test_a_row_shows_rate_shares_latencies_accuracies_and_links() -> None:
 def test_the_left_wrist_is_named_outside_the_population() -> None:
     """Neither the live table nor the summary lets the left wrist pass for certified."""
     assert "left: outside the certificate's population" in printed(live_screen(frame(1.0), []))
-    assert "left (outside the certificate's population)" in printed(report_screen(run_of()))
+    assert "left*: outside the certificate's population" in printed(report_screen(run_of()))
 
 
 def test_the_screen_starts_before_there_is_anything_to_show() -> None:
@@ -55,7 +55,7 @@ def test_the_summary_names_missed_goals_and_both_intervals() -> None:
     """A goal that does not hold stands out, and the paired intervals are printed."""
     text = printed(report_screen(run_of(revised=False)))
     assert "MISSED" in text
-    assert "hybrid less edge alone: +0.00 points, 95 % interval" in text
+    assert "hybrid less edge alone: +0.00 points, interval" in text
     assert "hybrid less hub alone:" in text
 
 
