@@ -39,7 +39,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AckHandle:
-    """One received message that is still to be acknowledged; `generation` tells connections apart, so a stale ack is dropped."""
+    """A received message to acknowledge; `generation` tells connections apart, so that a stale one is dropped."""
 
     broker: str
     generation: int
@@ -86,7 +86,7 @@ class Broker(Protocol):
         ...
 
     def publish(self, publish: Publish) -> bool:
-        """Hand one message to the connection; False when it cannot take it now (not connected, or its window is full)."""
+        """Hand one message to the connection; False when it is not connected or its window is full."""
         ...
 
     def acknowledge(self, handles: Sequence[AckHandle]) -> None:
@@ -104,8 +104,7 @@ class JournalRow:
 
     Attributes:
         times_ns: Little-endian int64, one a sample.
-        values: Little-endian float32, (samples, channels), C order.
-        missing: One byte a value, same shape.
+        values: Little-endian float32, (samples, channels), C order; NaN is a missing value.
         pending: Samples whose fate is not decided yet.
     """
 
@@ -115,17 +114,16 @@ class JournalRow:
     received_ns: int
     times_ns: bytes
     values: bytes
-    missing: bytes
     pending: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One prediction of a pass: its event, where it is published, and what is asked of the hub."""
+    """One prediction of a pass: its message (an event of `status` as JSON), and what is asked of the hub."""
 
     prediction_id: PredictionId
     binding: BindingName
-    event: Event
+    status: str
     publish: Publish
     escalate: Escalation | None
     escalate_class: ItemClass
@@ -180,7 +178,7 @@ class Remembered:
 
 
 class UnitStore(Protocol):
-    """The store as the pipeline sees it. Nothing here waits for the disk, but `remembered` at start."""
+    """The store as the pipeline sees it. Nothing here waits for the disk, but `remembered`."""
 
     @property
     def is_durable(self) -> bool:
@@ -196,7 +194,7 @@ class UnitStore(Protocol):
         ...
 
     def remembered(self, binding: BindingName) -> Remembered:
-        """What the last commit left of this binding."""
+        """What is left of this binding after everything submitted so far is committed."""
         ...
 
 

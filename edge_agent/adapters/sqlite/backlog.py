@@ -1,0 +1,77 @@
+"""Owns what becomes of units that could not be committed: acknowledged as shed, and folded together when they grow.
+
+Pure: units in, units out. When to do it is the writer's decision.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.ports import BindingName, CounterKey, JournalRow, RowId, Unit
+
+JOURNAL_UNAVAILABLE = "journal_unavailable"
+
+_SHED = of_reason(Count.RECORDS_SHED, JOURNAL_UNAVAILABLE)
+
+
+def undurable(unit: Unit) -> Unit:
+    """The unit once its messages were acknowledged before a commit: what was journaled counts as shed instead."""
+    counts: Counter[CounterKey] = Counter()
+    for (binding, name), amount in unit.counts.items():
+        counts[binding, _SHED if name == Count.RECORDS_JOURNALED else name] += amount
+    return replace(unit, counts=dict(counts), acks=())
+
+
+def size_bytes(unit: Unit) -> int:
+    """Roughly the memory that a unit holds on to."""
+    journal = sum(len(row.times_ns) + len(row.values) for row in unit.journal)
+    decided = sum(
+        2 * len(one.publish.payload) + (sum(len(t.data) for t in one.escalate.inputs) if one.escalate else 0)
+        for one in unit.decided
+    )
+    return journal + decided + sum(len(letter.payload) for letter in unit.dead_letters)
+
+
+def folded(first: Unit, second: Unit) -> Unit:
+    """Two units as one that holds no payloads: counters stay whole, and every prediction in it is counted as evicted.
+
+    Journal rows stay as stubs without samples, and only while a window still needs them, so the memory of any number
+    of folded units is bounded by the open windows.
+    """
+    counts: Counter[CounterKey] = Counter(first.counts)
+    for key, amount in (*second.counts.items(), *_lost(first), *_lost(second)):
+        counts[key] += amount
+    rows: dict[RowId, JournalRow] = {
+        row.row: replace(row, times_ns=b"", values=b"") for row in (*first.journal, *second.journal)
+    }
+    pending: dict[RowId, int] = {}
+    for row_id, left in (*first.pending.items(), *second.pending.items()):
+        if row_id in rows:
+            rows[row_id] = replace(rows[row_id], pending=left)
+        else:
+            pending[row_id] = left
+    released: list[RowId] = []
+    for row_id in (*first.released, *second.released):
+        pending.pop(row_id, None)
+        if rows.pop(row_id, None) is None:
+            released.append(row_id)
+    return Unit(
+        counts=dict(counts),
+        journal=tuple(rows.values()),
+        pending=pending,
+        released=tuple(released),
+        states={**first.states, **second.states},
+        acks=first.acks + second.acks,
+    )
+
+
+def _lost(unit: Unit) -> list[tuple[CounterKey, int]]:
+    names: list[tuple[BindingName, str]] = []
+    for one in unit.decided:
+        evicted = of_reason(Count.PREDICTIONS_EVICTED, JOURNAL_UNAVAILABLE)
+        names += [(one.binding, Count.PREDICTIONS_DECIDED), (one.binding, evicted)]
+        if one.escalate is not None:
+            evicted = of_reason(Count.ESCALATIONS_EVICTED, JOURNAL_UNAVAILABLE)
+            asked = (Count.ESCALATIONS_WANTED, Count.ESCALATIONS_CREATED, evicted)
+            names += [(one.binding, name) for name in asked]
+    return [(name, 1) for name in names]

@@ -1,0 +1,213 @@
+"""Owns the store as the escalation link sees it: what to send, and what becomes of what the hub says.
+
+Implements `EscalationBook`. Every method that changes state returns after the commit.
+"""
+
+import logging
+import threading
+import uuid
+from collections.abc import Sequence
+
+from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.fates import Fates
+from edge_agent.adapters.sqlite.outbox import HUB, RowState
+from edge_agent.adapters.sqlite.reading import Read, Reader
+from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.adapters.sqlite.writer import Writer
+from edge_agent.core.escalation import Move
+from edge_agent.ports import Clock
+from protos.codec.escalation import escalation_from_bytes
+from protos.messages.escalation import (
+    Ack,
+    Hello,
+    HubIncarnation,
+    Item,
+    ItemClass,
+    PredictionId,
+    Reject,
+    StoreId,
+    Verdict,
+    Welcome,
+)
+from protos.status import TABLE, Retry
+
+STORE_ID = "store_id"
+HUB_INCARNATION = "hub_incarnation"
+VERDICT_CURSOR = "verdict_cursor"
+
+_HUB_CLASSES = (ItemClass.ESCALATION, ItemClass.AUDIT)
+_MIN_HOLD_S = 1.0
+_UNTIL_FIXED_HOLD_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+def new_store_id() -> str:
+    """A fresh identity for what the outbox numbers."""
+    return str(uuid.uuid4())
+
+
+class Book:
+    """The escalation book on edge.db.
+
+    Args:
+        writer: Commits changes.
+        reader: Reads what is committed.
+        fates: The moves.
+        clock: For ages and hold-backs.
+        agent_version: Said in `Hello`.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, fates: Fates, clock: Clock, agent_version: str) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._fates = fates
+        self._clock = clock
+        self._agent_version = agent_version
+        self._changed = threading.Condition()
+        self._has_news = True
+        self._held_until_s: dict[tuple[ItemClass, int], float] = {}
+
+    def hello(self) -> Hello:
+        """What to say first on a new stream."""
+        with self._reader.transaction() as read:
+            highest = dict(read("SELECT class, last FROM sequence"))
+            incarnation = _meta(read("SELECT value FROM meta WHERE name = ?", HUB_INCARNATION))
+            return Hello(
+                store_id=StoreId(_meta(read("SELECT value FROM meta WHERE name = ?", STORE_ID))),
+                highest=tuple((c, highest[c]) for c in _HUB_CLASSES if c in highest),
+                verdict_cursor=int(_meta(read("SELECT value FROM meta WHERE name = ?", VERDICT_CURSOR)) or 0),
+                hub_incarnation=HubIncarnation(incarnation) if incarnation else None,
+                agent_version=self._agent_version,
+            )
+
+    def welcomed(self, welcome: Welcome) -> bool:
+        """Remember the hub; what was sent and not acked, or acked to an earlier incarnation, is queued again."""
+        known = self._writer.call(lambda tx: self._welcomed(tx, welcome))
+        self._held_until_s.clear()
+        self.wake()
+        return known
+
+    def next_items(self, limit: int, in_flight: frozenset[int]) -> list[Item]:
+        """Committed items that wait for the hub, newest first; `in_flight` are sequence numbers."""
+        now, now_s = Stamp.now(self._clock), self._clock.monotonic_s()
+        self._held_until_s = {key: until_s for key, until_s in self._held_until_s.items() if until_s > now_s}
+        with self._reader.transaction() as read:
+            low_water = {c: _low_water(read, c) for c in _HUB_CLASSES}
+            waiting = read(
+                "SELECT row, class, seq FROM outbox WHERE destination = ? AND state = ? ORDER BY row DESC LIMIT ?",
+                HUB,
+                RowState.QUEUED,
+                limit + len(in_flight) + len(self._held_until_s),
+            )
+            items: list[Item] = []
+            for row, item_class, seq in waiting:
+                if seq in in_flight or (item_class, seq) in self._held_until_s:
+                    continue
+                found = read("SELECT payload, wall_ns, monotonic_s, boot_id, synced FROM outbox WHERE row = ?", row)
+                payload, wall_ns, monotonic_s, boot_id, synced = found[0]
+                age_s = Stamp(wall_ns, monotonic_s, boot_id, bool(synced)).age_s(now)
+                items.append(
+                    Item(
+                        ItemClass(item_class),
+                        seq,
+                        low_water[ItemClass(item_class)],
+                        None if age_s is None else round(age_s * 1000),
+                        escalation_from_bytes(payload),
+                    )
+                )
+                if len(items) == limit:
+                    break
+        return items
+
+    def wait_for_items(self, timeout_s: float) -> bool:
+        """Block until something new was committed, or the time is over."""
+        with self._changed:
+            woken = self._changed.wait_for(lambda: self._has_news, timeout_s)
+            self._has_news = False
+            return woken
+
+    def wake(self) -> None:
+        """Something new was committed."""
+        with self._changed:
+            self._has_news = True
+            self._changed.notify_all()
+
+    def sent(self, seqs: Sequence[int]) -> None:
+        """These items were handed to the stream."""
+        self._writer.call(lambda tx: self._move_all(tx, ItemClass.ESCALATION, seqs, Move.SEND))
+
+    def acked(self, ack: Ack) -> None:
+        """These items are durable at the hub."""
+        seqs = [seq for first, last in ack.ranges for seq in range(first, last + 1)]
+        self._writer.call(lambda tx: self._move_all(tx, ack.item_class, seqs, Move.ACK))
+
+    def rejected(self, reject: Reject) -> None:
+        """Final statuses end the item; the others leave it queued for a while."""
+        retry = TABLE[reject.status].retry
+        logger.warning(
+            "item_rejected", extra={"seq": reject.seq, "status": reject.status.name, "reason": reject.message}
+        )
+        if retry is Retry.NEVER:
+            self._writer.call(lambda tx: self._rejected(tx, reject))
+            return
+        least_s = _UNTIL_FIXED_HOLD_S if retry is Retry.NOT_UNTIL_FIXED else _MIN_HOLD_S
+        until_s = self._clock.monotonic_s() + max(least_s, reject.retry_after_ms / 1000)
+        self._held_until_s[reject.item_class, reject.seq] = until_s
+        self._writer.call(lambda tx: self._move_all(tx, reject.item_class, [reject.seq], Move.REQUEUE))
+
+    def answered(self, verdict: Verdict) -> None:
+        """Store the verdict, its revision's message and the cursor together; a repeated one changes nothing."""
+        self._writer.call(lambda tx: self._answered(tx, verdict))
+
+    def _welcomed(self, tx: Transaction, welcome: Welcome) -> bool:
+        highest = dict(tx.connection.execute("SELECT class, last FROM sequence").fetchall())
+        if any(last > highest.get(item_class, 0) for item_class, last in welcome.applied):
+            # An older copy of this file was put back: its next numbers would be taken for repeats.
+            tx.set_meta(STORE_ID, new_store_id())
+            logger.warning("store_id_renewed", extra={"hub_applied": dict(welcome.applied), "held": highest})
+            return False
+        known = tx.meta(HUB_INCARNATION)
+        if known != welcome.hub_incarnation:
+            tx.set_meta(HUB_INCARNATION, welcome.hub_incarnation)
+            if known is not None:
+                tx.set_meta(VERDICT_CURSOR, "0")  # its verdict log began again; what we hold is recognised by revision
+                self._requeue(tx, RowState.ACKED)
+        self._requeue(tx, RowState.SENT)
+        return True
+
+    def _requeue(self, tx: Transaction, state: RowState) -> None:
+        found = tx.connection.execute(
+            "SELECT class, seq FROM outbox WHERE destination = ? AND state = ?", (HUB, state)
+        ).fetchall()
+        for item_class, seq in found:
+            self._fates.move_item(tx, ItemClass(item_class), seq, Move.REQUEUE)
+
+    def _move_all(self, tx: Transaction, item_class: ItemClass, seqs: Sequence[int], move: Move) -> None:
+        for seq in seqs:
+            self._fates.move_item(tx, item_class, seq, move)
+
+    def _rejected(self, tx: Transaction, reject: Reject) -> None:
+        found = tx.connection.execute(
+            "SELECT prediction_id FROM escalation WHERE class = ? AND seq = ?", (reject.item_class, reject.seq)
+        ).fetchone()
+        if found is not None:
+            self._fates.end(tx, PredictionId(found[0]), Move.REJECT)
+
+    def _answered(self, tx: Transaction, verdict: Verdict) -> None:
+        cursor = int(tx.meta(VERDICT_CURSOR) or 0)
+        if verdict.verdict_seq <= cursor:
+            return
+        self._fates.answered(tx, verdict)
+        tx.set_meta(VERDICT_CURSOR, str(verdict.verdict_seq))
+
+
+def _low_water(read: Read, item_class: ItemClass) -> int:
+    found = read(
+        "SELECT seq FROM outbox WHERE class = ? AND state != ? ORDER BY seq LIMIT 1", item_class, RowState.ACKED
+    )
+    return int(found[0][0]) if found else 0
+
+
+def _meta(found: list[tuple[str]]) -> str:
+    return found[0][0] if found else ""

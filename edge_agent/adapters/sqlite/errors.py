@@ -1,0 +1,81 @@
+"""Owns what can go wrong with edge.db, in words that name the file and the mend.
+
+StoreError (edge_agent.errors)
+├── StoreVersionError   the file is of a newer major version
+└── StoreClosedError    asked after, or while, the store closed
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_agent.errors import StoreError
+from protos.status import Status
+
+_STATUS = {
+    sqlite3.SQLITE_FULL: Status.RESOURCE_EXHAUSTED,
+    sqlite3.SQLITE_CORRUPT: Status.DATA_LOSS,
+    sqlite3.SQLITE_NOTADB: Status.DATA_LOSS,
+}
+
+_OTHER_WRITER = "stop the other program that writes {path}: one agent to one state_dir"
+_DAMAGED = "move {path} away (keep it for support) and start again"
+_MENDS = {
+    sqlite3.SQLITE_FULL: "free space on the disk that holds {folder}",
+    sqlite3.SQLITE_READONLY: "make {path} and its folder writable for the agent's user; is the disk read-only?",
+    sqlite3.SQLITE_IOERR: "check the disk that holds {folder} (dmesg, smartctl)",
+    sqlite3.SQLITE_CANTOPEN: "start `edge-agent run` once, which makes {path}; is state_dir right?",
+    sqlite3.SQLITE_BUSY: _OTHER_WRITER,
+    sqlite3.SQLITE_LOCKED: _OTHER_WRITER,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
+
+class StoreVersionError(StoreError):
+    """The file was written by a newer program whose format this one cannot keep whole."""
+
+    def __init__(self, path: Path, found: int, newest: int) -> None:
+        super().__init__(
+            f"{path}: database format {found / 1000:g}, this program knows up to {newest / 1000:g}",
+            "install the newer edge-agent again, or give this one another state_dir",
+            Status.FAILED_PRECONDITION,
+        )
+        self.found = found
+
+
+class StoreClosedError(StoreError):
+    """The store closed before the change was committed; nothing of it was written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: the store is closed", "start the agent again", Status.CANCELLED)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into `StoreError`s that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{path}: {error}", mend(error, path), _STATUS.get(_primary(error), Status.INTERNAL)
+        ) from error
+
+
+def mend(error: Exception, path: Path) -> str:
+    """What a person can do about a failed write.
+
+    Args:
+        error: What SQLite, or anything else on the way, raised.
+        path: edge.db.
+
+    Returns:
+        One sentence.
+    """
+    template = _MENDS.get(_primary(error), "see the log for what failed while {path} was written")
+    return template.format(path=path, folder=path.parent)
+
+
+def _primary(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -1,0 +1,251 @@
+"""Owns what becomes of predictions and escalations: decided, delivered, evicted, expired, ended, answered.
+
+Every change of fate is counted in the transaction that makes it. The state table is `core/escalation.py`, what fits
+is `core/outbox.py`, what a revised event says is `core/prediction.py`; here they meet the rows.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edge_agent.adapters.sqlite import outbox
+from edge_agent.adapters.sqlite.age import OLDER
+from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, Subject
+from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
+from edge_agent.core.outbox import Evict, Limits, Refuse, plan_insert
+from edge_agent.core.prediction import revise, unrevised
+from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
+from protos.codec.escalation import escalation_to_bytes
+from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verdict
+
+_BY_AGE_LIMIT = 500
+_PUBLISHED = {
+    Subject.PREDICTION: Count.PREDICTIONS_PUBLISHED,
+    Subject.REVISION: Count.REVISIONS_PUBLISHED,
+}
+_EXPIRED = {Subject.PREDICTION: Count.PREDICTIONS_EXPIRED, Subject.REVISION: Count.REVISIONS_EXPIRED}
+_EVICTED = {Subject.PREDICTION: Count.PREDICTIONS_EVICTED, Subject.REVISION: Count.REVISIONS_EVICTED}
+_ENDED = {
+    Outcome.ANSWERED: Count.ESCALATIONS_ANSWERED,
+    Outcome.ANSWERED_LATE: Count.ESCALATIONS_ANSWERED_LATE,
+    Outcome.REJECTED: Count.ESCALATIONS_REJECTED,
+    Outcome.EXPIRED: Count.ESCALATIONS_EXPIRED,
+    Outcome.EVICTED: Count.ESCALATIONS_EVICTED,
+    Outcome.DEAD_LETTERED: Count.ESCALATIONS_DEAD_LETTERED,
+    Outcome.PURGED: Count.ESCALATIONS_PURGED,
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEscalation:
+    """One escalation as the store holds it."""
+
+    prediction_id: PredictionId
+    binding: BindingName
+    item_class: ItemClass
+    seq: int
+    state: Outcome
+    input_digest: str
+
+
+class Fates:
+    """The moves; every method writes inside the transaction that it is given.
+
+    Args:
+        limits: The outbox's bounds and what to do when they are reached.
+        escalation_max_age_s: Older escalations expire.
+    """
+
+    def __init__(self, limits: Limits, escalation_max_age_s: float) -> None:
+        self._limits = limits
+        self._escalation_max_age_s = escalation_max_age_s
+
+    def decide(self, tx: Transaction, one: Decided) -> None:
+        """Store a prediction, its message and its escalation."""
+        tx.count(one.binding, Count.PREDICTIONS_DECIDED)
+        publish, now = one.publish, tx.now
+        tx.connection.execute(
+            "INSERT INTO prediction VALUES (NULL,?,?,?,0,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+            (
+                one.prediction_id, one.binding, publish.payload.decode(), one.status,
+                publish.broker, publish.topic, publish.qos, publish.expiry_s,
+                now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
+            ),
+        )  # fmt: skip
+        self._deliver(tx, [OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)])
+        if one.escalate is not None:
+            self._escalate(tx, one.escalate, one.escalate_class)
+
+    def published(self, tx: Transaction, rows: Iterable[RowId]) -> None:
+        """The broker has these messages."""
+        for row in rows:
+            for found in outbox.stored(tx.connection, "row = :row", {"row": row}, 1):
+                outbox.delete(tx, row)
+                tx.count(found.binding, _PUBLISHED[found.subject])
+
+    def end(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str = "") -> None:
+        """End an escalation without an answer, and say so where its prediction was published."""
+        self._deliver(tx, self._ended(tx, prediction_id, move, policy))
+
+    def answered(self, tx: Transaction, verdict: Verdict) -> None:
+        """Take a verdict: end the escalation, and revise its prediction if the verdict is better than what is known."""
+        found = read_escalation(tx, verdict.prediction_id)
+        if found is None:
+            logger.warning("verdict_for_a_forgotten_prediction", extra={"prediction": verdict.prediction_id})
+            return
+        if found.input_digest != verdict.input_digest:
+            logger.error("verdict_for_another_input", extra={"prediction": verdict.prediction_id})
+            return
+        if (found.state, Move.ANSWER) in MOVES:
+            self._move(tx, found, Move.ANSWER)
+            outbox.delete_item(tx, found.item_class, found.seq)
+        revised = revise(_event(tx, verdict.prediction_id), verdict, tx.now.wall_ns)
+        if revised is not None:
+            self._deliver(tx, [self._rewritten(tx, found.binding, verdict.prediction_id, revised)])
+
+    def expire(self, tx: Transaction) -> None:
+        """End what is too old: escalations by their limit, messages by their own."""
+        for prediction_id in _old_escalations(tx, self._escalation_max_age_s):
+            self.end(tx, prediction_id, Move.EXPIRE)
+        for row in outbox.overdue(tx.connection, tx.now, _BY_AGE_LIMIT):
+            outbox.delete(tx, row.row)
+            tx.count(row.binding, _EXPIRED[row.subject])
+
+    def move_item(self, tx: Transaction, item_class: ItemClass, seq: int, move: Move) -> None:
+        """Send, ack or requeue what is numbered (class, seq); a repeated or overtaken message changes nothing."""
+        found = _read_escalation(tx, "class = ? AND seq = ?", (item_class, seq))
+        if found is None or (found.state, move) not in MOVES:
+            return
+        state = self._move(tx, found, move)
+        tx.connection.execute(
+            "UPDATE outbox SET state = ? WHERE class = ? AND seq = ?", (RowState(state.value), item_class, seq)
+        )
+        tx.wakes_link = tx.wakes_link or state is Outcome.QUEUED
+
+    def _escalate(self, tx: Transaction, asked: Escalation, item_class: ItemClass) -> None:
+        binding = BindingName(asked.binding)
+        if read_escalation(tx, asked.prediction_id) is not None:
+            return  # asked before the same id came again
+        tx.count(binding, Count.ESCALATIONS_WANTED)
+        tx.count(binding, Count.ESCALATIONS_CREATED)
+        seq, now = outbox.next_seq(tx, item_class), tx.now
+        tx.connection.execute(
+            "INSERT INTO escalation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                asked.prediction_id, binding, item_class, seq, asked.reason, asked.propensity, asked.input_digest,
+                Outcome.QUEUED, now.wall_ns, now.monotonic_s, now.boot_id, now.synced, now.wall_ns,
+            ),
+        )  # fmt: skip
+        row = OutboxRow(
+            row=tx.new_row(),
+            item_class=item_class,
+            destination=HUB,
+            subject=Subject.ESCALATION,
+            binding=binding,
+            prediction_id=asked.prediction_id,
+            payload=escalation_to_bytes(asked),
+            seq=seq,
+        )
+        self._deliver(tx, [row])
+
+    def _deliver(self, tx: Transaction, rows: Iterable[OutboxRow]) -> None:
+        """Insert rows within the bounds; what has to go for them may leave messages of its own behind."""
+        waiting = deque(rows)
+        while waiting:
+            row = waiting.popleft()
+            if row.subject is Subject.REVISION:
+                tx.count(row.binding, Count.REVISIONS_MADE)
+            plan = plan_insert(outbox.usage_bytes(tx.connection), self._limits, row.item_class, row.bytes)
+            if isinstance(plan, Refuse):
+                waiting.extend(self._lost(tx, row.subject, row.binding, row.prediction_id, plan.reason))
+                continue
+            if isinstance(plan, Evict):
+                waiting.extend(self._evict(tx, plan))
+            outbox.insert(tx, row)
+
+    def _evict(self, tx: Transaction, plan: Evict) -> list[OutboxRow]:
+        left_behind: list[OutboxRow] = []
+        for item_class, wanted_bytes in plan.bytes_by_class.items():
+            for victim in outbox.oldest(tx.connection, item_class, wanted_bytes):
+                outbox.delete(tx, victim.row)
+                if victim.state is not RowState.ACKED:  # an acked escalation is safe at the hub
+                    left_behind += self._lost(
+                        tx, victim.subject, victim.binding, victim.prediction_id, plan.policy.value
+                    )
+        return left_behind
+
+    def _lost(
+        self, tx: Transaction, subject: Subject, binding: BindingName, prediction_id: PredictionId, policy: str
+    ) -> list[OutboxRow]:
+        if subject is Subject.ESCALATION:
+            return self._ended(tx, prediction_id, Move.EVICT, policy)
+        tx.count(binding, of_reason(_EVICTED[subject], policy))
+        return []
+
+    def _ended(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str) -> list[OutboxRow]:
+        found = read_escalation(tx, prediction_id)
+        if found is None or (found.state, move) not in MOVES:
+            return []
+        state = self._move(tx, found, move, policy)
+        outbox.delete_item(tx, found.item_class, found.seq)
+        event = unrevised(_event(tx, prediction_id), state, tx.now.wall_ns)
+        return [] if event is None else [self._rewritten(tx, found.binding, prediction_id, event)]
+
+    def _move(self, tx: Transaction, found: StoredEscalation, move: Move, policy: str = "") -> Outcome:
+        state = next_state(found.state, move)
+        tx.connection.execute(
+            "UPDATE escalation SET state = ?, changed_ns = ? WHERE prediction_id = ?",
+            (state, tx.now.wall_ns, found.prediction_id),
+        )
+        if found.state not in PENDING:
+            tx.count(found.binding, _ENDED[found.state], -1)
+        if state not in PENDING:
+            tx.count(found.binding, of_reason(_ENDED[state], policy) if policy else _ENDED[state])
+        return state
+
+    def _rewritten(self, tx: Transaction, binding: BindingName, prediction_id: PredictionId, event: Event) -> OutboxRow:
+        payload = json.dumps(event, separators=(",", ":")).encode()
+        broker, topic, qos, expiry_s = tx.connection.execute(
+            "UPDATE prediction SET event = ?, revision = ?, status = ? WHERE id = ? "
+            "RETURNING broker, topic, qos, expiry_s",
+            (payload.decode(), event["revision"], event["status"], prediction_id),
+        ).fetchone()
+        publish = Publish(tx.new_row(), broker, topic, payload, qos, expiry_s=expiry_s)
+        return OutboxRow.of_publish(publish, Subject.REVISION, binding, prediction_id)
+
+
+def read_escalation(tx: Transaction, prediction_id: PredictionId) -> StoredEscalation | None:
+    """The escalation of a prediction; None when there was none, or both are forgotten."""
+    return _read_escalation(tx, "prediction_id = ?", (prediction_id,))
+
+
+def _read_escalation(tx: Transaction, where: str, parameters: tuple[object, ...]) -> StoredEscalation | None:
+    found = tx.connection.execute(
+        f"SELECT prediction_id, binding, class, seq, state, input_digest FROM escalation WHERE {where}",  # noqa: S608 - own text
+        parameters,
+    ).fetchone()
+    if found is None:
+        return None
+    prediction_id, binding, item_class, seq, state, digest = found
+    return StoredEscalation(prediction_id, binding, ItemClass(item_class), seq, Outcome(state), digest)
+
+
+def _event(tx: Transaction, prediction_id: PredictionId) -> Event:
+    text = tx.connection.execute("SELECT event FROM prediction WHERE id = ?", (prediction_id,)).fetchone()[0]
+    event: Event = json.loads(text)
+    return event
+
+
+def _old_escalations(tx: Transaction, max_age_s: float) -> list[PredictionId]:
+    found = tx.connection.execute(
+        "SELECT prediction_id FROM escalation WHERE state IN ('queued', 'sent', 'acked') "  # noqa: S608 - own text
+        f"AND {OLDER.format(limit_s=':max_age_s')} LIMIT {_BY_AGE_LIMIT}",
+        {**tx.now.parameters(), "max_age_s": max_age_s},
+    )
+    return [PredictionId(row[0]) for row in found]

@@ -1,0 +1,220 @@
+"""Owns the store as one thing: opens edge.db, gives its parts to those who need them, closes it.
+
+schema.py        tables, migrations, connections
+writer.py        the one write connection and its thread; backlog.py: what it holds while the disk fails
+units.py         what one pass of the pipeline writes
+fates.py         what becomes of predictions and escalations; outbox.py: the rows that wait; age.py: how old they are
+book.py          the store as the escalation link sees it
+reading.py       snapshots, also for other processes
+upkeep.py        expiry, pruning, mending at start
+"""
+
+import fcntl
+import itertools
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edge_agent.adapters.sqlite import upkeep
+from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.book import Book
+from edge_agent.adapters.sqlite.errors import translated
+from edge_agent.adapters.sqlite.fates import Fates
+from edge_agent.adapters.sqlite.outbox import RowState, broker_destination
+from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
+from edge_agent.adapters.sqlite.schema import open_writer
+from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.adapters.sqlite.units import Units
+from edge_agent.adapters.sqlite.writer import Writer
+from edge_agent.core.outbox import Limits
+from edge_agent.errors import StoreError
+from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, Publish, Remembered, RowId, Unit
+from model_packs.process.durable import make_folder
+from protos.status import Status
+
+FILE_NAME = "edge.db"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The store's bounds.
+
+    Attributes:
+        limits: The outbox's.
+        escalation_max_age_s: Older escalations expire.
+        dead_letter_max_bytes: The dead letters' own share.
+        predictions_kept: Predictions remembered for their revisions; open escalations keep theirs beyond it.
+        predictions_max_age_s: Older ones are forgotten, too.
+    """
+
+    limits: Limits
+    escalation_max_age_s: float
+    dead_letter_max_bytes: int
+    predictions_kept: int = 50_000
+    predictions_max_age_s: float = 7 * 86_400.0
+
+
+class Store:
+    """edge.db. Implements `UnitStore`; `book` implements `EscalationBook`.
+
+    Args:
+        folder: The device's state folder; made if missing.
+        clock: For ages.
+        settings: The bounds.
+        agent_version: Said to the hub.
+        acknowledge: Sends acknowledgements after their commit.
+        on_publishable: Called after a commit that added messages for brokers.
+        on_commit: Told how long each commit took, in seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        settings: StoreSettings,
+        *,
+        agent_version: str,
+        acknowledge: Callable[[Sequence[AckHandle]], None],
+        on_publishable: Callable[[], None],
+        on_commit: Callable[[float], None],
+    ) -> None:
+        self._path = folder / FILE_NAME
+        self._clock = clock
+        self._settings = settings
+        self._on_publishable = on_publishable
+        self._on_commit = on_commit
+        self._rows = itertools.count(1)
+        self._lock_file: IO[bytes] | None = None
+        self._fates = Fates(settings.limits, settings.escalation_max_age_s)
+        self._units = Units(self._fates, settings.dead_letter_max_bytes)
+        self._reader = Reader(self._path)
+        self._writer = Writer(
+            self._path,
+            clock,
+            new_row=self.new_row,
+            apply=self._units.apply,
+            acknowledge=acknowledge,
+            committed=self._committed,
+        )
+        self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
+        self.book = Book(self._writer, self._reader, self._fates, clock, agent_version)
+
+    @property
+    def is_durable(self) -> bool:
+        """False while commits fail."""
+        return self._writer.is_durable
+
+    @property
+    def problem(self) -> str | None:
+        """Why commits fail, with the mend; None while they work."""
+        return self._writer.problem
+
+    def open(self) -> None:
+        """Open or make the file, mend what a full disk left, start the writer.
+
+        Raises:
+            StoreError: The file cannot be used, or another agent uses it.
+        """
+        self._take_lock()
+        connection = open_writer(self._path)
+        with translated(self._path):
+            first_row = upkeep.prepare(connection)
+        self._rows = itertools.count(first_row)
+        self._reader.open()
+        self._writer.open(connection)
+
+    def close(self) -> None:
+        """Commit what waits and close; may be called twice."""
+        self._writer.close()
+        self._reader.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def new_row(self) -> RowId:
+        """A row id that was never given out before."""
+        return RowId(next(self._rows))
+
+    def submit(self, unit: Unit) -> None:
+        """Hand a pass to the writer; never waits."""
+        self._writer.submit(unit)
+
+    def remembered(self, binding: BindingName) -> Remembered:
+        """What is left of a binding after everything submitted so far is committed."""
+        self._writer.call(lambda tx: None)  # noqa: ARG005 - nothing to write, only to wait for
+        return self._reader.remembered(binding)
+
+    def publishable(self, broker: str, limit: int, in_flight: Collection[RowId]) -> list[Publish]:
+        """Committed messages for a broker, oldest first, without those in flight."""
+        with self._reader.transaction() as read:
+            rows = read(
+                "SELECT row FROM outbox WHERE destination = ? AND state = ? ORDER BY row LIMIT ?",
+                broker_destination(broker),
+                RowState.QUEUED,
+                limit + len(in_flight),
+            )
+            chosen = [row for (row,) in rows if row not in in_flight][:limit]
+            found = [
+                read("SELECT row, topic, payload, qos, retain, expiry_s FROM outbox WHERE row = ?", row)[0]
+                for row in chosen
+            ]
+        return [
+            Publish(RowId(row), broker, topic, payload, qos, bool(retain), expiry_s)
+            for row, topic, payload, qos, retain, expiry_s in found
+        ]
+
+    def published(self, rows: Sequence[RowId]) -> None:
+        """Trim what brokers have acknowledged; returns after the commit."""
+        self._writer.call(lambda tx: self._fates.published(tx, rows))
+
+    def sweep(self) -> None:
+        """Expire and forget what is too old; returns after the commit."""
+        self._writer.call(self._sweep)
+
+    def figures(self) -> dict[CounterKey, int]:
+        """Every counter, and what rows say is pending, at one commit."""
+        return self._reader.figures()
+
+    def outbox(self) -> tuple[ClassUse, ...]:
+        """The outbox by class."""
+        return self._reader.outbox(Stamp.now(self._clock))
+
+    def last_predictions(self) -> tuple[LastPrediction, ...]:
+        """The newest prediction of each binding."""
+        return self._reader.last_predictions(Stamp.now(self._clock))
+
+    def _sweep(self, tx: Transaction) -> None:
+        self._fates.expire(tx)
+        self._pruner.prune(tx)
+
+    def _committed(self, tx: Transaction, took_s: float) -> None:
+        self._on_commit(took_s)
+        if tx.wakes_link:
+            self.book.wake()
+        if tx.wakes_publisher:
+            self._on_publishable()
+
+    def _take_lock(self) -> None:
+        try:
+            make_folder(self._path.parent)
+            self._lock_file = self._path.with_name(f"{FILE_NAME}.lock").open("wb")
+        except OSError as error:
+            raise StoreError(
+                f"{self._path.parent}: {error.strerror}",
+                "make the state folder writable for the agent's user, or name another one as state_dir",
+                Status.PERMISSION_DENIED,
+            ) from error
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock_file.close()
+            self._lock_file = None
+            raise StoreError(
+                f"{self._path}: another agent uses it",
+                "stop the other agent, or give this one a state_dir of its own",
+                Status.FAILED_PRECONDITION,
+            ) from error

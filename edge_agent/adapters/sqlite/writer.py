@@ -1,0 +1,252 @@
+"""Owns the one write connection and its thread: group commits, acknowledgements after them, and life without a disk.
+
+What a unit or a call writes is decided by who made them. The thread takes whatever waits and commits it as one
+transaction. While commits fail it keeps trying; after `UNAVAILABLE_AFTER_S` it acknowledges what it holds anyway and
+counts it as shed, so that inference goes on (`on_journal_failure = "answer"`), and bounds what it holds in memory.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from edge_agent.adapters.sqlite import backlog
+from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.errors import StoreClosedError, mend
+from edge_agent.adapters.sqlite.schema import open_writer
+from edge_agent.adapters.sqlite.transaction import NewRow, Transaction, read_meta
+from edge_agent.errors import StoreError
+from edge_agent.ports import AckHandle, Clock, Unit
+from protos.link.backoff import Backoff
+
+UNAVAILABLE_AFTER_S = 1.0
+HELD_MAX_BYTES = 16 << 20
+
+_COMMIT_NUMBER = "commit_number"
+_MAX_ENTRIES = 512
+_FAILING_POLL_S = 0.05
+_CLOSE_DEADLINE_S = 10.0
+
+ResultT = TypeVar("ResultT")
+logger = logging.getLogger(__name__)
+
+
+class _Call:
+    """Something to do in the next transaction, whose caller waits for the commit."""
+
+    def __init__(self, change: Callable[[Transaction], object]) -> None:
+        self.future: Future[object] = Future()
+        self._change = change
+        self._outcome: tuple[object, Exception | None] = (None, None)
+
+    def run(self, tx: Transaction) -> None:
+        """Apply the change behind a savepoint: a refused change leaves the rest of the transaction whole."""
+        counts = tx.counts()
+        tx.connection.execute("SAVEPOINT call")
+        try:
+            self._outcome = (self._change(tx), None)
+        except sqlite3.OperationalError:
+            raise  # the disk, not the change: the whole transaction is tried again
+        except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
+            tx.connection.execute("ROLLBACK TO call")
+            tx.restore_counts(counts)
+            self._outcome = (None, error)
+        tx.connection.execute("RELEASE call")
+
+    def committed(self) -> None:
+        """Give the caller what it waits for."""
+        result, error = self._outcome
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class Writer:
+    """The writer thread.
+
+    Args:
+        path: edge.db; opened (and migrated) by `open`.
+        clock: For stamps and for the time without a commit.
+        new_row: Row ids for transactions.
+        apply: Writes one unit.
+        acknowledge: Sends acknowledgements; called from the writer thread, in order, after their commit.
+        committed: Told of every commit: the transaction and how long it took, in seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        new_row: NewRow,
+        apply: Callable[[Transaction, Unit], None],
+        acknowledge: Callable[[Sequence[AckHandle]], None],
+        committed: Callable[[Transaction, float], None],
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._new_row = new_row
+        self._apply = apply
+        self._acknowledge = acknowledge
+        self._committed = committed
+        self._changed = threading.Condition()
+        self._entries: deque[Unit | _Call] = deque()
+        self._held: list[Unit | _Call] = []
+        self._is_closing = False
+        self._connection: sqlite3.Connection | None = None
+        self._commit_number = 0
+        self._failing_since_s: float | None = None
+        self._retry_at_s = 0.0
+        self._backoff = Backoff(initial_s=0.1, cap_s=5.0)
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self.problem: str | None = None
+
+    @property
+    def is_durable(self) -> bool:
+        """False after `UNAVAILABLE_AFTER_S` without a commit that should have happened."""
+        since_s = self._failing_since_s
+        return since_s is None or self._clock.monotonic_s() - since_s < UNAVAILABLE_AFTER_S
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def open(self, connection: sqlite3.Connection) -> None:
+        """Take over an open write connection and start the thread."""
+        self._connection = connection
+        self._commit_number = int(read_meta(connection, _COMMIT_NUMBER) or 0)
+        self._thread.start()
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit; never waits."""
+        with self._changed:
+            self._entries.append(unit)
+            self._changed.notify()
+
+    def call(self, change: Callable[[Transaction], ResultT]) -> ResultT:
+        """Run `change` in the next transaction and wait for its commit.
+
+        Raises:
+            StoreClosedError: The store closed before the commit.
+        """
+        call = _Call(change)
+        with self._changed:
+            if self._is_closing:
+                raise StoreClosedError(self._path)
+            self._entries.append(call)
+            self._changed.notify()
+        return call.future.result()  # type: ignore[return-value]  # the future holds what `change` returned
+
+    def close(self) -> None:
+        """Commit what waits, end the thread, close the connection; a second call does nothing."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_DEADLINE_S)
+        if self._connection is not None and not self._thread.is_alive():
+            self._connection.close()
+            self._connection = None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._entries or self._held or self._is_closing):
+                    self._changed.wait()
+                if self._failing_since_s is not None and not self._is_closing:
+                    self._changed.wait(_FAILING_POLL_S)
+                while self._entries and len(self._held) < _MAX_ENTRIES:
+                    self._held.append(self._entries.popleft())
+                is_last = self._is_closing and not self._entries
+            if self._held and (is_last or self._clock.monotonic_s() >= self._retry_at_s):
+                self._try_to_commit()
+            if self._held and not self.is_durable:
+                self._shed()
+            if is_last:
+                self._give_up()
+                return
+
+    def _try_to_commit(self) -> None:
+        began_s = self._clock.monotonic_s()
+        try:
+            tx = self._commit()
+        except Exception as error:  # noqa: BLE001 - top of a supervised loop: logged, shown as a problem, backed off
+            self._failed(error, began_s)
+            return
+        if self._failing_since_s is not None:
+            logger.info("journal_recovered", extra={"path": str(self._path)})
+        self._failing_since_s, self.problem = None, None
+        self._backoff.reset()
+        done, self._held = self._held, []
+        acks = [ack for entry in done if isinstance(entry, Unit) for ack in entry.acks]
+        if acks:
+            self._acknowledge(acks)
+        for entry in done:
+            if isinstance(entry, _Call):
+                entry.committed()
+        if tx is not None:
+            self._committed(tx, self._clock.monotonic_s() - began_s)
+
+    def _commit(self) -> Transaction | None:
+        """One transaction with everything held; None when an earlier try turns out to have been committed."""
+        if self._connection is None:
+            self._connection = open_writer(self._path)
+            if int(read_meta(self._connection, _COMMIT_NUMBER) or 0) > self._commit_number:
+                self._commit_number += 1
+                return None
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        changes = connection.total_changes
+        tx = Transaction(connection, Stamp.now(self._clock), self._new_row)
+        for entry in self._held:
+            if isinstance(entry, Unit):
+                self._apply(tx, entry)
+            else:
+                entry.run(tx)
+        tx.write_counts()
+        if connection.total_changes != changes:  # an empty commit costs no sync, so it stays empty
+            tx.set_meta(_COMMIT_NUMBER, str(self._commit_number + 1))
+        connection.execute("COMMIT")
+        self._commit_number = int(read_meta(connection, _COMMIT_NUMBER) or 0)
+        return tx
+
+    def _failed(self, error: Exception, began_s: float) -> None:
+        # After a failed sync nothing that the connection remembers can be trusted, so it is opened again.
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        help_text = error.mend if isinstance(error, StoreError) else mend(error, self._path)
+        self.problem = f"journal: {error}; {help_text}"
+        if self._failing_since_s is None:
+            self._failing_since_s = began_s
+        self._retry_at_s = self._clock.monotonic_s() + self._backoff.next_s()
+        logger.error("journal_commit_failed", exc_info=error, extra={"mend": help_text, "held": len(self._held)})
+
+    def _shed(self) -> None:
+        """Acknowledge what cannot be made durable, and keep the memory that it takes bounded."""
+        units = [entry for entry in self._held if isinstance(entry, Unit)]
+        calls = [entry for entry in self._held if isinstance(entry, _Call)]
+        acks = [ack for unit in units for ack in unit.acks]
+        if acks:
+            self._acknowledge(acks)
+        units = [backlog.undurable(unit) if unit.acks else unit for unit in units]
+        if len(units) > _MAX_ENTRIES // 2 or sum(map(backlog.size_bytes, units)) > HELD_MAX_BYTES:
+            whole = Unit()
+            for unit in units:
+                whole = backlog.folded(whole, unit)
+            units = [whole]
+        self._held = [*units, *calls]
+
+    def _give_up(self) -> None:
+        for entry in self._held:
+            if isinstance(entry, _Call):
+                entry.future.set_exception(StoreClosedError(self._path))
+        if self._held:
+            logger.error("journal_closed_with_uncommitted_work", extra={"held": len(self._held)})
+        self._held = []

@@ -1,0 +1,182 @@
+"""Owns the answer to a window: one engine run for many, scores, the decision, the event, and what the hub is asked.
+
+Where windows come from is `lane.py`; how scores are made is `model_packs.scoring`; the decision is `core/decision.py`.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.core.decision import Policy, decide
+from edge_agent.core.prediction import CertificateUse, Prediction, event, input_digest, prediction_id
+from edge_agent.core.windows import ClosedWindow
+from edge_agent.ports import BindingName, Clock, Decided, Publish, RowId
+from model_packs.engines.session import Session
+from model_packs.manifest import PackManifest
+from model_packs.scoring import Scored, score
+from model_packs.tensors import Tensor
+from protos.link.trace import traceparent
+from protos.messages.escalation import Escalation, ItemClass, Reason
+from protos.messages.inference import ModelUse
+
+ENGINE_ERROR = "engine_error"
+_NS_PER_MS = 1_000_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The edge pack that a binding runs.
+
+    Attributes:
+        certificate: What backs the threshold here and now.
+    """
+
+    manifest: PackManifest
+    session: Session
+    policy: Policy
+    certificate: CertificateUse | None
+
+    @property
+    def use(self) -> ModelUse:
+        """How events name it."""
+        return ModelUse(str(self.manifest.ref), self.manifest.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A closed window with what its answer needs: when the message that closed it came, and where the answer goes."""
+
+    window: ClosedWindow
+    received_ns: int
+    broker: str
+    topic: str
+    qos: int
+    expiry_s: int | None
+
+
+class Answerer:
+    """Answers the windows of one binding.
+
+    Args:
+        device: Device id.
+        binding: Its name.
+        model: The pack in use.
+        clock: For the time of the decision.
+        new_row: Gives outbox rows.
+        on_run: Told of every engine run: the binding, and how long it took in seconds.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        binding: BindingName,
+        model: Model,
+        clock: Clock,
+        *,
+        new_row: Callable[[], RowId],
+        on_run: Callable[[str, float], None],
+    ) -> None:
+        self._device = device
+        self._binding = binding
+        self._model = model
+        self._clock = clock
+        self._new_row = new_row
+        self._on_run = on_run
+
+    def answer(self, asked: Sequence[Asked], *, is_durable: bool) -> list[Decided]:
+        """Infer windows together and decide about each.
+
+        Args:
+            asked: In the order of their closing.
+            is_durable: Whether the store commits at present.
+
+        Returns:
+            One prediction per window, in the same order.
+        """
+        size = self._model.manifest.max_batch
+        scored: list[Scored] = []
+        for first in range(0, len(asked), size):
+            scored += self._infer([one.window for one in asked[first : first + size]])
+        clock = "synced" if self._clock.is_synced() else "unsynced"
+        return [
+            self._decided(one, answer, clock, is_durable=is_durable) for one, answer in zip(asked, scored, strict=True)
+        ]
+
+    def _infer(self, windows: Sequence[ClosedWindow]) -> Sequence[Scored]:
+        name = self._model.manifest.inputs[0].name
+        batch = np.stack([window.values for window in windows])
+        try:
+            began_s = self._clock.monotonic_s()
+            outputs = self._model.session.run({name: batch})
+            self._on_run(self._binding, self._clock.monotonic_s() - began_s)
+            return score(self._model.manifest, outputs)
+        except Exception:  # calling an engine: whatever it does, the window is unscorable
+            logger.exception("engine_failed", extra={"binding": self._binding, "windows": len(windows)})
+        if len(windows) > 1:  # one window must not take the others down with it
+            return [one for window in windows for one in self._infer([window])]
+        return [Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)]
+
+    def _decided(self, asked: Asked, scored: Scored, clock: str, *, is_durable: bool) -> Decided:
+        model, window = self._model, asked.window
+        decision = decide(scored, model.policy)
+        name = prediction_id(self._device, self._binding, window.partition, window.start_ns, window.end_ns)
+        now_ns = self._clock.wall_ns()
+        prediction = Prediction(
+            id=name,
+            device=self._device,
+            binding=self._binding,
+            decided_ns=now_ns,
+            clock=clock,
+            window_start_ns=window.start_ns,
+            window_end_ns=window.end_ns,
+            window_samples=window.samples,
+            window_fill=window.fill,
+            is_durable=is_durable,
+            scored=scored,
+            decision=decision,
+            models=(model.use,),
+            certificate=model.certificate,
+            latency_ms=max(0, now_ns - asked.received_ns) / _NS_PER_MS,
+            trace=traceparent(name),
+        )
+        payload = json.dumps(event(prediction), separators=(",", ":")).encode()
+        return Decided(
+            prediction_id=name,
+            binding=self._binding,
+            status=decision.status.value,
+            publish=Publish(self._new_row(), asked.broker, asked.topic, payload, asked.qos, expiry_s=asked.expiry_s),
+            escalate=self._escalation(prediction, window) if decision.escalate else None,
+            escalate_class=ItemClass.AUDIT if decision.reason is Reason.AUDIT else ItemClass.ESCALATION,
+        )
+
+    def _escalation(self, prediction: Prediction, window: ClosedWindow) -> Escalation:
+        manifest = self._model.manifest
+        if prediction.decision.reason is None or manifest.escalates_to is None:
+            raise AssertionError("a decision to escalate has a reason, and its pack names a hub pack")
+        inputs = (Tensor.from_array(manifest.inputs[0].name, window.values[np.newaxis]),)
+        return Escalation(
+            prediction_id=prediction.id,
+            input_digest=input_digest(inputs),
+            binding=self._binding,
+            partition=window.partition,
+            window_start_ns=window.start_ns,
+            window_end_ns=window.end_ns,
+            window_samples=window.samples,
+            window_fill=window.fill,
+            clock=prediction.clock,
+            edge_model=self._model.use,
+            hub_pack=str(manifest.escalates_to),
+            reason=prediction.decision.reason,
+            propensity=prediction.decision.propensity,
+            confidence=prediction.scored.confidence,
+            edge_output=prediction.scored.output,
+            inputs=inputs,
+            trace=prediction.trace,
+            threshold=self._model.policy.threshold,
+            certificate_digest="" if self._model.certificate is None else self._model.certificate.digest,
+        )

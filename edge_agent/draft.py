@@ -1,0 +1,53 @@
+"""Owns a pass in the making: what the lanes of the pipeline gather until it becomes one `Unit`."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from edge_agent.ports import AckHandle, BindingName, CounterKey, DeadLetter, Decided, JournalRow, RowId, Unit
+
+
+@dataclass(slots=True)
+class Draft:
+    """Mutable twin of `Unit`; lives for one pass, in one thread."""
+
+    counts: Counter[CounterKey] = field(default_factory=Counter)
+    journal: dict[RowId, JournalRow] = field(default_factory=dict)
+    pending: dict[RowId, int] = field(default_factory=dict)
+    released: list[RowId] = field(default_factory=list)
+    seen: list[tuple[BindingName, bytes]] = field(default_factory=list)
+    forgotten: list[tuple[BindingName, bytes]] = field(default_factory=list)
+    states: dict[tuple[BindingName, str], str | None] = field(default_factory=dict)
+    decided: list[Decided] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    acks: list[AckHandle] = field(default_factory=list)
+
+    def count(self, binding: BindingName, name: str, amount: int = 1) -> None:
+        """Add to a counter."""
+        self.counts[binding, name] += amount
+
+    def settle(self, pending: Mapping[RowId, int], released: tuple[RowId, ...]) -> None:
+        """Note what windows still need; a record that came and went within the pass is never journaled."""
+        self.pending.update(pending)
+        for row in released:
+            self.pending.pop(row, None)
+            if self.journal.pop(row, None) is None:
+                self.released.append(row)
+
+    def unit(self) -> Unit | None:
+        """The finished pass; None when nothing happened."""
+        if not (self.counts or self.acks or self.decided or self.released or self.states):
+            return None
+        rows = [replace(row, pending=self.pending.pop(row.row)) for row in self.journal.values()]
+        return Unit(
+            counts={key: amount for key, amount in self.counts.items() if amount},
+            journal=tuple(rows),
+            pending=self.pending,
+            released=tuple(self.released),
+            seen=tuple(self.seen),
+            forgotten=tuple(self.forgotten),
+            states=self.states,
+            decided=tuple(self.decided),
+            dead_letters=tuple(self.dead_letters),
+            acks=tuple(self.acks),
+        )

@@ -1,0 +1,122 @@
+"""Owns the agent's metrics: their names, and how the parts' facts become them.
+
+The registry and its server are `model_packs.process.metrics`; totals that outlive the process are the store's counters,
+shown by `audit`.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from edge_agent.adapters.sqlite.reading import ClassUse
+from edge_agent.core.accounting import Count
+from edge_agent.ports import Unit
+from model_packs.process.metrics import Registry
+from protos.messages.escalation import ItemClass
+
+_OUTCOMES = {
+    Count.RECORDS_JOURNALED: "journaled",
+    Count.RECORDS_DUPLICATE: "duplicate",
+    Count.RECORDS_DEAD_LETTERED: "dead_lettered",
+    Count.RECORDS_SHED: "shed",
+}
+
+
+class Metrics:
+    """Everything that `/metrics` shows. Implements `PassObserver`.
+
+    Args:
+        registry: Where the metrics live.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._messages = registry.counter(
+            "edge_mqtt_messages_total", "Records received, by what became of them.", ["binding", "outcome"]
+        )
+        self._predictions = registry.counter(
+            "edge_predictions_total", "Predictions decided, by status of the first answer.", ["binding", "status"]
+        )
+        self._escalations = registry.counter(
+            "edge_escalations_total", "Windows that the hub is asked about, by reason.", ["binding", "reason"]
+        )
+        self._windows_skipped = registry.counter(
+            "edge_windows_skipped_total", "Closed windows that were not inferred, by reason.", ["binding", "reason"]
+        )
+        self._duration = registry.histogram(
+            "edge_inference_duration_seconds", "Time of one engine run over a batch of windows.", ["binding"]
+        )
+        self._pass = registry.histogram(
+            "edge_pass_duration_seconds", "Time of one pass: from its first delivery in hand to its last publish."
+        )
+        self._commit = registry.histogram("edge_journal_commit_seconds", "Time of one commit of the store.")
+        self._failures = registry.counter("edge_loop_failures_total", "Failed turns of supervised loops.", ["loop"])
+        self._link_up = registry.gauge("edge_link_up", "1 while a peer is connected.", ["peer"])
+        self._durable = registry.gauge("edge_journal_available", "1 while the store commits.")
+        self._bytes = registry.gauge("edge_outbox_bytes", "Bytes that wait in the outbox.", ["class"])
+        self._oldest = registry.gauge(
+            "edge_outbox_oldest_age_seconds", "Age of the oldest waiting item; 0 when none waits.", ["class"]
+        )
+
+    def watch_store(self, outbox: Callable[[], tuple[ClassUse, ...]], is_durable: Callable[[], bool]) -> None:
+        """Ask the store at every scrape.
+
+        Args:
+            outbox: The outbox by class.
+            is_durable: Whether commits work.
+        """
+
+        def use_of(item_class: ItemClass) -> ClassUse | None:
+            return next((use for use in outbox() if use.item_class is item_class), None)
+
+        def used_bytes(item_class: ItemClass) -> float:
+            use = use_of(item_class)
+            return 0.0 if use is None else float(use.bytes)
+
+        def oldest_s(item_class: ItemClass) -> float:
+            use = use_of(item_class)
+            if use is None:
+                return 0.0
+            return float("nan") if use.oldest_age_s is None else use.oldest_age_s
+
+        self._durable.set_function(lambda: float(is_durable()))
+        for item_class in ItemClass:
+            name = item_class.name.lower()
+            self._bytes.labels(name).set_function(partial(used_bytes, item_class))
+            self._oldest.labels(name).set_function(partial(oldest_s, item_class))
+
+    def passed(self, unit: Unit, took_s: float) -> None:
+        """Count one pass of the pipeline.
+
+        Args:
+            unit: What it handed to the store.
+            took_s: How long it took.
+        """
+        for (binding, name), amount in unit.counts.items():
+            count, _, reason = name.removesuffix("}").partition("{")
+            if count in _OUTCOMES:
+                self._messages.labels(binding, _OUTCOMES[Count(count)]).inc(amount)
+            elif count == Count.WINDOWS_SKIPPED:
+                self._windows_skipped.labels(binding, reason).inc(amount)
+        decided: Mapping[tuple[str, str], int] = Tally((one.binding, one.status) for one in unit.decided)
+        for labels, amount in decided.items():
+            self._predictions.labels(*labels).inc(amount)
+        for one in unit.decided:
+            if one.escalate is not None:
+                self._escalations.labels(one.binding, one.escalate.reason.value).inc()
+        self._pass.observe(took_s)
+
+    def inferred(self, binding: str, took_s: float) -> None:
+        """Note one engine run."""
+        self._duration.labels(binding).observe(took_s)
+
+    def committed(self, took_s: float) -> None:
+        """Note one commit."""
+        self._commit.observe(took_s)
+
+    def loop_failed(self, loop: str) -> None:
+        """Note a failed turn of a loop."""
+        self._failures.labels(loop).inc()
+
+    def peer(self, name: str, *, is_up: bool) -> None:
+        """Note that a peer came or went."""
+        self._link_up.labels(name).set(float(is_up))

@@ -1,0 +1,152 @@
+"""Owns the inference thread: a bounded queue of deliveries, and the pass that turns them into answers.
+
+One pass drains what waits, feeds every binding's lane, runs one inference a binding over all closed windows, hands the
+store one unit, and publishes the answers directly. Nothing in it waits for the disk or the network: the store commits
+and acknowledges behind it, and what cannot be published now is published by `publisher.py`.
+"""
+
+import queue
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.draft import Draft
+from edge_agent.lane import Lane
+from edge_agent.ports import AckHandle, BindingName, Clock, Delivery, Unit, UnitStore
+from edge_agent.publisher import Publisher
+
+QUEUE_FULL = "queue_full"
+FAILED_ALONE = "failed_alone"
+MAX_BATCH = 256
+IDLE_WAIT_S = 0.1
+
+
+class PassObserver(Protocol):
+    """Told what passes did, for the metrics."""
+
+    def passed(self, unit: Unit, took_s: float) -> None:
+        """A pass was handed to the store; `took_s` is from its first delivery in hand to its last publish."""
+        ...
+
+
+class Pipeline:
+    """The pass and its queue. `run_once` is the thread's loop body.
+
+    Args:
+        lanes: One per binding.
+        store: Where units go.
+        publisher: Publishes answers.
+        clock: Passed on to the lanes.
+        observer: Told of every pass.
+        capacity: Deliveries that may wait.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        store: UnitStore,
+        publisher: Publisher,
+        clock: Clock,
+        *,
+        observer: PassObserver,
+        capacity: int,
+    ) -> None:
+        self._lanes = {lane.binding: lane for lane in lanes}
+        self._store = store
+        self._publisher = publisher
+        self._clock = clock
+        self._observer = observer
+        self._waiting: queue.Queue[Delivery] = queue.Queue(capacity)
+        self._shed_lock = threading.Lock()
+        self._shed: Counter[tuple[BindingName, str]] = Counter()
+        self._again: deque[Delivery] = deque()
+        self._is_spoilt = False
+        self._shed_acks: list[AckHandle] = []
+        self.last_pass_s = clock.monotonic_s()
+
+    def restore(self) -> None:
+        """Rebuild windows and dedupe keys from the store; called before the first pass."""
+        for lane in self._lanes.values():
+            lane.restore(self._clock.monotonic_s())
+
+    def offer(self, delivery: Delivery) -> bool:
+        """Take a delivery in, from any thread.
+
+        Returns:
+            False when the queue is full: the record is counted as shed, and acknowledged with the next commit.
+        """
+        try:
+            self._waiting.put_nowait(delivery)
+        except queue.Full:
+            self._note_shed(delivery, QUEUE_FULL)
+            return False
+        return True
+
+    def run_once(self) -> None:
+        """One pass; waits up to `IDLE_WAIT_S` for the first delivery.
+
+        A pass that fails is a fault of this program. The lanes are rebuilt from the store before the next one, and the
+        deliveries of the failed pass are tried again one by one; one that fails alone is shed and counted.
+        """
+        if self._is_spoilt:
+            self.restore()
+            self._is_spoilt = False
+        deliveries = self._drain()
+        try:
+            self._pass(deliveries)
+        except BaseException:
+            self._is_spoilt = True
+            if len(deliveries) > 1:
+                self._again.extend(deliveries)
+            for delivery in deliveries if len(deliveries) == 1 else ():
+                self._note_shed(delivery, FAILED_ALONE)
+            raise
+
+    def _pass(self, deliveries: Sequence[Delivery]) -> None:
+        began_s = self._clock.monotonic_s()
+        self.last_pass_s = began_s
+        draft = Draft()
+        for delivery in deliveries:
+            self._lanes[delivery.binding].accept(delivery, began_s, draft)
+        is_durable = self._store.is_durable
+        for lane in self._lanes.values():
+            lane.tick(began_s, self._clock.wall_ns(), draft)
+            lane.answer(draft, is_durable=is_durable)
+        self._add_shed(draft)
+        unit = draft.unit()
+        if unit is None:
+            return
+        taken = [one.publish for one in unit.decided if self._publisher.take(one.publish)]
+        self._store.submit(unit)
+        for publish in taken:
+            self._publisher.publish_now(publish)
+        self._observer.passed(unit, self._clock.monotonic_s() - began_s)
+
+    def _drain(self) -> list[Delivery]:
+        if self._again:
+            return [self._again.popleft()]
+        deliveries: list[Delivery] = []
+        try:
+            deliveries.append(self._waiting.get(timeout=IDLE_WAIT_S))
+            while len(deliveries) < MAX_BATCH:
+                deliveries.append(self._waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return deliveries
+
+    def _note_shed(self, delivery: Delivery, reason: str) -> None:
+        with self._shed_lock:
+            self._shed[delivery.binding, reason] += 1
+            if delivery.ack is not None:
+                self._shed_acks.append(delivery.ack)
+
+    def _add_shed(self, draft: Draft) -> None:
+        with self._shed_lock:
+            shed, self._shed = self._shed, Counter()
+            acks, self._shed_acks = self._shed_acks, []
+        for (binding, reason), amount in shed.items():
+            draft.count(binding, Count.RECORDS_RECEIVED, amount)
+            draft.count(binding, of_reason(Count.RECORDS_SHED, reason), amount)
+        draft.acks += acks
