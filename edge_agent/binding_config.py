@@ -1,0 +1,472 @@
+"""Owns the declarations behind `bindings.toml`: brokers, and the way from topics to a model and back.
+
+Reading the file, and what it must agree on with `agent.toml`, is `config.py`; with a pack, `binding_check.py`. What the
+values mean for a part is that part's business: each gets a small spec of its own.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+from edge_agent.adapters.mqtt.settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
+from edge_agent.core.decision import Egress
+from edge_agent.core.grid import MAX_RATE_HZ, rate_fraction, whole_slots
+from edge_agent.core.missing import Missing
+from edge_agent.core.payload import PayloadSpec, StartFormat
+from edge_agent.core.topics import overlap
+from edge_agent.core.windows import HoppingSpec
+from edge_agent.ports import BindingName
+from model_packs.manifest import PackRef
+from model_packs.process.settings import setting
+from protos.topics import TopicError, TopicTemplate
+
+Problems = Iterable[tuple[str, str]]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAME_RULE = "1 to 63 lower-case letters, digits and dashes, a letter or digit first and last"
+_RESERVED_CAPTURES = frozenset({"device", "binding"})
+_MAX_PAYLOAD_BYTES = 64 << 20
+_MAX_WINDOW_SAMPLES = 1_000_000
+_MAX_LATENESS_S = 3600.0
+_MAX_KEEPALIVE_S = 65_535
+_MAX_RECEIVE_MAXIMUM = 65_535
+
+
+class Retained(StrEnum):
+    """What a retained message is to a binding."""
+
+    IGNORE = "ignore"
+    USE = "use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """Files of a TLS connection to a broker."""
+
+    ca: Path | None = setting(
+        None, doc="PEM certificates that may sign the broker's. Absent: the system's.", example="broker-ca.pem"
+    )
+    cert: Path | None = setting(
+        None, doc="PEM certificate that the agent shows, if the broker asks for one.", example="agent.pem"
+    )
+    key: Path | None = setting(None, doc="PEM private key of `cert`.", example="agent.key")
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        for name, path in (("ca", self.ca), ("cert", self.cert), ("key", self.key)):
+            if path is not None and not path.is_file():
+                yield name, f"no such file: {path}"
+        if (self.cert is None) != (self.key is None):
+            yield "key" if self.key is None else "cert", "cert and key go together: give both or none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """One MQTT broker."""
+
+    url: str = setting(
+        doc="mqtt://host[:port], or mqtts://host[:port] for TLS. Default ports 1883 and 8883.",
+        example="mqtt://localhost:1883",
+    )
+    client_id: str = setting(
+        "edge-{device}",
+        doc="Stable: the broker keeps the agent's session under it, and two agents with one id throw each other out. "
+        "{device} is this device's id.",
+    )
+    username: str | None = setting(None, doc="User name, if the broker asks for one.", example="edge")
+    password_file: Path | None = setting(
+        None,
+        doc="File whose first line is the password. Passwords do not belong in this file.",
+        example="mqtt.password",
+    )
+    version: ProtocolChoice = setting(
+        ProtocolChoice.AUTO, doc='MQTT version: "auto" tries 5, then 3.1.1; or "5"; or "3.1.1".'
+    )
+    keepalive_s: int = setting(
+        30, doc="A dead connection is noticed after about one and a half times this, in seconds."
+    )
+    receive_maximum: int = setting(
+        200, doc="Messages that the broker may leave unacknowledged (MQTT 5): the back-pressure."
+    )
+    status_topic: str = setting(
+        "edge/{device}/status",
+        doc='Retained topic that says "online", "offline" or "stopped". {device} is this device\'s id.',
+    )
+    tls: TlsConfig | None = setting(
+        None, doc="Needed only for a private certificate authority or a client certificate."
+    )
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        try:
+            endpoint = Endpoint.parse(self.url)
+        except ValueError as error:
+            yield "url", str(error)
+        else:
+            if self.tls is not None and not endpoint.is_tls:
+                yield "tls", "the url is mqtt://, without TLS: write mqtts://, or drop this table"
+        yield from _device_text_problems("client_id", self.client_id)
+        yield from _topic_problems("status_topic", self.status_topic, frozenset({"device"}))
+        if self.password_file is not None and self.username is None:
+            yield "password_file", "a password needs a username"
+        if self.password_file is not None and not self.password_file.is_file():
+            yield "password_file", f"no such file: {self.password_file}"
+        yield from _between("keepalive_s", self.keepalive_s, 1, _MAX_KEEPALIVE_S)
+        yield from _between("receive_maximum", self.receive_maximum, 1, _MAX_RECEIVE_MAXIMUM)
+
+    def settings(self, name: str, device: str) -> BrokerSettings:
+        """What the MQTT adapter needs.
+
+        Args:
+            name: The broker's name in the file.
+            device: This device's id.
+
+        Returns:
+            Its settings.
+        """
+        tls = TlsFiles() if self.tls is None else TlsFiles(self.tls.ca, self.tls.cert, self.tls.key)
+        return BrokerSettings(
+            name=name,
+            url=self.url,
+            client_id=self.client_id.replace("{device}", device),
+            status_topic=TopicTemplate(self.status_topic).render({"device": device}),
+            username=self.username,
+            password_file=self.password_file,
+            tls=tls,
+            version=self.version,
+            keepalive_s=self.keepalive_s,
+            receive_maximum=self.receive_maximum,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadConfig:
+    """How a message is read."""
+
+    rate_hz: float = setting(
+        doc="Samples a second. Sample i was taken at the start time plus i / rate_hz.", example=50.0
+    )
+    codec: Literal["json_vectors"] = setting(
+        "json_vectors", doc='"json_vectors": one JSON object with a start time and an array of samples.'
+    )
+    samples: str = setting("samples", doc="Field of the samples: an array, each item an array of all channels.")
+    start: str = setting("t0", doc="Field of the first sample's time.")
+    start_format: StartFormat = setting(
+        StartFormat.ISO8601,
+        doc='How that time is written: "iso8601" (with Z or an offset), "unix_s" or "unix_ms".',
+    )
+    channels: tuple[str, ...] = setting(
+        (),
+        doc="Names of the channels in the order of the messages; checked against the pack's. Empty: not checked.",
+        example=("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "gyr_z"),
+    )
+    key: tuple[str, ...] = setting(
+        (),
+        doc="Fields that together never repeat on a topic: a repeated message is recognised by them. Empty: by the "
+        "start time.",
+        example=("seq",),
+    )
+    range: tuple[float, ...] = setting(
+        (),
+        doc="Lowest and highest value that a sensor can give. A sample with another value is counted and left out.",
+        example=(-1000.0, 1000.0),
+    )
+    missing: Missing = setting(
+        Missing.REJECT,
+        doc='null in a sample, and samples that never came: "reject" (refuse the message, skip the window), "hold" '
+        '(repeat the last value) or "linear" (draw a line).',
+    )
+    max_bytes: int = setting(1 << 20, doc="Largest message, in bytes; checked before it is decoded.")
+    max_skew_s: float = setting(300.0, doc="How far a message's time may be ahead of this device's clock, in seconds.")
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        if rate_fraction(self.rate_hz) is None:
+            yield "rate_hz", f"expected more than 0, at most {MAX_RATE_HZ}, with few digits"
+        if self.start == self.samples:
+            yield "start", "the same field as samples: name the field that holds the first sample's time"
+        yield from _distinct("channels", self.channels)
+        yield from _distinct("key", self.key)
+        is_range = len(self.range) == 2 and all(map(math.isfinite, self.range)) and self.range[0] < self.range[1]  # noqa: PLR2004 - low and high
+        if self.range and not is_range:
+            yield "range", "expected two numbers: the lowest and the highest value"
+        yield from _between("max_bytes", self.max_bytes, 1, _MAX_PAYLOAD_BYTES)
+        if not self.max_skew_s > 0:
+            yield "max_skew_s", "expected more than 0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowConfig:
+    """How samples become model inputs."""
+
+    size_s: float = setting(doc="Length of a window in seconds; size_s times rate_hz is the pack's.", example=1.0)
+    hop_s: float = setting(doc="From one window's start to the next one's, in seconds; at most size_s.", example=0.5)
+    lateness_s: float = setting(
+        1.0,
+        doc="An incomplete window waits for late samples until the newest one is this far past its end, in seconds.",
+    )
+    idle_s: float = setting(10.0, doc="Silence on a partition after which its open windows close, in seconds.")
+    min_fill: float = setting(
+        0.9, doc='Least share of real values in a window that "hold" or "linear" may fill up; below it is skipped.'
+    )
+    max_partitions: int = setting(
+        500, doc="Partitions kept in memory; the one that was silent longest gives way to a new one."
+    )
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        if self.hop_s > self.size_s:
+            yield "hop_s", f"larger than size_s ({self.size_s}): samples between the windows would never be used"
+        if not 0 <= self.lateness_s <= _MAX_LATENESS_S:
+            yield "lateness_s", f"expected 0 to {_MAX_LATENESS_S:.0f}"
+        if not 0 < self.idle_s < math.inf:
+            yield "idle_s", "expected more than 0"
+        if not 0 <= self.min_fill <= 1:
+            yield "min_fill", "expected 0 to 1"
+        if self.max_partitions < 1:
+            yield "max_partitions", "expected at least 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultConfig:
+    """Where answers go."""
+
+    topic: str = setting(
+        doc="Topic of the answers. It may use the partition's captures, {device} and {binding}.",
+        example="demo/{person}/inference/motion",
+    )
+    qos: int = setting(1, doc="0 or 1. At 1 an answer is kept until the broker has acknowledged it.")
+    expiry_s: int | None = setting(
+        None, doc="An answer older than this is not delivered any more, in seconds. Absent: never.", example=600
+    )
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        yield from _topic_problems("topic", self.topic, None)
+        yield from _between("qos", self.qos, 0, 1)
+        if self.expiry_s is not None and self.expiry_s < 1:
+            yield "expiry_s", "expected at least 1"
+
+    @property
+    def template(self) -> TopicTemplate:
+        """The topic, parsed."""
+        return TopicTemplate(self.topic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingConfig:
+    """One way from topics to a model and back."""
+
+    name: str = setting(doc=f"Name of the binding: {_NAME_RULE}. Part of every prediction's id.", example="motion")
+    broker: str = setting(doc="Name of an [mqtt.…] table above.", example="site")
+    pack: str = setting(
+        doc="The model: name@version, fetched from the hub at enrolment; or the path of an OCI layout, taken from this "
+        "file's folder.",
+        example="motion-band-edge@1.0.0",
+    )
+    topic: str = setting(
+        doc="Where the sensor publishes. {name} stands for one level and captures it.", example="demo/{person}/imu"
+    )
+    qos: int = setting(1, doc="0 or 1. At 1 a message is acknowledged once it is durable here.")
+    retained: Retained = setting(
+        Retained.IGNORE, doc='A retained message is an old reading: "ignore" it, or "use" it as if it were new.'
+    )
+    partition: tuple[str, ...] = setting(
+        doc="Captures that tell streams apart: each has windows of its own. [] for a single stream.",
+        example=("person",),
+    )
+    egress: Egress = setting(
+        Egress.TENSOR,
+        doc='What may leave the device: "tensor" (model inputs go to the hub when the edge is not sure) or "never".',
+    )
+    dedupe_keys: int = setting(100_000, doc="Messages that are remembered, so that a repeated one is recognised.")
+    payload: PayloadConfig = setting(doc="How a message is read.")
+    window: WindowConfig = setting(doc="How samples become model inputs.")
+    result: ResultConfig = setting(doc="Where answers go.")
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        if not _NAME.fullmatch(self.name):
+            yield "name", f"expected {_NAME_RULE}"
+        if not self.is_pack_path:
+            try:
+                PackRef.parse(self.pack)
+            except ValueError:
+                yield "pack", "expected name@1.2.3, or the path of an OCI layout (./folder)"
+        yield from _between("qos", self.qos, 0, 1)
+        if self.dedupe_keys < 1:
+            yield "dedupe_keys", "expected at least 1"
+        yield from self._topic_problems()
+        yield from self._window_problems()
+
+    @property
+    def id(self) -> BindingName:
+        """The name, as the rest of the agent knows it."""
+        return BindingName(self.name)
+
+    @property
+    def template(self) -> TopicTemplate:
+        """The source topic, parsed."""
+        return TopicTemplate(self.topic)
+
+    @property
+    def is_pack_path(self) -> bool:
+        """Whether `pack` is a path and no reference."""
+        return "/" in self.pack or self.pack.startswith(".")
+
+    def payload_spec(self, channels: int) -> PayloadSpec:
+        """What the decoder needs.
+
+        Args:
+            channels: Width of a sample, from the pack.
+        """
+        payload = self.payload
+        return PayloadSpec(
+            channels=channels,
+            rate_hz=payload.rate_hz,
+            samples=payload.samples,
+            start=payload.start,
+            start_format=payload.start_format,
+            key=payload.key,
+            valid_range=(payload.range[0], payload.range[1]) if payload.range else None,
+            missing=payload.missing,
+            max_bytes=payload.max_bytes,
+            max_skew_s=payload.max_skew_s,
+        )
+
+    def window_spec(self) -> HoppingSpec:
+        """What the windows need."""
+        return HoppingSpec(
+            rate_hz=self.payload.rate_hz,
+            size_s=self.window.size_s,
+            hop_s=self.window.hop_s,
+            lateness_s=self.window.lateness_s,
+            idle_s=self.window.idle_s,
+            min_fill=self.window.min_fill,
+            missing=self.payload.missing,
+            max_partitions=self.window.max_partitions,
+        )
+
+    def _topic_problems(self) -> Iterator[tuple[str, str]]:
+        problems = list(_topic_problems("topic", self.topic, None))
+        yield from problems
+        if problems:
+            return
+        captures = self.template.captures
+        for name in sorted(_RESERVED_CAPTURES.intersection(captures)):
+            yield "topic", f"{{{name}}} stands for the agent's own {name} in results: give the level another name"
+        yield from _distinct("partition", self.partition)
+        for name in self.partition:
+            if name not in captures:
+                yield "partition", f"the topic {self.topic} captures no {{{name}}}"
+        try:
+            used = self.result.template.captures
+        except TopicError:  # told by the result's own table
+            return
+        for name in used:
+            if name in captures and name not in self.partition:
+                yield "result.topic", f"{{{name}}} is not one value for a window: add it to partition"
+            elif name not in captures and name not in _RESERVED_CAPTURES:
+                yield "result.topic", f"the topic {self.topic} captures no {{{name}}}"
+
+    def _window_problems(self) -> Iterator[tuple[str, str]]:
+        rate_hz = self.payload.rate_hz
+        if rate_fraction(rate_hz) is None:
+            return  # told by the payload's own table
+        for key, value_s in (("size_s", self.window.size_s), ("hop_s", self.window.hop_s)):
+            samples = whole_slots(value_s, rate_hz)
+            if samples is None:
+                yield f"window.{key}", f"{value_s} s at {rate_hz} Hz is no whole number of samples"
+            elif samples > _MAX_WINDOW_SAMPLES:
+                yield f"window.{key}", f"{samples} samples; at most {_MAX_WINDOW_SAMPLES}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingsConfig:
+    """Everything in `bindings.toml`."""
+
+    mqtt: Mapping[str, BrokerConfig] = setting(
+        doc="An MQTT broker, under a name that bindings use. Several are allowed.", example="site"
+    )
+    binding: tuple[BindingConfig, ...] = setting(doc="A binding: one way from topics to a model and back. Repeat.")
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        for name in self.mqtt:
+            if not _NAME.fullmatch(name):
+                yield f"mqtt.{name}", f"a broker's name has {_NAME_RULE}"
+        for (one, first), (other, second) in combinations(self.mqtt.items(), 2):
+            if (first.url, first.client_id) == (second.url, second.client_id):
+                yield (
+                    f"mqtt.{other}.client_id",
+                    f"the same client on the same broker as [mqtt.{one}]: they share one id",
+                )
+        if not self.binding:
+            yield "binding", "no binding: the agent would have nothing to do"
+        for index, binding in enumerate(self.binding):
+            at = f"binding[{index}]"
+            if binding.name in [earlier.name for earlier in self.binding[:index]]:
+                yield f"{at}.name", f"{binding.name!r} is taken by a binding above"
+            if binding.broker not in self.mqtt:
+                known = ", ".join(self.mqtt) or "none"
+                yield f"{at}.broker", f"no table [mqtt.{binding.broker}] (brokers here: {known})"
+        yield from self._topic_problems()
+
+    def _topic_problems(self) -> Iterator[tuple[str, str]]:
+        """Two bindings may not take the same messages, and no answer may come back as a message."""
+        sources, results = self._templates("topic"), self._templates("result.topic")
+        for (first, source), (second, other) in combinations(sources.items(), 2):
+            if self._meet(first, source, second, other):
+                name = self.binding[first].name
+                yield f"binding[{second}].topic", f"binding {name!r} takes the same messages from {source.text}"
+        for answering, result in results.items():
+            for taking, source in sources.items():
+                if self._meet(answering, result, taking, source):
+                    name = self.binding[taking].name
+                    yield f"binding[{answering}].result.topic", f"binding {name!r} would take the answers as messages"
+
+    def _meet(self, first: int, one: TopicTemplate, second: int, other: TopicTemplate) -> bool:
+        return self.binding[first].broker == self.binding[second].broker and overlap(one, other)
+
+    def _templates(self, key: str) -> dict[int, TopicTemplate]:
+        """The valid ones; the others are told elsewhere."""
+        found: dict[int, TopicTemplate] = {}
+        for index, binding in enumerate(self.binding):
+            try:
+                found[index] = TopicTemplate(binding.topic if key == "topic" else binding.result.topic)
+            except TopicError:
+                continue
+        return found
+
+
+def _topic_problems(key: str, text: str, captures: frozenset[str] | None) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with a template, and which of its captures are not among the allowed ones."""
+    try:
+        template = TopicTemplate(text)
+    except TopicError as error:
+        yield key, str(error)
+        return
+    if captures is not None:
+        for name in sorted(set(template.captures) - captures):
+            yield key, f"{{{name}}} has no value here; there is {', '.join(f'{{{c}}}' for c in sorted(captures))}"
+
+
+def _device_text_problems(key: str, text: str) -> Iterator[tuple[str, str]]:
+    rest = text.replace("{device}", "")
+    if not text or "{" in rest or "}" in rest:
+        yield key, "expected a text; {device} is the only name in it"
+
+
+def _between(key: str, value: int, low: int, high: int) -> Iterator[tuple[str, str]]:
+    if not low <= value <= high:
+        yield key, f"expected {low} to {high}"
+
+
+def _distinct(key: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if len(set(names)) != len(names) or "" in names:
+        yield key, "expected names, each once"
