@@ -1,4 +1,4 @@
-"""Owns the stage: a run folder, free ports, config files; broker, hub and agents made ready by their own commands.
+"""Owns the stage: a run folder, free ports; broker, hub and agents made ready by their own commands.
 
     1. broker        iotcore on a free port
     2. hub           cloud-hub init; packs publish (full model, student); serve
@@ -20,80 +20,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo import broker as broker_program
 from deploy.demo.baselines import EDGE_PACK, HUB_PACK, layout
-from deploy.demo.fleet import BINDING, AgentName, Member
+from deploy.demo.configs import LOOPBACK, HubPorts, agent_toml, bindings_toml, hub_toml
+from deploy.demo.fleet import AgentName, Member
 from deploy.demo.programs import Program, ProgramError, installed, run, run_json
 from deploy.demo.report import Audit
 from deploy.demo.view import Pulse
 
-LOOPBACK: Final = "127.0.0.1"
 READY_DEADLINE_S: Final = 60.0
 # Below the ports that Linux gives to outgoing connections: there a port is free again after a kill, and a client that
 # keeps dialling a dead server cannot connect to itself.
 _PORTS: Final = range(20_000, 32_000)
 _HTTP_TIMEOUT_S: Final = 2.0
 _SITE: Final = "demo"
-
-_HUB_TOML: Final = """\
-# Written by the demo; deploy/samples/hub.toml explains every key.
-[grpc]
-host = "{host}"
-port = {grpc}
-enrolment_port = {enrolment}
-
-[http]
-host = "{host}"
-port = {http}
-"""
-
-_AGENT_TOML: Final = """\
-# Written by the demo; deploy/samples/agent.toml explains every key.
-bindings = "bindings.toml"
-
-[device]
-id = "{name}"
-state_dir = "state"
-
-[hub]
-address = "{host}:{grpc}"
-enrol_address = "{host}:{enrolment}"
-
-[http]
-listen = "{host}:{http}"
-"""
-
-_BINDINGS_TOML: Final = """\
-# Written by the demo; deploy/samples/bindings.toml explains every key.
-[mqtt.site]
-url = "mqtt://{host}:{mqtt}"
-client_id = "{name}"
-version = "3.1.1"
-
-[[binding]]
-name = "{binding}"
-broker = "site"
-pack = "{pack}"
-topic = "{topic}"
-qos = 1
-partition = ["person"]
-egress = "tensor"
-
-[binding.payload]
-codec = "json_vectors"
-samples = "samples"
-start = "t0"
-start_format = "iso8601"
-rate_hz = 50
-key = ["seq"]
-missing = "reject"
-
-[binding.window]
-size_s = 1.0
-hop_s = 1.0
-
-[binding.result]
-topic = "{result}"
-qos = 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +73,7 @@ class Stage:
         ports = free_ports(4 + len(fleet))
         self.broker_address = broker_address or (LOOPBACK, ports[0])
         self._owns_broker = broker_address is None
-        self._hub_ports = {"grpc": ports[1], "enrolment": ports[2], "http": ports[3]}
+        self._hub_ports = HubPorts(*ports[1:4])
         self._broker = Program(
             "broker",
             [sys.executable, "-P", str(broker_program.__file__), LOOPBACK, str(ports[0])],
@@ -194,7 +132,7 @@ class Stage:
 
     def hub_is_ready(self) -> bool:
         """Whether the hub serves."""
-        return is_ready((LOOPBACK, self._hub_ports["http"]))
+        return is_ready((LOOPBACK, self._hub_ports.http))
 
     def pulse(self, agent: Agent) -> Pulse | None:
         """How an agent is just now; None when it does not answer."""
@@ -217,7 +155,7 @@ class Stage:
         log = self._logs / "cloud-hub-init.log"
         self._tell("hub: cloud-hub init, publish the full model and the student, serve")
         run([installed("cloud-hub"), "init", str(hub)], log)
-        (hub / "hub.toml").write_text(_HUB_TOML.format(host=LOOPBACK, **self._hub_ports))
+        (hub / "hub.toml").write_text(hub_toml(self._hub_ports))
         packs = [str(layout(ref)) for ref in (HUB_PACK, EDGE_PACK)]
         run([installed("cloud-hub"), "packs", "publish", *packs, "--config", str(hub / "hub.toml")], log)
 
@@ -228,19 +166,8 @@ class Stage:
         create = [installed("cloud-hub"), "tokens", "create", "--site", _SITE, "--config", hub_toml]
         token = run(create, self._logs / "cloud-hub-init.log").strip().splitlines()[-1]
         agent.config.parent.mkdir(parents=True)
-        agent.config.write_text(
-            _AGENT_TOML.format(name=name, host=LOOPBACK, **{**self._hub_ports, "http": agent.http[1]})
-        )
-        bindings = _BINDINGS_TOML.format(
-            host=LOOPBACK,
-            mqtt=self.broker_address[1],
-            name=name,
-            binding=BINDING,
-            pack=EDGE_PACK,
-            topic=agent.member.source.text,
-            result=agent.member.results.text,
-        )
-        agent.config.with_name("bindings.toml").write_text(bindings)
+        agent.config.write_text(agent_toml(agent.member, self._hub_ports, agent.http[1]))
+        agent.config.with_name("bindings.toml").write_text(bindings_toml(agent.member, self.broker_address))
         enrol = [installed("edge-agent"), "enrol", "--config", str(agent.config), "--token", token]
         run(enrol, self._logs / f"{name}-enrol.log")
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from deploy.demo.configs import LOOPBACK
 from deploy.demo.fleet import AgentName
 from deploy.demo.results import Listener, ListenerError
-from deploy.demo.stage import LOOPBACK, free_ports
+from deploy.demo.stage import free_ports
 from tests.simulators.brokers import Iotcore
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.waiting import wait_until
