@@ -4,14 +4,15 @@ Which blobs belong to which pack is `store.py`.
 """
 
 import fcntl
-import hashlib
 import os
+import secrets
+import shutil
 import stat
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
-from model_packs.digests import Digest, digest_of, hex_of, parse_digest
+from model_packs.digests import Digest, digest_of, digest_of_file, hex_of, parse_digest
 from model_packs.errors import BlobError
 from model_packs.process.durable import fsync_dir, make_folder, write_file
 
@@ -126,9 +127,8 @@ class BlobFolder:
             raise BlobError(
                 digest, f"{path} has {found_bytes} bytes instead of {size_bytes}", f"remove it and {_REFETCH}"
             )
-        with path.open("rb") as file:
-            if _hash(file) != digest:
-                raise BlobError(digest, f"{path} holds other bytes", f"remove it and {_REFETCH}")
+        if digest_of_file(path) != digest:
+            raise BlobError(digest, f"{path} holds other bytes", f"remove it and {_REFETCH}")
 
     def write(self, data: bytes) -> Digest:
         """Store bytes durably.
@@ -146,6 +146,31 @@ class BlobFolder:
         if not self.has(digest):
             write_file(self._path(digest), data)
         return digest
+
+    def copy_in(self, digest: Digest, source: Path) -> None:
+        """Copy a blob from another folder of this machine, checked and durable; many may copy the same one at once.
+
+        Args:
+            digest: What it must be.
+            source: The file to copy.
+
+        Raises:
+            BlobError: The file holds other bytes.
+            OSError: A disk refuses.
+        """
+        make_folder(self._ingest)
+        temporary = self._ingest / f"{hex_of(parse_digest(digest))}.{secrets.token_hex(4)}.tmp"
+        try:
+            with source.open("rb") as old, temporary.open("xb") as new:
+                shutil.copyfileobj(old, new, _CHUNK_BYTES)
+                new.flush()
+                os.fsync(new.fileno())
+            if digest_of_file(temporary) != digest:
+                raise BlobError(digest, f"{source} holds other bytes", f"remove it and {_REFETCH}")
+            temporary.rename(self._path(digest))
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_dir(self._blobs)
 
     def receive(self, digest: Digest, size_bytes: int) -> "BlobReceiver":
         """Begin, or resume, receiving a blob.
@@ -188,6 +213,9 @@ class BlobReceiver:
         self._file = os.fdopen(descriptor, "r+b")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not part.exists() or not os.path.samestat(os.fstat(descriptor), part.stat()):
+                # Another receiver committed between our open and our lock: this file is its finished blob now.
+                raise BlockingIOError  # noqa: TRY301 - the same answer as for a lock that is held
         except BlockingIOError as error:
             self._file.close()
             raise BlobError(digest, "is being received already", "let the other transfer finish") from error
@@ -238,8 +266,7 @@ class BlobReceiver:
         if self._offset != self._size_bytes:
             raise BlobError(self._digest, f"{self._offset} of {self._size_bytes} bytes are here", "resume the transfer")
         self._sync()
-        self._file.seek(0)
-        if _hash(self._file) != self._digest:
+        if digest_of_file(self._part) != self._digest:
             self._part.unlink()
             self.close()
             raise BlobError(self._digest, "the received bytes have another digest", _REFETCH)
@@ -256,10 +283,3 @@ class BlobReceiver:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._unsynced_bytes = 0
-
-
-def _hash(file: BinaryIO) -> Digest:
-    hasher = hashlib.sha256()
-    while chunk := file.read(_CHUNK_BYTES):
-        hasher.update(chunk)
-    return Digest("sha256:" + hasher.hexdigest())

@@ -68,6 +68,8 @@ def execute(arguments: Sequence[str]) -> int:
         raise CliError(error.reason, error.mend, Exit.DATA) from error
     except ModelPackError as error:
         raise CliError(str(error), "correct the file that it names", Exit.DATA) from error
+    except BrokenPipeError:
+        raise  # the reader of our output left; `run` knows
     except OSError as error:
         place = error.filename or "a file"
         raise CliError(

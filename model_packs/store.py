@@ -32,7 +32,6 @@ from model_packs.process.durable import make_folder, write_file
 from model_packs.signing import KeyId, PublicKey, Signature, SiteKey
 
 READ_LIMIT_BYTES: Final = 1 << 20
-_COPY_CHUNK_BYTES = 1 << 20
 _REFETCH = "fetch or build the pack again"
 
 
@@ -193,6 +192,19 @@ class PackStore:
         """
         return self._blobs.write(data)
 
+    def copy_blob(self, digest: Digest, source: Path) -> None:
+        """Copy a blob from a file of this machine.
+
+        Args:
+            digest: What it must be.
+            source: The file.
+
+        Raises:
+            BlobError: The file holds other bytes.
+            OSError: A disk refuses.
+        """
+        self._blobs.copy_in(digest, source)
+
     def add_manifest(self, ref: PackRef, manifest_bytes: bytes) -> Digest:
         """Make a pack whose blobs are all here visible.
 
@@ -270,14 +282,7 @@ class PackStore:
         image = self._image(ref)
         for blob in image.blobs:
             if not target.has_blob(blob.digest):
-                with (
-                    target.receive(blob.digest, blob.size_bytes) as receiver,
-                    self.blob_path(blob.digest).open("rb") as file,
-                ):
-                    file.seek(receiver.offset)
-                    while chunk := file.read(_COPY_CHUNK_BYTES):
-                        receiver.append(chunk)
-                    receiver.commit()
+                target.copy_blob(blob.digest, self.blob_path(blob.digest))
         for signature in target.signatures(ref, image.pack_layer.digest):
             image = image.signed(signature)
         target.add_manifest(ref, image.to_bytes())

@@ -37,21 +37,34 @@ def linear_graph(
         matrix = _tensor("weights", _FLOAT, weights.shape, weights.astype("<f4").tobytes())
     else:
         entry = _text(1, "location") + _text(2, external_file)
-        matrix = _tensor_head("weights", _FLOAT, weights.shape) + _nested(13, entry) + _number(14, 1)
+        matrix = _tensor_head("weights", _FLOAT, weights.shape) + nested(13, entry) + _number(14, 1)
     graph = (
-        _nested(1, _node("Reshape", [input_name, "shape"], "flat"))
-        + _nested(1, _node("MatMul", ["flat", "weights"], output_name))
+        nested(1, _node("Reshape", [input_name, "shape"], "flat"))
+        + nested(1, _node("MatMul", ["flat", "weights"], output_name))
         + _text(2, "linear")
-        + _nested(5, shape)
-        + _nested(5, matrix)
-        + _nested(11, _value(input_name, ("batch", samples, channels)))
-        + _nested(12, _value(output_name, ("batch", n_labels)))
+        + nested(5, shape)
+        + nested(5, matrix)
+        + nested(11, _value(input_name, ("batch", samples, channels)))
+        + nested(12, _value(output_name, ("batch", n_labels)))
     )
-    return _number(1, _IR_VERSION) + _nested(8, _text(1, "") + _number(2, _OPSET)) + _nested(7, graph)
+    return _number(1, _IR_VERSION) + nested(8, _text(1, "") + _number(2, _OPSET)) + nested(7, graph)
+
+
+def nested(field: int, body: bytes) -> bytes:
+    """Write one length-delimited protobuf field.
+
+    Args:
+        field: Its number.
+        body: Its content.
+
+    Returns:
+        Key, length and content.
+    """
+    return _varint(field << 3 | 2) + _varint(len(body)) + body
 
 
 def _tensor(name: str, data_type: int, shape: Sequence[int], data: bytes) -> bytes:
-    return _tensor_head(name, data_type, shape) + _nested(9, data)
+    return _tensor_head(name, data_type, shape) + nested(9, data)
 
 
 def _tensor_head(name: str, data_type: int, shape: Sequence[int]) -> bytes:
@@ -63,8 +76,8 @@ def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
 
 
 def _value(name: str, shape: Sequence[int | str]) -> bytes:
-    sizes = b"".join(_nested(1, _text(2, size) if isinstance(size, str) else _number(1, size)) for size in shape)
-    return _text(1, name) + _nested(2, _nested(1, _number(1, _FLOAT) + _nested(2, sizes)))
+    sizes = b"".join(nested(1, _text(2, size) if isinstance(size, str) else _number(1, size)) for size in shape)
+    return _text(1, name) + nested(2, nested(1, _number(1, _FLOAT) + nested(2, sizes)))
 
 
 def _number(field: int, value: int) -> bytes:
@@ -72,11 +85,7 @@ def _number(field: int, value: int) -> bytes:
 
 
 def _text(field: int, value: str) -> bytes:
-    return _nested(field, value.encode())
-
-
-def _nested(field: int, body: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(body)) + body
+    return nested(field, value.encode())
 
 
 def _varint(value: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Owns small real packs for tests: a linear classifier of random weights, built by the real builder, with golden examples."""
+"""Owns small real packs for tests: a linear classifier of random weights with golden examples, built for real."""
 
 from dataclasses import replace
 from pathlib import Path

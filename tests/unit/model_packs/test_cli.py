@@ -1,0 +1,209 @@
+"""The `model-pack` command: what it prints, and how it ends."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_packs.cli import execute
+from model_packs.process.exits import CliError, Exit
+from model_packs.signing import generate_site_key
+from tests.simulators.packs import build_tiny, write_sources
+from tests.unit.model_packs.test_build import PACK_TOML
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The sources of a pack."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    write_sources(folder)
+    (folder / "pack.toml").write_text(PACK_TOML)
+    return folder
+
+
+def failure(*arguments: str | Path) -> CliError:
+    """Run a command that must fail."""
+    with pytest.raises(CliError) as caught:
+        execute([str(argument) for argument in arguments])
+    assert caught.value.mend
+    return caught.value
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Run a command that must succeed, and return what it printed."""
+    capsys.readouterr()
+    assert execute([str(argument) for argument in arguments]) == Exit.OK
+    return capsys.readouterr().out
+
+
+def test_a_new_folder_explains_itself_and_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`new` writes pack.toml and a README once."""
+    assert "describe the model" in output(capsys, "new", tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").exists()
+    assert failure("new", tmp_path / "mine").exit is Exit.USAGE
+
+
+def test_building_before_the_model_is_there_names_the_file(tmp_path: Path) -> None:
+    """The scaffold alone is no pack yet."""
+    execute(["new", str(tmp_path / "mine")])
+    error = failure("build", tmp_path / "mine", "--out", tmp_path / "layout")
+    assert "model.onnx cannot be read" in error.message
+    assert error.exit is Exit.DATA
+
+
+def test_a_pack_is_built_signed_and_verified(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every check of `verify` holds, and the document of `--json` says the same."""
+    key = generate_site_key(tmp_path / "site.key")
+    (tmp_path / "site.pub").write_text(key.public.pem)
+    layout = tmp_path / "layout"
+    built = output(capsys, "build", folder, "--out", layout, "--key", tmp_path / "site.key")
+    assert f"signed by {key.public.key_id[:12]}" in built
+    shown = output(capsys, "verify", layout, "--key", tmp_path / "site.pub")
+    assert shown.count("  ok ") == 3
+    assert "certificate: the pack carries none" in shown
+    document = json.loads(output(capsys, "verify", layout, "--json"))
+    assert document["schema"] == "tandem.verify/1"
+    assert document["ok"] is True
+    assert {check["name"]: check["ok"] for check in document["packs"][0]["checks"]} == {
+        "digests": True,
+        "signature": None,
+        "certificate": None,
+        "golden": True,
+    }
+
+
+def test_a_pack_signed_by_nobody_fails_when_a_key_is_given(folder: Path, tmp_path: Path) -> None:
+    """A signature that is asked for must be there."""
+    key = generate_site_key(tmp_path / "site.key")
+    (tmp_path / "site.pub").write_text(key.public.pem)
+    execute(["build", str(folder), "--out", str(tmp_path / "layout")])
+    error = failure("verify", tmp_path / "layout", "--key", tmp_path / "site.pub")
+    assert "signed by nobody" in error.message
+    assert error.exit is Exit.DATA
+
+
+def test_golden_outputs_that_are_not_reproduced_fail(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights that changed after the examples were recorded are found by running them."""
+    (folder / "model.onnx").unlink()
+    write_sources(tmp_path, seed=8)
+    (tmp_path / "model.onnx").rename(folder / "model.onnx")
+    execute(["build", str(folder), "--out", str(tmp_path / "layout")])
+    assert execute(["verify", str(tmp_path / "layout")]) == Exit.DATA
+    assert "FAILED  golden" in capsys.readouterr().out
+
+
+def test_inspect_shows_what_a_pack_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For a person and as one document; another version is left out when one is asked for."""
+    pack = build_tiny(tmp_path)
+    build_tiny(tmp_path, version="1.1.0", seed=8)
+    shown = output(capsys, "inspect", tmp_path / "layout", "--pack", "tiny-edge@1.0.0")
+    assert str(pack.digest) in shown
+    assert "unsigned" in shown
+    assert "1.1.0" not in shown
+    document = json.loads(output(capsys, "inspect", tmp_path / "layout", "--json"))
+    assert document["schema"] == "tandem.inspect/1"
+    assert [entry["ref"] for entry in document["packs"]] == ["tiny-edge@1.0.0", "tiny-edge@1.1.0"]
+    assert document["packs"][0]["manifest"] == pack.manifest.to_document()
+
+
+def test_what_is_no_layout_is_named(tmp_path: Path) -> None:
+    """A wrong folder, and a pack that is not in it."""
+    assert "index.json cannot be read" in failure("inspect", tmp_path).message
+    build_tiny(tmp_path)
+    assert "holds tiny-edge@1.0.0" in failure("verify", tmp_path / "layout", "--pack", "other@1.0.0").message
+
+
+def test_a_damaged_pack_ends_with_bad_data(tmp_path: Path) -> None:
+    """The message names the pack, the file and the mend."""
+    pack = build_tiny(tmp_path)
+    path = pack.path("model.onnx")
+    path.write_bytes(path.read_bytes()[:-1])
+    error = failure("inspect", tmp_path / "layout")
+    assert error.message.startswith("tiny-edge@1.0.0: model.onnx:")
+    assert error.exit is Exit.DATA
+
+
+def write_scores(path: Path, n_rows: int = 3000) -> None:
+    """Scores of a model that errs less the surer it is."""
+    generator = np.random.default_rng(5)
+    score = generator.random(n_rows)
+    np.savez(path, score=score, correct=generator.random(n_rows) < 0.7 + 0.3 * score)
+
+
+def test_scores_alone_give_a_threshold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a folder the numbers are printed and nothing is written."""
+    write_scores(tmp_path / "scores.npz")
+    arguments = ("certify", "--scores", tmp_path / "scores.npz", "--target", "0.1", "--delta", "0.1")
+    assert "threshold" in output(capsys, *arguments)
+    document = json.loads(output(capsys, *arguments, "--json"))
+    assert document["schema"] == "tandem.certified/1"
+    assert 0 < document["threshold"] < 1
+
+
+def test_a_certificate_written_for_a_folder_is_verified_with_its_pack(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`certify DIR` writes certificate.json; built into the pack it is recomputed from its counts by `verify`."""
+    write_scores(tmp_path / "scores.npz")
+    (tmp_path / "data.npy").write_bytes(b"the data set")
+    arguments = ("certify", folder, "--scores", tmp_path / "scores.npz", "--target", "0.1", "--delta", "0.1")
+    assert failure(*arguments).exit is Exit.USAGE
+    shown = output(
+        capsys, *arguments, "--population", "tests", "--dataset", tmp_path / "data.npy", "--valid-days", "30"
+    )
+    assert "guaranteed" not in shown
+    (folder / "pack.toml").write_text('certificate = "certificate.json"\n' + PACK_TOML)
+    output(capsys, "build", folder, "--out", tmp_path / "layout")
+    assert "ok      certificate: its counts give p =" in output(capsys, "verify", tmp_path / "layout")
+    inspected = json.loads(output(capsys, "inspect", tmp_path / "layout", "--json"))
+    assert inspected["packs"][0]["certificate"]["population"] == "tests"
+
+
+def test_a_certificate_for_another_temperature_fails(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores taken at one temperature say nothing about another."""
+    write_scores(tmp_path / "scores.npz")
+    scores = tmp_path / "scores.npz"
+    rates = ("--target", "0.1", "--delta", "0.1")
+    output(capsys, "certify", folder, "--scores", scores, *rates, "--population", "tests", "--dataset", scores)
+    (folder / "pack.toml").write_text('certificate = "certificate.json"\ntemperature = 2.0\n' + PACK_TOML)
+    execute(["build", str(folder), "--out", str(tmp_path / "layout")])
+    assert execute(["verify", str(tmp_path / "layout")]) == Exit.DATA
+    assert "issued for the temperature 1.0, not 2.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x80\x04N."])
+def test_a_file_that_holds_no_scores_is_named(tmp_path: Path, content: bytes) -> None:
+    """Neither rubbish nor a pickle is opened."""
+    (tmp_path / "scores.npz").write_bytes(content)
+    error = failure("certify", "--scores", tmp_path / "scores.npz", "--target", "0.1", "--delta", "0.1")
+    assert "scores.npz: not an .npz file" in error.message
+
+
+def test_scores_without_outcomes_are_named(tmp_path: Path) -> None:
+    """The message lists what is there and what is needed."""
+    np.savez(tmp_path / "scores.npz", score=np.zeros(3), label=np.zeros(3))
+    error = failure("certify", "--scores", tmp_path / "scores.npz", "--target", "0.1", "--delta", "0.1")
+    assert "holds label, score; needed are score and correct" in error.message
+
+
+def test_too_few_rows_say_how_many_it_takes(tmp_path: Path) -> None:
+    """No threshold is invented from thirty rows."""
+    write_scores(tmp_path / "scores.npz", n_rows=30)
+    error = failure("certify", "--scores", tmp_path / "scores.npz", "--target", "0.01", "--delta", "0.1")
+    assert "collect at least" in error.message
+
+
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["inspect"], ["inspect", "x", "--pack", "x"], ["build", "x"]])
+def test_wrong_arguments_end_with_usage(arguments: list[str]) -> None:
+    """Missing, unknown and malformed arguments exit with 64."""
+    with pytest.raises(SystemExit) as caught:
+        execute(arguments)
+    assert caught.value.code == Exit.USAGE
