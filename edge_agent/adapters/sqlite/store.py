@@ -120,12 +120,16 @@ class Store:
             StoreError: The file cannot be used, or another agent uses it.
         """
         self._take_lock()
-        connection = open_writer(self._path)
-        with translated(self._path):
-            first_row = upkeep.prepare(connection)
-        self._rows = itertools.count(first_row)
-        self._reader.open()
-        self._writer.open(connection)
+        try:
+            connection = open_writer(self._path)
+            with translated(self._path):
+                first_row = upkeep.prepare(connection)
+            self._rows = itertools.count(first_row)
+            self._reader.open()
+            self._writer.open(connection)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Commit what waits and close; may be called twice."""

@@ -1,0 +1,255 @@
+"""What the store promises the escalation link: every question ends in one named way, and every answer counts once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_agent.adapters.sqlite.store import StoreSettings
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.outbox import OnFull
+from edge_agent.ports import Unit
+from protos.messages.escalation import Ack, Credit, HubIncarnation, ItemClass, Reject, Welcome
+from protos.status import Status
+from tests.unit.edge_agent.adapters.sqlite.builders import (
+    BINDING,
+    Opened,
+    TestClock,
+    decided,
+    limits,
+    open_store,
+    record_unit,
+    verdict,
+)
+
+NONE_IN_FLIGHT: frozenset[int] = frozenset()
+
+
+def welcome(incarnation: str = "hub-1", applied: int = 0) -> Welcome:
+    """A hub that has applied that many escalations of this store."""
+    numbers = ((ItemClass.ESCALATION, applied),) if applied else ()
+    return Welcome(1, HubIncarnation(incarnation), numbers, Credit(100, 1 << 20), hub_time_ns=0)
+
+
+def with_escalations(folder: Path, count: int, settings: StoreSettings | None = None) -> Opened:
+    """A store with predictions p1…pN, all of them escalated."""
+    opened = open_store(folder, settings=settings)
+    for number in range(1, count + 1):
+        opened.commit(record_unit(opened.store, b"k%d" % number, decided(opened.store, f"p{number}")))
+    return opened
+
+
+def statuses(opened: Opened) -> list[tuple[str, str, int]]:
+    """(id, status, revision) of everything that waits for the broker."""
+    events = [json.loads(publish.payload) for publish in opened.store.publishable("plant", 100, ())]
+    return [(event["id"], event["status"], event["revision"]) for event in events]
+
+
+def test_items_come_newest_first_without_those_in_flight(tmp_path: Path) -> None:
+    """Live questions overtake the backlog; the low-water mark tells the hub what it may forget."""
+    opened = with_escalations(tmp_path, 3)
+    items = opened.store.book.next_items(10, frozenset({2}))
+    assert [(item.seq, item.body.prediction_id, item.low_water) for item in items] == [(3, "p3", 1), (1, "p1", 1)]
+    assert items[0].age_ms == 0
+    opened.store.close()
+
+
+def test_an_item_goes_through_sent_and_acked_to_answered(tmp_path: Path) -> None:
+    """Each step is in the store when the call returns, and the equations hold at each."""
+    opened = with_escalations(tmp_path, 1)
+    book = opened.store.book
+    book.sent([1])
+    assert book.next_items(10, NONE_IN_FLIGHT) == []
+    assert opened.counts()["escalations_pending{sent}"] == 1
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
+    assert opened.counts()["escalations_pending{acked}"] == 1
+    assert opened.broken_equations() == []
+    book.answered(verdict("p1", 1))
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
+    assert statuses(opened) == [("p1", "provisional", 0), ("p1", "revised", 1)]
+    assert opened.broken_equations() == []
+    assert book.hello().verdict_cursor == 1
+    opened.store.close()
+
+
+def test_a_verdict_may_overtake_its_ack(tmp_path: Path) -> None:
+    """An ack that comes after the answer changes nothing."""
+    opened = with_escalations(tmp_path, 1)
+    opened.store.book.sent([1])
+    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+@pytest.mark.parametrize("revision", [1, 2])
+def test_a_repeated_verdict_number_changes_nothing(tmp_path: Path, revision: int) -> None:
+    """The hub may send its log again from any cursor; a number is applied once, whatever it carries."""
+    opened = with_escalations(tmp_path, 1)
+    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1, revision=revision))
+    assert len(statuses(opened)) == 2
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
+    opened.store.close()
+
+
+def test_a_second_greater_revision_is_published_too(tmp_path: Path) -> None:
+    """A later verdict for the same prediction is a message of its own; the escalation stays answered once."""
+    opened = with_escalations(tmp_path, 1)
+    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 2, revision=2))
+    assert statuses(opened)[-1] == ("p1", "revised", 2)
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_verdicts_that_fit_nothing_move_the_cursor_only(tmp_path: Path) -> None:
+    """A forgotten prediction, or an answer to another input, must not stop the log."""
+    opened = with_escalations(tmp_path, 1)
+    opened.store.book.answered(verdict("p9", 1))
+    opened.store.book.answered(verdict("p1", 2, digest="sha256:" + "9" * 64))
+    assert opened.store.book.hello().verdict_cursor == 2
+    assert statuses(opened) == [("p1", "provisional", 0)]
+    assert opened.counts()["escalations_pending{queued}"] == 1
+    opened.store.close()
+
+
+def test_a_new_stream_queues_again_what_was_not_acked(tmp_path: Path) -> None:
+    """After a lost connection sent items go again; acked ones are safe at the hub."""
+    opened = with_escalations(tmp_path, 2)
+    book = opened.store.book
+    assert book.welcomed(welcome())
+    book.sent([1, 2])
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
+    assert book.welcomed(welcome(applied=2))
+    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [2]
+    opened.store.close()
+
+
+def test_a_restored_hub_is_told_again(tmp_path: Path) -> None:
+    """A new incarnation has forgotten: acked questions without an answer are queued again, the log is read anew."""
+    opened = with_escalations(tmp_path, 3)
+    book = opened.store.book
+    book.welcomed(welcome())
+    book.sent([1, 2])
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 2),)))
+    book.answered(verdict("p1", 7))
+    assert book.welcomed(welcome("hub-2"))
+    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [3, 2]
+    assert (book.hello().verdict_cursor, book.hello().hub_incarnation) == (0, "hub-2")
+    opened.store.close()
+
+
+def test_a_hub_that_applied_more_makes_the_store_take_a_new_id(tmp_path: Path) -> None:
+    """An older copy of the file would number anew what the hub has applied already."""
+    opened = with_escalations(tmp_path, 1)
+    before = opened.store.book.hello().store_id
+    assert not opened.store.book.welcomed(welcome(applied=5))
+    assert opened.store.book.hello().store_id != before
+    opened.store.close()
+
+
+def test_numbers_are_never_used_again(tmp_path: Path) -> None:
+    """Not after the item was trimmed, and not after a restart."""
+    opened = with_escalations(tmp_path, 2)
+    for number in (1, 2):
+        opened.store.book.answered(verdict(f"p{number}", number))
+    opened.store.close()
+    again = open_store(tmp_path)
+    again.commit(record_unit(again.store, b"k3", decided(again.store, "p3")))
+    assert [item.seq for item in again.store.book.next_items(10, NONE_IN_FLIGHT)] == [3]
+    assert again.store.book.hello().highest == ((ItemClass.ESCALATION, 3),)
+    again.store.close()
+
+
+def test_a_final_rejection_ends_the_question_and_says_so(tmp_path: Path) -> None:
+    """The hub's refusal is published as unrevised, under its own name."""
+    opened = with_escalations(tmp_path, 1)
+    opened.store.book.sent([1])
+    opened.store.book.rejected(Reject(ItemClass.ESCALATION, 1, Status.INVALID_ARGUMENT, "wrong shape"))
+    assert statuses(opened)[-1] == ("p1", "unrevised", 0)
+    assert opened.counts()[Count.ESCALATIONS_REJECTED] == 1
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_a_passing_rejection_holds_the_item_back(tmp_path: Path) -> None:
+    """A hub that is short of something gets the item again after the time that it named."""
+    opened = with_escalations(tmp_path, 1)
+    book = opened.store.book
+    book.sent([1])
+    book.rejected(Reject(ItemClass.ESCALATION, 1, Status.RESOURCE_EXHAUSTED, "busy", retry_after_ms=5000))
+    assert book.next_items(10, NONE_IN_FLIGHT) == []
+    opened.clock.pass_s(5.1)
+    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [1]
+    opened.store.close()
+
+
+def test_a_question_expires_and_a_late_answer_still_counts(tmp_path: Path) -> None:
+    """Expired is said at once; the verdict that comes after all moves it to answered_late."""
+    opened = with_escalations(tmp_path, 1)
+    opened.clock.pass_s(3601)
+    opened.store.sweep()
+    assert opened.counts()[Count.ESCALATIONS_EXPIRED] == 1
+    assert statuses(opened)[-1] == ("p1", "unrevised", 0)
+    assert opened.store.book.next_items(10, NONE_IN_FLIGHT) == []
+    opened.store.book.answered(verdict("p1", 1))
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED_LATE] == 1
+    assert opened.counts()[Count.ESCALATIONS_EXPIRED] == 0
+    assert statuses(opened)[-1] == ("p1", "revised", 1)
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_an_unknown_age_expires_no_question(tmp_path: Path) -> None:
+    """After a reboot with an unsynchronised clock the item is sent, flagged as of unknown age."""
+    with_escalations(tmp_path, 1).store.close()
+    again = open_store(tmp_path, TestClock(monotonic=3.0, boot="boot-2", synced=False))
+    again.store.sweep()
+    assert [item.age_ms for item in again.store.book.next_items(10, NONE_IN_FLIGHT)] == [None]
+    again.store.close()
+
+
+@pytest.mark.parametrize("on_full", list(OnFull))
+def test_a_full_outbox_evicts_counts_and_says_so(tmp_path: Path, on_full: OnFull) -> None:
+    """However many are asked, the bytes stay within the bound and every question has a named end."""
+    settings = StoreSettings(limits(40_000, on_full), escalation_max_age_s=3600.0, dead_letter_max_bytes=1 << 18)
+    opened = with_escalations(tmp_path, 60, settings)
+    assert sum(use.bytes for use in opened.store.outbox()) <= 40_000
+    assert opened.counts()[of_reason(Count.ESCALATIONS_EVICTED, on_full.value)] > 0
+    evicted = sum(n for name, n in opened.counts().items() if name.startswith(Count.ESCALATIONS_EVICTED))
+    kept = [item.body.prediction_id for item in opened.store.book.next_items(100, NONE_IN_FLIGHT)]
+    assert len(kept) == 60 - evicted
+    assert ("p60" in kept) == (on_full is OnFull.DROP_OLDEST)
+    assert any(status == "unrevised" for _, status, _ in statuses(opened))
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_predictions_are_forgotten_but_never_while_their_question_is_open(tmp_path: Path) -> None:
+    """A verdict must find the event that it revises."""
+    settings = StoreSettings(limits(), 3600.0, 1 << 18, predictions_kept=2)
+    opened = open_store(tmp_path, settings=settings)
+    opened.commit(record_unit(opened.store, b"k0", decided(opened.store, "open")))
+    for number in range(6):
+        answer = decided(opened.store, f"p{number}", escalate=False)
+        opened.commit(record_unit(opened.store, b"k%d" % (number + 1), answer))
+    opened.store.book.answered(verdict("p0", 1))
+    opened.store.book.answered(verdict("open", 2))
+    assert statuses(opened)[-1] == ("open", "revised", 1)
+    assert sum(1 for _, status, _ in statuses(opened) if status == "revised") == 1
+    opened.store.close()
+
+
+def test_the_link_is_woken_by_a_commit(tmp_path: Path) -> None:
+    """A new question does not wait for the link's next look."""
+    opened = open_store(tmp_path)
+    book = opened.store.book
+    assert book.wait_for_items(0.0)
+    assert not book.wait_for_items(0.0)
+    opened.commit(Unit(counts={(BINDING, Count.RECORDS_RECEIVED): 0}))
+    assert not book.wait_for_items(0.0)
+    opened.commit(record_unit(opened.store, b"k1", decided(opened.store, "p1")))
+    assert book.wait_for_items(5.0)
+    opened.store.close()
