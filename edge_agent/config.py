@@ -4,8 +4,9 @@ The only module of the agent that reads the environment. All problems of both fi
 behind `bindings.toml` are `binding_config.py`.
 """
 
+import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -294,16 +295,13 @@ def load(path: Path) -> Config:
     raise SettingsError(tuple(problems))
 
 
-def default_path(environment: Mapping[str, str]) -> Path:
+def default_path() -> Path:
     """Where agent.toml is when the command line does not say.
 
-    Args:
-        environment: The process's.
-
     Returns:
-        `EDGE_AGENT_CONFIG`, else /etc/tandem/agent.toml.
+        The environment's `EDGE_AGENT_CONFIG`, else /etc/tandem/agent.toml.
     """
-    return Path(environment.get(ENVIRONMENT_KEY) or DEFAULT_PATH)
+    return Path(os.environ.get(ENVIRONMENT_KEY) or DEFAULT_PATH)
 
 
 def sample_agent() -> str:
