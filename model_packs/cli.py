@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,6 +80,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="model-pack", description="Build, look at and check model packs.")
+    parser.add_argument("--version", action="version", version=f"model-pack {metadata.version('tandem-edge')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     new = commands.add_parser("new", help="scaffold a folder with a commented pack.toml")

@@ -1,6 +1,7 @@
 """The `model-pack` command: what it prints, and how it ends."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,11 @@ def test_wrong_arguments_end_with_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         execute(arguments)
     assert caught.value.code == Exit.USAGE
+
+
+def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` names the program and what was installed."""
+    with pytest.raises(SystemExit) as caught:
+        execute(["--version"])
+    assert caught.value.code == Exit.OK
+    assert capsys.readouterr().out == f"model-pack {metadata.version('tandem-edge')}\n"
