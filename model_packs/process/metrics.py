@@ -6,7 +6,7 @@ Which metrics exist is decided where the program is built (`app.py`); whether it
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +15,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 Readiness = Callable[[], Sequence[str]]
 """Returns the reasons why the program is not ready; none means ready. Called on every `/readyz`."""
+
+Document = Callable[[], bytes]
+"""Returns the body of a JSON document."""
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -124,13 +127,16 @@ class Registry:
         """
         return generate_latest(self._collectors)
 
-    def start_http(self, host: str, port: int, readiness: Readiness = tuple) -> Server:
-        """Serve `/metrics`, `/livez` and `/readyz` from a thread of its own.
+    def start_http(
+        self, host: str, port: int, readiness: Readiness = tuple, documents: Mapping[str, Document] | None = None
+    ) -> Server:
+        """Serve `/metrics`, `/livez`, `/readyz` and the program's own documents from a thread of its own.
 
         Args:
             host: Address to bind.
             port: TCP port; 0 takes a free one.
             readiness: Says why the program is not ready; by default it always is.
+            documents: JSON documents by path (`/status`), each made anew for every request.
 
         Returns:
             The running server.
@@ -143,7 +149,9 @@ class Registry:
             timeout = _REQUEST_TIMEOUT_S
 
             def do_GET(handler) -> None:  # noqa: N805 - the library's name; `self` is the registry here
-                status, body, content_type = self._answer(handler.path.partition("?")[0], readiness)
+                status, body, content_type = self._answer(
+                    handler.path.partition("?")[0], readiness, documents or {}
+                )
                 handler.send_response(status)
                 handler.send_header("Content-Type", content_type)
                 handler.send_header("Content-Length", str(len(body)))
@@ -155,7 +163,9 @@ class Registry:
 
         return Server(_LoggingServer((host, port), Handler))
 
-    def _answer(self, path: str, readiness: Readiness) -> tuple[HTTPStatus, bytes, str]:
+    def _answer(
+        self, path: str, readiness: Readiness, documents: Mapping[str, Document]
+    ) -> tuple[HTTPStatus, bytes, str]:
         if path == "/metrics":
             return HTTPStatus.OK, self.expose(), CONTENT_TYPE_LATEST
         if path == "/livez":
@@ -165,4 +175,7 @@ class Registry:
             if not reasons:
                 return HTTPStatus.OK, b"ok\n", _PLAIN_TEXT
             return HTTPStatus.SERVICE_UNAVAILABLE, ("\n".join(reasons) + "\n").encode(), _PLAIN_TEXT
-        return HTTPStatus.NOT_FOUND, b"try /metrics, /livez or /readyz\n", _PLAIN_TEXT
+        if path in documents:
+            return HTTPStatus.OK, documents[path](), "application/json"
+        known = ", ".join(("/metrics", "/livez", "/readyz", *documents))
+        return HTTPStatus.NOT_FOUND, f"there is {known}\n".encode(), _PLAIN_TEXT
