@@ -157,11 +157,12 @@ class _Reader:
         self._path = path
         self._folder = path.absolute().parent
         self._lines = lines
+        self._unreadable = 0  # problems that leave a table without a value; those of `validate` do not
         self.problems: list[Problem] = []
 
     def table(self, config: type[Any], table: Mapping[str, Any], at: str) -> object | None:
         """Build one dataclass; None when a problem was noted."""
-        known_problems = len(self.problems)
+        known_unreadable = self._unreadable
         shapes = field_shapes(config)
         for key in table:
             if key not in shapes:
@@ -175,12 +176,13 @@ class _Reader:
                 self._note(_join(at, name), f"missing; {shape.says} is required")
             else:
                 values[name] = self._located(shape.default())
-        if len(self.problems) > known_problems:
+        if self._unreadable > known_unreadable:
             return None
         built = cast("object", config(**values))
         if isinstance(built, Validated):
             for key, message in built.validate():
-                self._note(_join(at, key) if key else at, message)
+                path = _join(at, key) if key else at
+                self.problems.append(Problem(self._path, self._lines.find(path), path, message))
         return built
 
     def _value(self, shape: Shape, value: TomlValue, at: str) -> TomlValue:
@@ -205,6 +207,7 @@ class _Reader:
         return self._folder / value if isinstance(value, Path) else value
 
     def _note(self, at: str, message: str, nearest: str | None = None) -> None:
+        self._unreadable += 1
         self.problems.append(Problem(self._path, self._lines.find(at), at, message, nearest))
 
 

@@ -221,3 +221,24 @@ def test_values_written_as_toml_read_back(
     path = tmp_path_factory.mktemp("values") / "values.toml"
     path.write_text(f"texts = {to_toml([text, text])}\nnumber = {to_toml(number)}\ncount = {to_toml(count)}\n", "utf-8")
     assert load_toml(path, Values) == Values(texts=(text, text), number=number, count=count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """A table with a rule of its own over items that have theirs."""
+
+    bindings: tuple[Binding, ...] = setting(doc="What is watched.")
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """A rule over the whole table."""
+        if len(self.bindings) > 1:
+            yield "bindings", "only one"
+
+
+def test_a_rule_that_fails_inside_does_not_hide_one_outside(tmp_path: Path) -> None:
+    """Both are told at once: the reader mends everything in one go."""
+    path = tmp_path / "edge.toml"
+    path.write_text('[[bindings]]\ntopic = "a/#"\n[[bindings]]\ntopic = "b"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_toml(path, Parent)
+    assert [problem.key_path for problem in caught.value.problems] == ["bindings[0].topic", "bindings"]
