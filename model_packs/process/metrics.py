@@ -149,9 +149,7 @@ class Registry:
             timeout = _REQUEST_TIMEOUT_S
 
             def do_GET(handler) -> None:  # noqa: N805 - the library's name; `self` is the registry here
-                status, body, content_type = self._answer(
-                    handler.path.partition("?")[0], readiness, documents or {}
-                )
+                status, body, content_type = self._answer(handler.path.partition("?")[0], readiness, documents or {})
                 handler.send_response(status)
                 handler.send_header("Content-Type", content_type)
                 handler.send_header("Content-Length", str(len(body)))
