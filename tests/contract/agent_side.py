@@ -1,7 +1,6 @@
 """Owns the agent's side of the broker contract: the real adapter, with a recorder where the pipeline would be."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.ports import BindingName, Delivery, Publish, RowId
 from protos.link.backoff import Backoff
 from protos.topics import TopicTemplate
+from tests.simulators.clocks import SystemClock
 
 DEADLINE_S = 20.0
 STATUS_TOPIC = "edge/press-07/status"
@@ -25,26 +25,6 @@ class Listening(Protocol):
 
     host: str
     port: int
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def wall_ns(self) -> int:
-        """Unix epoch."""
-        return time.time_ns()
-
-    def monotonic_s(self) -> float:
-        """Since some moment in the past."""
-        return time.monotonic()
-
-    def boot_id(self) -> str:
-        """Always the same boot."""
-        return "this-boot"
-
-    def is_synced(self) -> bool:
-        """Taken for granted."""
-        return True
 
 
 def source(topic: str, binding: str = "motion", *, takes_retained: bool = False) -> Source:

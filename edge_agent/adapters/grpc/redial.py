@@ -1,0 +1,94 @@
+"""Owns the loop around a conversation with the hub: a new channel each time, a wait between, a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_agent.adapters.grpc.dialling import Dialler
+from edge_agent.errors import AgentError, HubError
+from protos.link.backoff import Backoff
+from protos.link.tls import HubChannel
+from protos.status import Status
+
+JOIN_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class HubAwayError(HubError):
+    """The hub ended the session and said when to come back."""
+
+    def __init__(self, address: str, reason: str, retry_after_s: float) -> None:
+        mend = "the agent comes back by itself; if it never stays connected, another device uses the same identity"
+        super().__init__(address, f"hub {address} ended the session: {reason}", mend, Status.UNAVAILABLE)
+        self.retry_after_s = retry_after_s
+
+
+class Conversation(Protocol):
+    """What is said on one channel."""
+
+    def __call__(self, channel: HubChannel, closing: threading.Event) -> None:
+        """Talk until the stream ends (`AgentError`) or `closing` is set; returning starts the next at once."""
+        ...
+
+
+class RedialLoop:
+    """Talks for ever.
+
+    Args:
+        name: Name of the thread.
+        dialler: Makes the channels.
+        talk: The conversation.
+        backoff: Waits after failures; the conversation resets it when it went well.
+        on_down: Told after every failure, with a text that names the thing and the mend.
+    """
+
+    def __init__(
+        self, name: str, dialler: Dialler, talk: Conversation, backoff: Backoff, on_down: Callable[[str], None]
+    ) -> None:
+        self._dialler = dialler
+        self._talk = talk
+        self._backoff = backoff
+        self._on_down = on_down
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def open(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the conversation and the thread; a second call does nothing."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            wait_s = 0.0
+            try:
+                self._once()
+            except HubAwayError as error:
+                self._down(error)
+                wait_s = max(error.retry_after_s, self._backoff.next_s())
+            except AgentError as error:
+                self._down(error)
+                wait_s = self._backoff.next_s()
+            except Exception:  # the top of this thread's loop: whatever broke, a new session begins
+                logger.exception("hub_session_broke", extra={"hub": self._dialler.address})
+                self._on_down("the agent failed while talking to the hub; its log has the traceback")
+                wait_s = self._backoff.next_s()
+            self._closing.wait(wait_s)
+
+    def _once(self) -> None:
+        hub = self._dialler.dial()
+        try:
+            self._talk(hub, self._closing)
+        finally:
+            hub.channel.close()
+
+    def _down(self, error: AgentError) -> None:
+        if not self._closing.is_set():
+            logger.warning("hub_down", extra={"hub": self._dialler.address, "reason": error.message})
+            self._on_down(f"{error.message}: {error.mend}")
