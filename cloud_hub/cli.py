@@ -1,6 +1,6 @@
 """Owns the `cloud-hub` command: arguments, what is printed, exit codes. What the commands do is in the modules beside.
 
-`init` makes a hub, `serve` runs it, `doctor` examines it; `tokens`, `devices` and `packs` work beside a running hub, too.
+`init` makes a hub, `serve` runs it, `doctor` examines it; `tokens`, `devices` and `packs` work beside a running hub.
 Reading commands take `--json`; the documents are described by the JSON Schemas in cloud_hub/schemas/.
 """
 
