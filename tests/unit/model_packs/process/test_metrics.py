@@ -66,3 +66,31 @@ def test_a_name_can_be_taken_once_per_registry() -> None:
     with pytest.raises(ValueError, match="Duplicated"):
         registry.counter("edge_records", "Records.")
     Registry().counter("edge_records", "Records.")
+
+
+def test_documents_are_served_beside_the_metrics() -> None:
+    """Each is made anew for every request, and an unknown path lists what there is."""
+    bodies = iter((b'{"n": 1}', b'{"n": 2}'))
+    server = Registry().start_http("127.0.0.1", 0, documents={"/status": lambda: next(bodies)})
+    try:
+        assert get(server.port, "/status") == (200, '{"n": 1}')
+        assert get(server.port, "/status") == (200, '{"n": 2}')
+        assert get(server.port, "/nothing") == (404, "there is /metrics, /livez, /readyz, /status\n")
+    finally:
+        server.close()
+
+
+def test_a_document_that_fails_harms_no_other_page(caplog: pytest.LogCaptureFixture) -> None:
+    """The request is cut off and logged; the server goes on."""
+
+    def broken() -> bytes:
+        raise ZeroDivisionError
+
+    server = Registry().start_http("127.0.0.1", 0, documents={"/status": broken})
+    try:
+        with pytest.raises(ConnectionError):
+            get(server.port, "/status")
+        assert get(server.port, "/livez") == (200, "ok\n")
+    finally:
+        server.close()
+    assert "metrics_request_failed" in caplog.messages

@@ -242,3 +242,24 @@ def test_a_rule_that_fails_inside_does_not_hide_one_outside(tmp_path: Path) -> N
     with pytest.raises(SettingsError) as caught:
         load_toml(path, Parent)
     assert [problem.key_path for problem in caught.value.problems] == ["bindings[0].topic", "bindings"]
+
+
+def test_rules_of_inner_and_outer_tables_are_told_together(tmp_path: Path) -> None:
+    """What one table's rule finds does not hide what the rule of the table around it finds."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Outer:
+        """A table with a rule over its inner ones."""
+
+        bindings: tuple[Binding, ...] = setting(doc="Bindings.")
+
+        def validate(self) -> Iterable[tuple[str, str]]:
+            """There must be two."""
+            if len(self.bindings) != 2:
+                yield "bindings", "must be two"
+
+    path = tmp_path / "outer.toml"
+    path.write_text('[[bindings]]\ntopic = "#"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_toml(path, Outer)
+    assert {problem.key_path for problem in caught.value.problems} == {"bindings", "bindings[0].topic"}
