@@ -5,8 +5,9 @@ shown by `audit`.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from typing import Protocol
 
 from edge_agent.adapters.sqlite.reading import ClassUse
 from edge_agent.core.accounting import Count
@@ -22,8 +23,21 @@ _OUTCOMES = {
 }
 
 
+class WatchedStore(Protocol):
+    """The store as the metrics see it."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether commits work."""
+        ...
+
+    def outbox(self) -> tuple[ClassUse, ...]:
+        """The outbox by class."""
+        ...
+
+
 class Metrics:
-    """Everything that `/metrics` shows. Implements `PassObserver`.
+    """Everything that `/metrics` shows. `passed` is an `OnPass`.
 
     Args:
         registry: Where the metrics live.
@@ -53,24 +67,28 @@ class Metrics:
         self._link_up = registry.gauge("edge_link_up", "1 while a peer is connected.", ["peer"])
         self._durable = registry.gauge("edge_journal_available", "1 while the store commits.")
         self._bytes = registry.gauge("edge_outbox_bytes", "Bytes that wait in the outbox.", ["class"])
+        self._items = registry.gauge("edge_outbox_items", "Items that wait in the outbox.", ["class"])
         self._oldest = registry.gauge(
             "edge_outbox_oldest_age_seconds", "Age of the oldest waiting item; 0 when none waits.", ["class"]
         )
 
-    def watch_store(self, outbox: Callable[[], tuple[ClassUse, ...]], is_durable: Callable[[], bool]) -> None:
+    def watch_store(self, store: WatchedStore) -> None:
         """Ask the store at every scrape.
 
         Args:
-            outbox: The outbox by class.
-            is_durable: Whether commits work.
+            store: The outbox, and whether commits work.
         """
 
         def use_of(item_class: ItemClass) -> ClassUse | None:
-            return next((use for use in outbox() if use.item_class is item_class), None)
+            return next((use for use in store.outbox() if use.item_class is item_class), None)
 
         def used_bytes(item_class: ItemClass) -> float:
             use = use_of(item_class)
             return 0.0 if use is None else float(use.bytes)
+
+        def items(item_class: ItemClass) -> float:
+            use = use_of(item_class)
+            return 0.0 if use is None else float(use.items)
 
         def oldest_s(item_class: ItemClass) -> float:
             use = use_of(item_class)
@@ -78,10 +96,11 @@ class Metrics:
                 return 0.0
             return float("nan") if use.oldest_age_s is None else use.oldest_age_s
 
-        self._durable.set_function(lambda: float(is_durable()))
+        self._durable.set_function(lambda: float(store.is_durable))
         for item_class in ItemClass:
             name = item_class.name.lower()
             self._bytes.labels(name).set_function(partial(used_bytes, item_class))
+            self._items.labels(name).set_function(partial(items, item_class))
             self._oldest.labels(name).set_function(partial(oldest_s, item_class))
 
     def passed(self, unit: Unit, took_s: float) -> None:
@@ -117,6 +136,6 @@ class Metrics:
         """Note a failed turn of a loop."""
         self._failures.labels(loop).inc()
 
-    def peer(self, name: str, *, is_up: bool) -> None:
+    def peer(self, name: str, is_up: bool) -> None:  # noqa: FBT001 - `health.OnPeer`
         """Note that a peer came or went."""
         self._link_up.labels(name).set(float(is_up))

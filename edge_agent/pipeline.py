@@ -8,8 +8,7 @@ and acknowledges behind it, and what cannot be published now is published by `pu
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.draft import Draft
@@ -23,12 +22,8 @@ MAX_BATCH = 256
 IDLE_WAIT_S = 0.1
 
 
-class PassObserver(Protocol):
-    """Told what passes did, for the metrics."""
-
-    def passed(self, unit: Unit, took_s: float) -> None:
-        """A pass was handed to the store; `took_s` is from its first delivery in hand to its last publish."""
-        ...
+OnPass = Callable[[Unit, float], None]
+"""A pass was handed to the store; it took so many seconds from its first delivery in hand to its last publish."""
 
 
 class Pipeline:
@@ -39,7 +34,7 @@ class Pipeline:
         store: Where units go.
         publisher: Publishes answers.
         clock: Passed on to the lanes.
-        observer: Told of every pass.
+        observers: Told of every pass.
         capacity: Deliveries that may wait.
     """
 
@@ -50,14 +45,14 @@ class Pipeline:
         publisher: Publisher,
         clock: Clock,
         *,
-        observer: PassObserver,
+        observers: Sequence[OnPass],
         capacity: int,
     ) -> None:
         self._lanes = {lane.binding: lane for lane in lanes}
         self._store = store
         self._publisher = publisher
         self._clock = clock
-        self._observer = observer
+        self._observers = tuple(observers)
         self._waiting: queue.Queue[Delivery] = queue.Queue(capacity)
         self._shed_lock = threading.Lock()
         self._shed: Counter[tuple[BindingName, str]] = Counter()
@@ -122,7 +117,9 @@ class Pipeline:
         self._store.submit(unit)
         for publish in taken:
             self._publisher.publish_now(publish)
-        self._observer.passed(unit, self._clock.monotonic_s() - began_s)
+        took_s = self._clock.monotonic_s() - began_s
+        for told in self._observers:
+            told(unit, took_s)
 
     def _drain(self) -> list[Delivery]:
         if self._again:

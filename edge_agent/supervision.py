@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from protos.link.backoff import Backoff
 
-_JOIN_DEADLINE_S = 10.0
+_JOIN_DEADLINE_S = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,11 @@ class Loop:
         self._stopping = threading.Event()
         self._backoff = Backoff(initial_s=0.1, cap_s=5.0)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def name(self) -> str:
+        """Of the thread."""
+        return self._name
 
     @property
     def is_alive(self) -> bool:

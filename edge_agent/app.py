@@ -1,0 +1,327 @@
+"""Owns the agent's story: builds every object, opens them in order, and closes them in reverse.
+
+    open     store → packs and sessions → windows as the last commit left them → threads → brokers → hub
+    running  broker ─Delivery→ pipeline ─Unit→ store ─ack→ broker
+                        └─answer→ broker          └─escalation→ hub link ─verdict→ store ─revision→ publisher → broker
+    close    hub → pipeline → store (commits, acknowledges) → brokers (`stopped`) → HTTP → sessions
+
+Nothing here decides, and nothing waits for a broker or a hub: the only waits at start are for the disk, and for the hub
+when a pack is missing.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
+from typing import Protocol
+
+from edge_agent.adapters.grpc.dialling import Dialler, LoopbackPlain, MutualTls
+from edge_agent.adapters.grpc.escalation_link import EscalationLink
+from edge_agent.adapters.grpc.fleet_session import FleetSession
+from edge_agent.adapters.grpc.pack_fetch import PackFetch
+from edge_agent.adapters.http import AgentHttp
+from edge_agent.adapters.mqtt.broker import MqttBroker
+from edge_agent.adapters.mqtt.routing import Source
+from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
+from edge_agent.adapters.sqlite.store import Store, StoreSettings
+from edge_agent.announcer import Announcer, OwnTopics
+from edge_agent.answering import Answerer
+from edge_agent.binding_config import BindingConfig, Retained
+from edge_agent.config import Address, Config, HubConfig
+from edge_agent.core.windows import HoppingWindows
+from edge_agent.health import FLEET, HUB, Health, broker_peer
+from edge_agent.identity import identity_facts, require_same_device
+from edge_agent.lane import Lane, LaneSpec
+from edge_agent.metrics import Metrics
+from edge_agent.models import Models, OpenedModel
+from edge_agent.pipeline import Pipeline
+from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, RowId
+from edge_agent.publisher import Publisher
+from edge_agent.status import Reporter, StoreFacts
+from edge_agent.supervision import Loop
+from model_packs.manifest import PackRef
+from model_packs.process.metrics import Registry
+from model_packs.signing import PublicKey
+from model_packs.store import PackStore
+from protos.link.backoff import Backoff
+from protos.messages.fleet import DeviceHello
+
+_DISTRIBUTION = "tandem-edge"
+_SWITCH_INTERVAL_S = 0.0005
+_RECONNECT_CAP_S = 15.0
+_SWEEP_EVERY_S = 1.0
+_STALLED_S = 10.0
+
+# A 3.1.1 broker may leave 1000 messages unacknowledged (the mosquitto.conf that we ship), whatever we would like.
+_LEAST_CAPACITY = 2048
+_WINDOWS_HELD = 4
+
+logger = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """Anything with a beginning and an end."""
+
+    def open(self) -> None:
+        """Begin."""
+
+    def close(self) -> None:
+        """End; may be called twice."""
+
+
+class Agent:
+    """The running agent.
+
+    Args:
+        config: Both files.
+        clock: The machine's.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._device = config.agent.device.id
+        self._version = version(_DISTRIBUTION)
+        self._closing = ExitStack()
+        self._is_closing = threading.Event()
+        self._loops: list[Loop] = []
+        self._registry = Registry()
+        self._metrics = Metrics(self._registry)
+        self._health = Health(_peers(config), self._metrics.peer)
+        outbox = config.agent.outbox
+        self._store = Store(
+            config.agent.device.state_dir,
+            clock,
+            StoreSettings(outbox.limits(), outbox.escalation_max_age_s, outbox.dead_letter_max_bytes),
+            agent_version=self._version,
+            acknowledge=self._acknowledge,
+            on_publishable=self._publishable,
+            on_commit=self._metrics.committed,
+        )
+        self._models = Models(
+            config, None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub), clock
+        )
+        capacity = _capacity(config)
+        self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
+        self._publisher = Publisher(self._store, self._brokers)
+
+    @property
+    def http(self) -> Address:
+        """Where metrics, health and status are served, once it is open."""
+        return self._http.bound
+
+    def open(self) -> None:
+        """Open everything and return; from then on it answers.
+
+        Raises:
+            AgentError: Something on this device prevents it; names the thing and the mend.
+        """
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop cleanly: what is in hand is committed and acknowledged, brokers say `stopped`. May be called twice."""
+        self._is_closing.set()
+        self._closing.close()
+
+    def _open(self) -> None:
+        require_same_device(self._config.agent)
+        self._store.open()
+        self._closing.callback(self._store.close)
+        self._closing.callback(self._models.close)
+        models = self._models.open()
+        reporter = self._new_reporter(models)
+        announcer = self._new_announcer(reporter)
+        lanes = [self._lane(one, models[one.id]) for one in self._config.bindings.binding]
+        self._pipeline = Pipeline(
+            lanes,
+            self._store,
+            self._publisher,
+            self._clock,
+            observers=(self._metrics.passed, announcer.passed),
+            capacity=_capacity(self._config),
+        )
+        self._pipeline.restore()
+
+        # From here on in the order of the story; closing goes the other way.
+        self._http = AgentHttp(self._config.agent.http.address, self._registry, self._not_ready, reporter.document)
+        self._start(self._http)
+        for broker in self._brokers.values():
+            self._closing.callback(broker.close)
+        self._closing.callback(self._store.close)
+        self._metrics.watch_store(self._store)
+        for name, body in (
+            ("publisher", self._publisher.run_once),
+            ("announcer", announcer.run_once),
+            ("upkeep", self._sweep),
+            ("pipeline", self._pipeline.run_once),
+        ):
+            self._loops.append(Loop(name, body, self._metrics.loop_failed))
+            self._start(self._loops[-1])
+        for broker in self._brokers.values():
+            broker.open()
+        if self._config.agent.hub is not None:
+            self._open_hub(self._config.agent.hub, reporter)
+        logger.info("agent_running", extra={"device": self._device, "http": str(self.http)})
+
+    def _open_hub(self, hub: HubConfig, reporter: Reporter) -> None:
+        dialler = self._dialler(hub)
+        self._start(
+            EscalationLink(dialler, self._store.book, self._health, self._clock, Backoff(cap_s=_RECONNECT_CAP_S))
+        )
+        self._start(
+            FleetSession(
+                dialler,
+                hello=lambda: DeviceHello(self._version, self._store.book.hello().store_id),
+                heartbeat=reporter.heartbeat,
+                clock=self._clock,
+                backoff=Backoff(cap_s=_RECONNECT_CAP_S),
+                on_state=self._health.fleet_changed,
+            )
+        )
+
+    def _start(self, part: Part) -> None:
+        self._closing.callback(part.close)
+        part.open()
+
+    def _lane(self, binding: BindingConfig, opened: OpenedModel) -> Lane:
+        window = opened.model.manifest.window
+        if window is None:
+            raise AssertionError("binding_check refuses packs without a window")
+        spec = LaneSpec(
+            binding=binding.id,
+            broker=binding.broker,
+            topic=binding.template,
+            partition=binding.partition,
+            payload=binding.payload_spec(window.channels),
+            result_topic=binding.result.template,
+            result_qos=binding.result.qos,
+            result_expiry_s=binding.result.expiry_s,
+            fixed_captures={"device": self._device, "binding": binding.name},
+            seen_limit=binding.dedupe_keys,
+        )
+        answerer = Answerer(
+            self._device,
+            binding.id,
+            opened.model,
+            self._clock,
+            new_row=self._store.new_row,
+            on_run=self._metrics.inferred,
+        )
+        return Lane(
+            spec,
+            partial(HoppingWindows, binding.window_spec(), window.channels),
+            answerer,
+            self._store,
+            self._clock,
+        )
+
+    def _broker(self, name: str, capacity: int) -> MqttBroker:
+        return MqttBroker(
+            self._config.bindings.mqtt[name].settings(name, self._device),
+            [
+                Source(one.id, one.template, one.qos, takes_retained=one.retained is Retained.USE)
+                for one in self._config.bindings.binding
+                if one.broker == name
+            ],
+            intake_capacity=capacity,
+            remembered=RememberedFilters(self._config.agent.device.state_dir / "mqtt" / f"{name}.json"),
+            clock=self._clock,
+            on_delivery=self._received,
+            on_published=self._published,
+            on_connection=self._connection_changed,
+            backoff=Backoff(cap_s=_RECONNECT_CAP_S),
+        )
+
+    def _new_reporter(self, models: dict[BindingName, OpenedModel]) -> Reporter:
+        agent = self._config.agent
+        return Reporter(
+            self._device,
+            self._version,
+            self._clock,
+            health=self._health,
+            models=models,
+            store=self._store_facts,
+            identity=partial(identity_facts, agent),
+            max_bytes=agent.outbox.max_bytes,
+        )
+
+    def _new_announcer(self, reporter: Reporter) -> Announcer:
+        bindings = self._config.bindings
+        return Announcer(
+            self._device,
+            self._clock,
+            reporter.document,
+            brokers=self._brokers,
+            topics={
+                name: OwnTopics.beside(one.settings(name, self._device).status_topic)
+                for name, one in bindings.mqtt.items()
+            },
+            broker_of={one.id: one.broker for one in bindings.binding},
+        )
+
+    def _dialler(self, hub: HubConfig) -> Dialler:
+        if hub.insecure:
+            return LoopbackPlain(str(hub.services), self._device)
+        return MutualTls(str(hub.services), self._config.agent.device.identity_dir, self._clock)
+
+    def _fetch_pack(self, hub: HubConfig, ref: PackRef, trusted: tuple[PublicKey, ...]) -> None:
+        store = PackStore(self._config.agent.device.packs_dir)
+        store.open()
+        PackFetch(self._dialler(hub), store, trusted).fetch(ref)
+
+    def _store_facts(self) -> StoreFacts:
+        store = self._store
+        return StoreFacts(store.figures(), store.outbox(), store.last_predictions(), store.problem)
+
+    def _not_ready(self) -> Sequence[str]:
+        """Reasons for `/readyz`: a broker or a hub that is away is none, since the agent goes on without them."""
+        reasons = [f"the thread {loop.name} has ended" for loop in self._loops if not loop.is_alive]
+        silent_s = self._clock.monotonic_s() - self._pipeline.last_pass_s
+        if silent_s > _STALLED_S:
+            reasons.append(f"the pipeline has made no pass for {silent_s:.0f} s")
+        return reasons
+
+    def _sweep(self) -> None:
+        self._is_closing.wait(_SWEEP_EVERY_S)
+        self._store.sweep()
+
+    # What the adapters call, from their threads.
+
+    def _received(self, delivery: Delivery) -> bool:
+        return self._pipeline.offer(delivery)
+
+    def _published(self, rows: Sequence[RowId]) -> None:
+        self._publisher.acknowledged(rows)
+
+    def _publishable(self) -> None:
+        self._publisher.wake()
+
+    def _connection_changed(self, broker: str, connected: bool, reason: str) -> None:  # noqa: FBT001 - `OnConnection`
+        self._publisher.connection_changed(broker, is_up=connected)
+        self._health.broker_changed(broker, connected, reason)
+
+    def _acknowledge(self, handles: Sequence[AckHandle]) -> None:
+        for name, broker in self._brokers.items():
+            own = [handle for handle in handles if handle.broker == name]
+            if own:
+                broker.acknowledge(own)
+
+
+def _peers(config: Config) -> dict[str, str]:
+    peers = {broker_peer(name): broker.url for name, broker in config.bindings.mqtt.items()}
+    if config.agent.hub is not None:
+        peers |= dict.fromkeys((HUB, FLEET), str(config.agent.hub.services))
+    return peers
+
+
+def _capacity(config: Config) -> int:
+    windows = sum(broker.receive_maximum for broker in config.bindings.mqtt.values())
+    return max(_LEAST_CAPACITY, _WINDOWS_HELD * windows)

@@ -1,0 +1,60 @@
+"""Owns `edge-agent run`: the daemon, from its config to a clean stop on SIGTERM or SIGINT."""
+
+import argparse
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+from edge_agent.adapters.clock import SystemClock
+from edge_agent.app import Agent
+from edge_agent.commands.arguments import Subparsers, add_config
+from edge_agent.config import load
+from edge_agent.run_file import FILE_NAME, Running
+from model_packs.process import logs
+from model_packs.process.exits import Exit
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+logger = logging.getLogger(__name__)
+
+
+def add(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("run", help="run the agent", description="Run until SIGTERM or Ctrl-C.")
+    add_config(parser)
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help="write this JSON file (pid, device, http_host, http_port) once everything runs",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal.
+
+    Raises:
+        SettingsError: The files have problems.
+        AgentError: Something on this device prevents it.
+    """
+    config = load(args.config)
+    logs.configure(config.agent.log.level, json=config.agent.log.is_json)
+    stopping = threading.Event()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: stopping.set())
+    agent = Agent(config, SystemClock())
+    run_file = config.agent.device.state_dir / FILE_NAME
+    try:
+        agent.open()
+        running = Running(os.getpid(), config.agent.device.id, agent.http.host, agent.http.port)
+        for path in (run_file, *([args.ready_file] if args.ready_file else [])):
+            running.write(path)
+        stopping.wait()
+        logger.info("agent_stopping", extra={"device": config.agent.device.id})
+    finally:
+        agent.close()
+        run_file.unlink(missing_ok=True)
+    return Exit.OK

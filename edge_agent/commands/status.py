@@ -1,0 +1,142 @@
+"""Owns `edge-agent status`: the agent at one look. A running agent answers itself; else the files are read."""
+
+import argparse
+import http.client
+import json
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from edge_agent.adapters.clock import SystemClock
+from edge_agent.adapters.http import STATUS_PATH
+from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.reading import Reader
+from edge_agent.adapters.sqlite.store import FILE_NAME
+from edge_agent.commands.arguments import Subparsers, add_config, add_json
+from edge_agent.config import Config, load
+from edge_agent.core.timestamps import to_text
+from edge_agent.errors import StoreError
+from edge_agent.identity import identity_facts
+from edge_agent.ports import Clock
+from edge_agent.run_file import FILE_NAME as RUN_FILE_NAME
+from edge_agent.run_file import Running
+from edge_agent.status import SCHEMA, STOPPED, StoreFacts, binding_json, identity_json, identity_problems, outbox_json
+from model_packs.process.exits import Exit
+
+_TIMEOUT_S = 2.0
+_MAX_DOCUMENT_BYTES = 4 << 20
+
+
+def add(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("status", help="show how the agent fares", description="Show how the agent fares.")
+    add_config(parser)
+    add_json(parser, SCHEMA)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the running agent, or read what it left; print."""
+    config = load(args.config)
+    running = Running.read(config.agent.device.state_dir / RUN_FILE_NAME)
+    document = None if running is None else _asked(running)
+    if document is None:
+        document = _left(config, SystemClock(), is_silent=running is not None)
+    sys.stdout.write(json.dumps(document, indent=2) + "\n" if args.json else _screen(document))
+    return Exit.OK
+
+
+def _asked(running: Running) -> dict[str, Any] | None:
+    connection = http.client.HTTPConnection(running.http_host, running.http_port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", STATUS_PATH)
+        document = json.loads(connection.getresponse().read(_MAX_DOCUMENT_BYTES))
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    is_ours = isinstance(document, dict) and document.get("device") == running.device
+    return document if is_ours else None
+
+
+def _left(config: Config, clock: Clock, *, is_silent: bool) -> dict[str, Any]:
+    agent, now_ns = config.agent, clock.wall_ns()
+    identity = identity_facts(agent)
+    facts, problem = _read(config, clock)
+    silent = "the agent's process runs but does not answer: look at its log, restart it"
+    problems = [silent if is_silent else f"the agent does not run: edge-agent run --config {config.path}"]
+    problems += ([] if problem is None else [problem]) + identity_problems(identity, now_ns)
+    return {
+        "schema": SCHEMA,
+        "device": agent.device.id,
+        "version": version("tandem-edge"),
+        "ts": to_text(now_ns),
+        "clock": "synced" if clock.is_synced() else "unsynced",
+        "running": False,
+        "state": STOPPED,
+        "uptime_s": None,
+        "problems": problems,
+        "peers": [],
+        "identity": identity_json(identity, now_ns),
+        "bindings": [binding_json(one.id, facts, None) for one in config.bindings.binding],
+        "outbox": outbox_json(facts.outbox, agent.outbox.max_bytes),
+    }
+
+
+def _read(config: Config, clock: Clock) -> tuple[StoreFacts, str | None]:
+    path = config.agent.device.state_dir / FILE_NAME
+    nothing = StoreFacts({}, (), (), None)
+    if not path.exists():
+        return nothing, None
+    reader = Reader(path)
+    try:
+        reader.open()
+        now = Stamp.now(clock)
+        return StoreFacts(reader.figures(), reader.outbox(now), reader.last_predictions(now), None), None
+    except StoreError as error:
+        return nothing, f"{error.message}; {error.mend}"
+    finally:
+        reader.close()
+
+
+def _screen(document: dict[str, Any]) -> str:
+    lines = [f"{document['device']}: {document['state']} (edge-agent {document['version']})"]
+    lines += [f"  problem   {problem}" for problem in document["problems"]]
+    for peer in document["peers"]:
+        state = "connected" if peer["connected"] else "not connected"
+        lines.append(f"  {peer['peer']:<9} {state}, {peer['address']}")
+    if document["identity"] is not None:
+        identity = document["identity"]
+        until = f" until {identity['not_after']}" if identity["not_after"] else ""
+        lines.append(f"  identity  certificate {identity['state']}{until}")
+    for binding in document["bindings"]:
+        lines += _binding_lines(binding)
+    outbox = document["outbox"]
+    lines.append(f"  outbox    {outbox['bytes']} of {outbox['max_bytes']} bytes")
+    for one in outbox["classes"]:
+        lines.append(f"    {one['class']:<11} {one['items']} items, {one['bytes']} bytes, oldest {_age(one)}")
+    return "\n".join(lines) + "\n"
+
+
+def _binding_lines(binding: dict[str, Any]) -> list[str]:
+    model, last = binding["model"], binding["last_prediction"]
+    lines = [f"  {binding['binding']}"]
+    if model is not None:
+        certificate = model["certificate"]
+        stated = "no certificate" if certificate is None else f"certificate {certificate['state']}"
+        lines.append(f"    runs       {model['pack']} on {model['engine']} ({model['provider']}), {stated}")
+    lines.append(f"    received   {binding['received']}, of which dead-lettered {binding['dead_lettered']}")
+    lines.append(
+        f"    decided    {binding['decided']}, escalated {binding['escalated']}, answered {binding['answered']}"
+    )
+    newest = "none yet" if last is None else f"{_seconds(last['age_s'])} ago, {last['status']}"
+    lines.append(f"    newest     {newest}")
+    return lines
+
+
+def _age(one: dict[str, Any]) -> str:
+    return _seconds(one["oldest_age_s"])
+
+
+def _seconds(value_s: float | None) -> str:
+    return "of unknown age" if value_s is None else f"{value_s:.0f} s"

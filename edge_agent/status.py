@@ -1,0 +1,240 @@
+"""Owns what the agent says about itself: the document `edge.status/1`, and the heartbeat to the hub.
+
+Facts come from the store, the sessions and `health.py`; who asks (HTTP, the `status` command, the broker, the hub) is
+not its concern. The document's schema is `schemas/edge.status.1.json`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
+from edge_agent.answering import Model
+from edge_agent.core.accounting import Count
+from edge_agent.core.timestamps import to_text
+from edge_agent.health import Health, Peer
+from edge_agent.models import OpenedModel
+from edge_agent.ports import BindingName, Clock, CounterKey
+from protos.messages.fleet import BindingReport, Heartbeat
+
+SCHEMA = "edge.status/1"
+OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
+
+_NS_PER_S = 1_000_000_000
+_MAX_TOLD = 16
+_CERTIFICATE_WARNING_S = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What the store says at one moment."""
+
+    figures: Mapping[CounterKey, int]
+    outbox: tuple[ClassUse, ...]
+    last: tuple[LastPrediction, ...]
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFacts:
+    """Until when the device's certificate holds; None before enrolment."""
+
+    not_after_ns: int | None
+    mend: str
+
+
+class Reporter:
+    """Makes the document and the heartbeat of a running agent.
+
+    Args:
+        device: Device id.
+        version: Of the agent.
+        clock: For times and ages.
+        health: Peers and their problems.
+        models: By binding.
+        store: Asks the store.
+        identity: Asks for the certificate; None where none is needed.
+        max_bytes: Bound of the outbox.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        version: str,
+        clock: Clock,
+        *,
+        health: Health,
+        models: Mapping[BindingName, OpenedModel],
+        store: Callable[[], StoreFacts],
+        identity: Callable[[], IdentityFacts | None],
+        max_bytes: int,
+    ) -> None:
+        self._device = device
+        self._version = version
+        self._clock = clock
+        self._health = health
+        self._models = models
+        self._store = store
+        self._identity = identity
+        self._max_bytes = max_bytes
+        self._started_s = clock.monotonic_s()
+
+    def document(self) -> dict[str, Any]:
+        """The agent as it is now."""
+        facts = self._store()
+        identity = self._identity()
+        problems = self._problems(facts, identity)
+        return {
+            "schema": SCHEMA,
+            "device": self._device,
+            "version": self._version,
+            "ts": to_text(self._clock.wall_ns()),
+            "clock": "synced" if self._clock.is_synced() else "unsynced",
+            "running": True,
+            "state": DEGRADED if problems else OK,
+            "uptime_s": round(self._clock.monotonic_s() - self._started_s, 3),
+            "problems": list(problems),
+            "peers": [_peer_json(peer) for peer in self._health.peers()],
+            "identity": identity_json(identity, self._clock.wall_ns()),
+            "bindings": [binding_json(name, facts, opened_json(self._models[name])) for name in sorted(self._models)],
+            "outbox": outbox_json(facts.outbox, self._max_bytes),
+        }
+
+    def heartbeat(self, number: int) -> Heartbeat:
+        """The same facts for the hub."""
+        facts = self._store()
+        identity = self._identity()
+        problems = self._problems(facts, identity)
+        ages_s = [use.oldest_age_s for use in facts.outbox]
+        known_s = [age_s for age_s in ages_s if age_s is not None]
+        return Heartbeat(
+            number=number,
+            device_time_ns=self._clock.wall_ns(),
+            state=DEGRADED if problems else OK,
+            problems=problems,
+            outbox_bytes=sum(use.bytes for use in facts.outbox),
+            outbox_items=sum(use.items for use in facts.outbox),
+            outbox_oldest_age_ms=round(max(known_s) * 1000) if known_s and len(known_s) == len(ages_s) else None,
+            bindings=tuple(self._binding_report(name, opened.model, facts) for name, opened in self._models.items()),
+        )
+
+    def _problems(self, facts: StoreFacts, identity: IdentityFacts | None) -> tuple[str, ...]:
+        own = [] if facts.problem is None else [facts.problem]
+        own += identity_problems(identity, self._clock.wall_ns())
+        return (*own, *self._health.problems())[:_MAX_TOLD]
+
+    def _binding_report(self, name: BindingName, model: Model, facts: StoreFacts) -> BindingReport:
+        return BindingReport(
+            binding=name,
+            model=model.use,
+            decided=facts.figures.get((name, Count.PREDICTIONS_DECIDED), 0),
+            escalated=facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
+            answered=_answered(name, facts),
+            certificate_state="none" if model.certificate is None else model.certificate.state.value,
+        )
+
+
+def identity_problems(identity: IdentityFacts | None, now_ns: int) -> list[str]:
+    """What is wrong with the device's certificate, or will be soon.
+
+    Args:
+        identity: None where no hub is configured.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        At most one problem, with its mend.
+    """
+    if identity is None:
+        return []
+    if identity.not_after_ns is None:
+        return [f"not enrolled: {identity.mend}"]
+    left_s = (identity.not_after_ns - now_ns) / _NS_PER_S
+    if left_s < _CERTIFICATE_WARNING_S:
+        end = to_text(identity.not_after_ns)
+        return [f"the device certificate {'expired' if left_s < 0 else 'expires'} at {end}: {identity.mend}"]
+    return []
+
+
+def identity_json(identity: IdentityFacts | None, now_ns: int) -> dict[str, Any] | None:
+    """The document's `identity`; null where no hub is configured."""
+    if identity is None:
+        return None
+    if identity.not_after_ns is None:
+        return {"state": "missing", "not_after": None}
+    is_over = identity.not_after_ns < now_ns
+    return {"state": "expired" if is_over else "valid", "not_after": to_text(identity.not_after_ns)}
+
+
+def opened_json(opened: OpenedModel) -> dict[str, Any]:
+    """The document's `model` of a binding."""
+    model, facts = opened.model, opened.facts
+    certificate = model.certificate
+    return {
+        "pack": model.use.pack,
+        "digest": model.use.digest,
+        "engine": f"{facts.engine} {facts.engine_version}",
+        "provider": facts.provider,
+        "variant": facts.variant,
+        "threshold": model.policy.threshold,
+        "escalates": model.policy.barrier is None,
+        "certificate": None
+        if certificate is None
+        else {"digest": certificate.digest, "state": certificate.state.value},
+    }
+
+
+def binding_json(name: BindingName, facts: StoreFacts, model: dict[str, Any] | None) -> dict[str, Any]:
+    """One of the document's `bindings`; totals count since the store was made."""
+    last = next((one for one in facts.last if one.binding == name), None)
+    return {
+        "binding": name,
+        "model": model,
+        "received": facts.figures.get((name, Count.RECORDS_RECEIVED), 0),
+        "dead_lettered": sum(
+            value
+            for (binding, count), value in facts.figures.items()
+            if binding == name and count.startswith(Count.RECORDS_DEAD_LETTERED)
+        ),
+        "decided": facts.figures.get((name, Count.PREDICTIONS_DECIDED), 0),
+        "escalated": facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
+        "answered": _answered(name, facts),
+        "last_prediction": None
+        if last is None
+        else {"id": last.prediction_id, "status": last.status, "age_s": _rounded(last.age_s)},
+    }
+
+
+def outbox_json(uses: Sequence[ClassUse], max_bytes: int) -> dict[str, Any]:
+    """The document's `outbox`."""
+    return {
+        "bytes": sum(use.bytes for use in uses),
+        "max_bytes": max_bytes,
+        "classes": [
+            {
+                "class": use.item_class.name.lower(),
+                "items": use.items,
+                "bytes": use.bytes,
+                "oldest_age_s": _rounded(use.oldest_age_s),
+            }
+            for use in uses
+        ],
+    }
+
+
+def started_text(wall_ns: int) -> str:
+    """A wall time to the second, for people."""
+    return datetime.fromtimestamp(wall_ns // _NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _answered(name: BindingName, facts: StoreFacts) -> int:
+    answers = (Count.ESCALATIONS_ANSWERED, Count.ESCALATIONS_ANSWERED_LATE)
+    return sum(facts.figures.get((name, count), 0) for count in answers)
+
+
+def _peer_json(peer: Peer) -> dict[str, Any]:
+    return {"peer": peer.name, "address": peer.address, "connected": peer.is_up, "reason": peer.reason}
+
+
+def _rounded(value_s: float | None) -> float | None:
+    return None if value_s is None else round(value_s, 3)
