@@ -52,6 +52,9 @@ PENDING = frozenset({Outcome.QUEUED, Outcome.SENT, Outcome.ACKED})
 TERMINAL = frozenset(Outcome) - PENDING - {Outcome.NONE}
 """Ends, each counted by its name."""
 
+WITHOUT_VERDICT = TERMINAL - {Outcome.ANSWERED, Outcome.ANSWERED_LATE}
+"""Ends after which nobody answers, unless late."""
+
 _ENDS = {
     Move.ANSWER: Outcome.ANSWERED,
     Move.REJECT: Outcome.REJECTED,

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_agent.core.decision import AnswerStatus, Decision
 from edge_agent.core.digests import digest_128
-from edge_agent.core.escalation import PENDING, TERMINAL, Move, Outcome, next_state
+from edge_agent.core.escalation import PENDING, WITHOUT_VERDICT, Move, Outcome, next_state
 from edge_agent.core.timestamps import from_text, to_text
 from model_packs.scoring import Scored
 from model_packs.tensors import Tensor
@@ -191,9 +191,9 @@ def unrevised(current: Mapping[str, Any], outcome: Outcome, now_ns: int) -> Even
         now_ns: Wall clock, Unix epoch, UTC.
 
     Returns:
-        The new event; None when nobody waits: the event is not provisional, or `outcome` is no end.
+        The new event; None when nobody waits: the event is not provisional, or `outcome` is no such end.
     """
-    if current["status"] != AnswerStatus.PROVISIONAL or outcome not in TERMINAL:
+    if current["status"] != AnswerStatus.PROVISIONAL or outcome not in WITHOUT_VERDICT:
         return None
     return _changed(current, now_ns) | {
         "status": AnswerStatus.UNREVISED.value,

@@ -1,0 +1,93 @@
+"""Equations of conservation."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from edge_agent.core import accounting
+from edge_agent.core.accounting import BY_REASON, Count, audit_document, equations, of_reason
+from edge_agent.core.escalation import PENDING, TERMINAL
+from edge_agent.core.windows import Unused
+
+SCHEMAS = Path(accounting.__file__).parents[1] / "schemas"
+
+GOOD = {
+    ("b", Count.RECORDS_RECEIVED.value): 10,
+    ("b", Count.RECORDS_JOURNALED.value): 6,
+    ("b", Count.RECORDS_DUPLICATE.value): 1,
+    ("b", of_reason(Count.RECORDS_DEAD_LETTERED, "malformed")): 2,
+    ("b", of_reason(Count.RECORDS_SHED, "queue_full")): 1,
+    ("b", Count.ESCALATIONS_WANTED.value): 3,
+    ("b", Count.ESCALATIONS_CREATED.value): 3,
+    ("b", Count.ESCALATIONS_ANSWERED.value): 1,
+    ("b", of_reason(Count.ESCALATIONS_PENDING, "sent")): 2,
+}
+
+
+def test_every_counter_is_in_an_equation() -> None:
+    """A counter that nobody audits would hide a loss."""
+    (empty,) = {equation.binding for equation in equations({("b", Count.WINDOWS_CLOSED.value): 0})}
+    found = equations({("b", of_reason(c, "r") if c in BY_REASON else c.value): 1 for c in Count})
+    named = {term.name.partition("{")[0] for equation in found for term in (equation.left, *equation.terms)}
+    assert empty == "b"
+    assert named == set(Count)
+
+
+def test_every_end_of_an_escalation_is_counted() -> None:
+    """States of the table and names of counters are the same words."""
+    assert {f"escalations_{state}" for state in TERMINAL} <= set(Count)
+    assert "escalations_pending" in BY_REASON
+    assert {of_reason(Count.ESCALATIONS_PENDING, state) for state in PENDING} == {
+        "escalations_pending{queued}",
+        "escalations_pending{sent}",
+        "escalations_pending{acked}",
+    }
+    assert of_reason(Count.SAMPLES_UNUSED, Unused.GAP) == "samples_unused{gap}"
+
+
+def test_equations_hold_when_everything_is_somewhere() -> None:
+    """Terms by reason are listed one by one."""
+    found = equations(GOOD)
+    assert all(equation.holds for equation in found)
+    assert [term.name for term in found[0].terms] == [
+        "records_journaled",
+        "records_duplicate",
+        "records_dead_lettered{malformed}",
+        "records_shed{queue_full}",
+    ]
+
+
+@pytest.mark.parametrize("key", sorted(GOOD))
+def test_one_thing_lost_or_counted_twice_is_seen(key: tuple[str, str]) -> None:
+    """Whatever number is off by one, an equation fails."""
+    assert not all(equation.holds for equation in equations({**GOOD, key: GOOD[key] + 1}))
+
+
+def test_a_negative_count_does_not_hold() -> None:
+    """Sums may agree by accident."""
+    counts = {("b", Count.WINDOWS_INFERRED.value): 1, ("b", Count.WINDOWS_PENDING.value): -1}
+    assert [equation.name for equation in equations(counts) if not equation.holds] == ["windows"]
+
+
+def test_bindings_are_kept_apart() -> None:
+    """One binding's surplus does not make up for the other's loss."""
+    counts = {("a", Count.WINDOWS_CLOSED.value): 1, ("b", Count.WINDOWS_INFERRED.value): 1}
+    assert [(e.binding, e.name) for e in equations(counts) if not e.holds] == [("a", "windows"), ("b", "windows")]
+
+
+@pytest.mark.parametrize("name", ["records_lost", "records_shed", "samples_used{x}", "records_shed{x"])
+def test_an_unknown_counter_is_an_error(name: str) -> None:
+    """It would be counted and not audited."""
+    with pytest.raises(ValueError, match="is in no equation"):
+        equations({("b", name): 1})
+
+
+def test_the_audit_document_fits_its_schema() -> None:
+    """As `edge-agent audit --json` prints it."""
+    schema = json.loads((SCHEMAS / "edge.audit.1.json").read_text())
+    document = audit_document("press-07", equations(GOOD))
+    jsonschema.Draft202012Validator(schema).validate(document)
+    assert document["holds"]
+    assert not audit_document("d", equations({("b", Count.WINDOWS_CLOSED.value): 1}))["holds"]
