@@ -10,6 +10,7 @@ from typing import Protocol
 
 import grpc
 
+from edge_agent.config import DeviceConfig, HubConfig
 from edge_agent.errors import HubError
 from edge_agent.ports import Clock
 from protos.link.identity import DeviceIdentity, IdentityError
@@ -91,6 +92,18 @@ class LoopbackPlain:
     def explain(self, error: grpc.RpcError) -> HubError:
         """What a failed call means."""
         return explained(self.address, error)
+
+
+def hub_dialler(hub: HubConfig, device: DeviceConfig, clock: Clock) -> Dialler:
+    """The way to the configured hub.
+
+    Args:
+        hub: Where it is, and whether it speaks TLS.
+        device: Where its identity lies, and its name.
+        clock: Wall clock, to judge the certificate's age.
+    """
+    address = str(hub.services)
+    return LoopbackPlain(address, device.id) if hub.insecure else MutualTls(address, device.identity_dir, clock)
 
 
 def status_of(error: grpc.RpcError) -> Status:

@@ -71,6 +71,9 @@ def enrol(address: str, token: JoinToken, device_id: str, folder: Path, agent_ve
     except (IdentityError, SigningError) as exc:
         message = f"the answer of hub {address} cannot be used: {exc}"
         raise EnrolmentError(message, "run the same release on hub and device", Status.INTERNAL) from exc
+    if identity.spiffe.device != device_id:
+        message = f"hub {address} enrolled this device as {identity.spiffe.device!r}, not as {device_id!r}"
+        raise EnrolmentError(message, "run the same release on hub and device", Status.INTERNAL)
     identity.save(folder)
     (folder / WAITING_KEY_FILE).unlink()
     fsync_dir(folder)

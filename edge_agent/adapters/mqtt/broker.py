@@ -310,10 +310,8 @@ class MqttBroker:
     def _watch_subscriptions(self, link: Link) -> None:
         now_s = self._clock.monotonic_s()
         if link.asked and now_s > max(link.accepted_at_s, (link.ask_again_at_s or 0.0)) + _SUBACK_S:
-            raise LinkFailure(
-                say(self._settings, f"did not answer SUBSCRIBE within {_SUBACK_S:g} s", "look at the broker's log"),
-                Heard.ANSWER,
-            )
+            what = f"did not answer SUBSCRIBE within {_SUBACK_S:g} s"
+            raise LinkFailure(self._settings, what, "look at the broker's log", Heard.ANSWER)
         if link.ask_again_at_s is not None and now_s > link.ask_again_at_s and not link.asked:
             link.ask(tuple(s for s in self._routes.sources if s.template.filter in link.problems))
 

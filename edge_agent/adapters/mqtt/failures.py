@@ -37,12 +37,21 @@ class Heard(Enum):
 
 
 class LinkFailure(Exception):  # noqa: N818 - it says what became of a link; only this adapter sees it
-    """A connection could not be made, or ended; `reason` is for a person."""
+    """A connection could not be made, or ended.
 
-    def __init__(self, reason: str, heard: Heard) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    Args:
+        settings: The broker.
+        what: What it did, as a verb phrase.
+        mend: What a person can do.
+        heard: What was heard of it before.
+    """
+
+    def __init__(self, settings: BrokerSettings, what: str, mend: str, heard: Heard) -> None:
+        self.message = f"broker {settings.name} at {settings.url} {what}"
+        self.mend = mend
+        self.reason = f"{self.message}: {mend}"
         self.heard = heard
+        super().__init__(self.reason)
 
 
 def say(settings: BrokerSettings, what: str, mend: str) -> str:
@@ -75,36 +84,36 @@ def dial_failure(settings: BrokerSettings, error: OSError) -> LinkFailure:
             said = ("does not answer", "check the address, the route and the firewall")
         case _:
             said = (f"cannot be reached ({error.strerror or error})", "check the address and the network of the device")
-    return LinkFailure(say(settings, *said), Heard.NOBODY)
+    return LinkFailure(settings, *said, Heard.NOBODY)
 
 
 def file_failure(settings: BrokerSettings, path: Path | None, key: str, error: Exception) -> LinkFailure:
     """A credential file that cannot be used."""
     what = f"was not dialled: {key} = {path} cannot be used ({error})"
-    return LinkFailure(say(settings, what, f"correct {key} in the config"), Heard.NOBODY)
+    return LinkFailure(settings, what, f"correct {key} in the config", Heard.NOBODY)
 
 
 def silence(settings: BrokerSettings, waited_s: float | None) -> LinkFailure:
     """A connection that stayed without a CONNACK: `waited_s` seconds, or (None) until the broker closed it."""
     what = "closed the connection without an answer" if waited_s is None else f"gave no answer within {waited_s:g} s"
     mend = "check that an MQTT broker listens there; a port with TLS needs mqtts://"
-    return LinkFailure(say(settings, what, mend), Heard.SILENCE)
+    return LinkFailure(settings, what, mend, Heard.SILENCE)
 
 
 def refusal(settings: BrokerSettings, reason: ReasonCode) -> LinkFailure:
     """Translate the reason code of a CONNACK that refuses."""
     what, mend = _REFUSED.get(reason.value, (f"refused the connection ({reason})", "look at the broker's log"))
     heard = Heard.SILENCE if reason.value == _UNSUPPORTED_VERSION else Heard.ANSWER
-    return LinkFailure(say(settings, what.format(client_id=settings.client_id), mend), heard)
+    return LinkFailure(settings, what.format(client_id=settings.client_id), mend, heard)
 
 
 def ending(settings: BrokerSettings, reason: ReasonCode | None) -> LinkFailure:
     """A connection that was up and ended; `reason` is the broker's own, where it gave one."""
     if reason is not None and reason.value == _TAKEN_OVER:
         what = f"gave the session to another client with id {settings.client_id!r}"
-        return LinkFailure(say(settings, what, "two agents use one device id; give each its own"), Heard.ANSWER)
+        return LinkFailure(settings, what, "two agents use one device id; give each its own", Heard.ANSWER)
     said = "" if reason is None else f" ({reason})"
-    return LinkFailure(say(settings, f"ended the connection{said}", "the agent dials again by itself"), Heard.ANSWER)
+    return LinkFailure(settings, f"ended the connection{said}", "the agent dials again by itself", Heard.ANSWER)
 
 
 def flapping(settings: BrokerSettings, times: int) -> str:

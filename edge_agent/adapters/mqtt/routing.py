@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from edge_agent.core.topics import overlap
 from edge_agent.errors import ConfigurationError
 from edge_agent.ports import BindingName
 from protos.topics import TopicTemplate
@@ -41,7 +42,7 @@ class Routes:
             f"topic {one.template.text!r} of binding {one.binding!r} and topic {other.template.text!r} of binding "
             f"{other.binding!r} match the same messages"
             for one, other in combinations(sources, 2)
-            if _overlap(one.template, other.template)
+            if overlap(one.template, other.template)
         )
         if clashes:
             raise ConfigurationError(clashes, "make the topics differ in one level, or let one binding own the topic")
@@ -60,8 +61,3 @@ class Routes:
                 self._known.clear()
             self._known[topic] = next((s for s in self.sources if s.template.match(topic) is not None), None)
         return self._known[topic]
-
-
-def _overlap(one: TopicTemplate, other: TopicTemplate) -> bool:
-    levels, others = one.filter.split("/"), other.filter.split("/")
-    return len(levels) == len(others) and all(a == b or "+" in (a, b) for a, b in zip(levels, others, strict=True))
