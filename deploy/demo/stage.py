@@ -32,6 +32,7 @@ READY_DEADLINE_S: Final = 60.0
 _PORTS: Final = range(20_000, 32_000)
 _HTTP_TIMEOUT_S: Final = 2.0
 _SITE: Final = "demo"
+_HUB_PEER: Final = "hub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def read_pulse(metrics: str) -> Pulse:
     """
     samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
     items = sum(sample.value for sample in samples if sample.name == "edge_outbox_items")
-    is_up = any(sample.value == 1 for sample in samples if sample.name == "edge_hub_connected")
+    is_up = any(s.value == 1 for s in samples if s.name == "edge_link_up" and s.labels["peer"] == _HUB_PEER)
     return Pulse(int(items), hub_connected=is_up)
 
 

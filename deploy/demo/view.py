@@ -4,8 +4,9 @@ Both are given the same `Frame`s, events and report by the story; neither asks a
 """
 
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TextIO
 
@@ -81,18 +82,26 @@ class View(Protocol):
 
 
 class Lines:
-    """Plain lines on a stream: each event, and the state now and then."""
+    """Plain lines on a stream: each event, and the state now and then.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: Where to.
+        clock: Monotonic seconds; lines tell the time since `open`.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._clock = clock
+        self._opened_s = clock()
         self._shown_at_s = 0.0
 
     def open(self) -> None:
-        """Nothing to take."""
+        """Begin to count the time."""
+        self._opened_s = self._clock()
 
     def event(self, text: str) -> None:
         """Write a line."""
-        self._stream.write(f"demo: {text}\n")
+        self._stream.write(f"demo {self._clock() - self._opened_s:4.0f} s: {text}\n")
         self._stream.flush()
 
     def frame(self, frame: Frame) -> None:
@@ -105,7 +114,7 @@ class Lines:
             named = ", ".join(
                 f"{title.replace(_LINE_END, ' ')} {cell}" for title, cell in zip(_COLUMNS, cells, strict=True)
             )
-            self.event(f"{frame.elapsed_s:.0f} s: {named}")
+            self.event(named)
 
     def summary(self, report: Report) -> None:
         """Write the goals and the figures of each agent."""

@@ -62,13 +62,13 @@ def test_the_summary_names_missed_goals_and_both_intervals() -> None:
 def test_lines_come_now_and_then() -> None:
     """Frames that follow each other fast give one line an agent; events give one each."""
     stream = io.StringIO()
-    lines = Lines(stream)
+    lines = Lines(stream, clock=lambda: 100.0)
     lines.event("hub killed")
     for elapsed_s in (1.0, 10.5, 10.75, 11.0):
         lines.frame(frame(elapsed_s))
     lines.close()
     text = stream.getvalue().splitlines()
-    assert text[0] == "demo: hub killed"
+    assert text[0] == "demo    0 s: hub killed"
     assert len(text) == 1 + len(FLEET)
     assert "outbox 7" in text[1]
 
