@@ -94,12 +94,12 @@ class Hub:
             Where it listens.
 
         Raises:
-            AuthorityFilesError: A key or certificate cannot be used.
+            KeyFileError: A key or certificate cannot be used.
             SigningError: The site key cannot be used.
             StorageError: The database cannot be used.
             PackError: The pack store is damaged.
-            ListenError: A gRPC port cannot be bound.
-            OSError: The HTTP port cannot be bound, or the pack store's folder cannot be written.
+            ListenError: A port cannot be bound.
+            OSError: The pack store's folder cannot be written.
         """
         try:
             return await self._open()

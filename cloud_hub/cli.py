@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import signal
@@ -20,17 +21,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from cloud_hub.adapters.grpc.server import ListenError
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
-from cloud_hub.adapters.x509.authority import AuthorityFilesError, load_authority
+from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.app import DISTRIBUTION, Hub, Listening
 from cloud_hub.config import CONFIG_NAME, HubConfig, is_loopback, load_config
 from cloud_hub.core.devices import checked_name
 from cloud_hub.core.registry import devices_document
 from cloud_hub.core.tokens import Token, secret_digest
 from cloud_hub.doctor import State, document, examine
-from cloud_hub.errors import DeviceNameError, StorageError
+from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, StorageError
 from cloud_hub.founding import found_hub
 from model_packs.errors import PackError, SigningError
 from model_packs.process import logs
@@ -49,6 +49,9 @@ _NS_PER_S = 1_000_000_000
 _MAX_TTL_H = 24 * 365
 _MAX_USES = 100_000
 _BYTES_PER_KIB = 1024
+_CHATTY_LOGGERS = ("alembic", "uvicorn")
+
+logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
@@ -77,7 +80,9 @@ def execute(arguments: Sequence[str]) -> int:
         return command(options)
     except StorageError as error:
         raise CliError(str(error), "check database_url, the disk and its free space", Exit.UNAVAILABLE) from error
-    except AuthorityFilesError as error:
+    except ListenError as error:
+        raise CliError(str(error), error.mend, Exit.UNAVAILABLE) from error
+    except KeyFileError as error:
         raise CliError(str(error), error.mend, Exit.CONFIG) from error
     except SigningError as error:
         raise CliError(error.reason, error.mend, Exit.CONFIG) from error
@@ -85,11 +90,9 @@ def execute(arguments: Sequence[str]) -> int:
         raise CliError(str(error), error.mend, Exit.DATA) from error
     except DeviceNameError as error:
         raise CliError(str(error), "choose another name", Exit.USAGE) from error
-    except ListenError as error:
-        raise CliError(str(error), "free the port, or change it in hub.toml", Exit.UNAVAILABLE) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        mend = "check the path, its permissions and the free space; for a port, free it or change it in hub.toml"
+        mend = "check the path, its permissions and the free space"
         raise CliError(f"{place}{error.strerror or error}", mend, Exit.UNAVAILABLE) from error
 
 
@@ -174,7 +177,11 @@ def _serve(options: argparse.Namespace) -> int:
             f'set host = "127.0.0.1" under [grpc] in {options.config}, or drop --insecure',
             Exit.CONFIG,
         )
+    if options.ready_file is not None:
+        options.ready_file.unlink(missing_ok=True)  # what an earlier run wrote is no longer true
     logs.configure(config.log_level)
+    for chatty in _CHATTY_LOGGERS:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     asyncio.run(_serve_until_stopped(config, is_insecure=options.insecure, ready_file=options.ready_file))
     return Exit.OK
 
@@ -186,11 +193,13 @@ async def _serve_until_stopped(config: HubConfig, *, is_insecure: bool, ready_fi
     hub = Hub(config, is_insecure=is_insecure)
     try:
         listening = await hub.open()
+        logger.info("hub_listening", extra=asdict(listening))
         _say_listening(config, listening, is_insecure=is_insecure)
         if ready_file is not None:
             ready = {"schema": READY_SCHEMA, "pid": os.getpid(), **asdict(listening)}
             write_file(ready_file, json.dumps(ready).encode())
         await stop.wait()
+        logger.info("hub_stopping")
     finally:
         await hub.close()
 

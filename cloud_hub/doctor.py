@@ -12,14 +12,13 @@ from typing import Any
 
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.x509.authority import (
-    AuthorityFilesError,
     CertificateFacts,
     certificate_facts,
     load_authority,
     load_server_files,
 )
 from cloud_hub.config import HubConfig
-from cloud_hub.errors import StorageError
+from cloud_hub.errors import KeyFileError, StorageError
 from cloud_hub.ports import Clock
 from model_packs.errors import PackError, SigningError
 from model_packs.signing import PublicKey, SiteKey
@@ -100,12 +99,12 @@ def _certificates(config: HubConfig, now_ns: int) -> Iterator[Check]:
     try:
         load_authority(folder.ca_key, folder.ca_certificate, trust_domain="check", certificate_days=1)
         yield _dated("authority", certificate_facts(folder.ca_certificate), now_ns)
-    except AuthorityFilesError as error:
+    except KeyFileError as error:
         yield Check("authority", State.FAILED, str(error), error.mend)
     try:
         load_server_files(folder.server_key, folder.server_certificate)
         yield _dated("server certificate", certificate_facts(folder.server_certificate), now_ns)
-    except AuthorityFilesError as error:
+    except KeyFileError as error:
         yield Check("server certificate", State.FAILED, str(error), error.mend)
 
 

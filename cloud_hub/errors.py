@@ -22,6 +22,10 @@
     ├── BlobRangeError                  OUT_OF_RANGE
     └── StorageError                    UNAVAILABLE           the world's
 
+    OperatorError                       no peer ever sees one; the person at the hub mends it
+    ├── KeyFileError                    a key or certificate file cannot be used
+    └── ListenError                     a port cannot be bound
+
 What a status means for the caller (retry or not, HTTP twin) is `protos.status`; how a command line ends is `cli`.
 """
 
@@ -204,3 +208,25 @@ class StorageError(HubError):
     """The database did not take or give what it should; nothing was changed."""
 
     status = Status.UNAVAILABLE
+
+
+class OperatorError(Exception):
+    """What keeps the hub from starting; `mend` says what the person at the hub can do."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.mend = mend
+
+
+class KeyFileError(OperatorError):
+    """A key or certificate file of the hub cannot be used."""
+
+
+class ListenError(OperatorError):
+    """A port cannot be bound."""
+
+    def __init__(self, what: str, address: str, reason: str) -> None:
+        super().__init__(
+            f"cannot listen on {address} for {what}: {reason}",
+            "free the port, or change it in hub.toml",
+        )

@@ -11,6 +11,7 @@ from cloud_hub.adapters.grpc.enrolment import EnrolmentService
 from cloud_hub.adapters.grpc.escalation import EscalationService
 from cloud_hub.adapters.grpc.fleet import FleetService
 from cloud_hub.adapters.grpc.packs import PackService
+from cloud_hub.errors import ListenError
 from protos.link.tls import SERVER_OPTIONS
 from protos.tandem.v1 import enrolment_pb2_grpc, escalation_pb2_grpc, fleet_pb2_grpc, packs_pb2_grpc
 
@@ -31,10 +32,6 @@ class DeviceServices:
     escalation: EscalationService
     fleet: FleetService
     packs: PackService
-
-
-class ListenError(Exception):
-    """A port cannot be bound."""
 
 
 class GrpcServers:
@@ -72,7 +69,7 @@ class GrpcServers:
         credentials = grpc.ssl_server_credentials(
             [(own.key_pem, own.chain_pem)], root_certificates=own.authority_pem, require_client_auth=True
         )
-        return await self._start(server, port, None if is_insecure else credentials)
+        return await self._start(server, "devices", port, None if is_insecure else credentials)
 
     async def serve_enrolment(self, service: EnrolmentService, port: int) -> int:
         """Listen for first contacts.
@@ -90,7 +87,8 @@ class GrpcServers:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(service, server)
         own = self._certificate
-        return await self._start(server, port, grpc.ssl_server_credentials([(own.key_pem, own.chain_pem)]))
+        credentials = grpc.ssl_server_credentials([(own.key_pem, own.chain_pem)])
+        return await self._start(server, "enrolment", port, credentials)
 
     async def close(self, grace_s: float) -> None:
         """Let calls end, then cut them; a second call does nothing.
@@ -101,7 +99,9 @@ class GrpcServers:
         while self._servers:
             await self._servers.pop().stop(grace_s)
 
-    async def _start(self, server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    async def _start(
+        self, server: grpc.aio.Server, what: str, port: int, credentials: grpc.ServerCredentials | None
+    ) -> int:
         address = f"{self._host}:{port}"
         try:
             if credentials is None:
@@ -109,7 +109,7 @@ class GrpcServers:
             else:
                 bound = server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            raise ListenError(f"cannot listen on {address}: {error}") from error
+            raise ListenError(what, address, str(error)) from error
         await server.start()
         self._servers.append(server)
         return bound

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from cloud_hub.errors import ListenError
+
 
 class HttpServer:
     """Serves one ASGI app.
@@ -32,10 +34,13 @@ class HttpServer:
             The bound port.
 
         Raises:
-            OSError: The address cannot be bound.
+            ListenError: The address cannot be bound.
         """
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family)
+        try:
+            listener = socket.create_server((self._host, self._port), family=family)
+        except OSError as error:
+            raise ListenError("HTTP", f"{self._host}:{self._port}", error.strerror or str(error)) from error
         config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")

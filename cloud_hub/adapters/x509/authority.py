@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.errors import CertificateRequestError
+from cloud_hub.errors import CertificateRequestError, KeyFileError
 from cloud_hub.ports import IssuedCertificate
 from model_packs.process.durable import make_folder, private_file, write_file
 from protos.link.identity import SpiffeId
@@ -28,14 +28,6 @@ AUTHORITY_YEARS = 10
 _DAYS_A_YEAR = 365
 _BACKDATED = timedelta(minutes=5)  # a device whose clock is a little behind must not refuse a fresh certificate
 _NS_PER_S = 1_000_000_000
-
-
-class AuthorityFilesError(Exception):
-    """A key or certificate file of the hub cannot be used; `mend` says what the operator can do."""
-
-    def __init__(self, message: str, mend: str) -> None:
-        super().__init__(message)
-        self.mend = mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +167,7 @@ def create_server_certificate(
         now_ns: Wall clock, Unix epoch, UTC.
 
     Raises:
-        AuthorityFilesError: The authority's files cannot be used.
+        KeyFileError: The authority's files cannot be used.
         OSError: The files cannot be written.
     """
     authority_key = _load_key(authority_key_path)
@@ -208,12 +200,12 @@ def load_authority(
         The authority.
 
     Raises:
-        AuthorityFilesError: A file is missing, readable by others, damaged, or the two do not belong together.
+        KeyFileError: A file is missing, readable by others, damaged, or the two do not belong together.
     """
     key = _load_key(key_path)
     certificate = _load_certificate(certificate_path)
     if certificate.public_key() != key.public_key():
-        raise AuthorityFilesError(
+        raise KeyFileError(
             f"{certificate_path} is not the certificate of {key_path}", "restore both files from one backup"
         )
     return CertificateAuthority(key, certificate, trust_domain=trust_domain, certificate_days=certificate_days)
@@ -230,11 +222,11 @@ def load_server_files(key_path: Path, certificate_path: Path) -> tuple[bytes, by
         Key and chain, PEM.
 
     Raises:
-        AuthorityFilesError: A file is missing, readable by others, damaged, or the two do not belong together.
+        KeyFileError: A file is missing, readable by others, damaged, or the two do not belong together.
     """
     key = _load_key(key_path)
     if _load_certificate(certificate_path).public_key() != key.public_key():
-        raise AuthorityFilesError(
+        raise KeyFileError(
             f"{certificate_path} is not the certificate of {key_path}", "restore both files from one backup"
         )
     return key_path.read_bytes(), certificate_path.read_bytes()
@@ -250,7 +242,7 @@ def certificate_facts(path: Path) -> CertificateFacts:
         Subject, names and end of validity.
 
     Raises:
-        AuthorityFilesError: The file is missing or damaged.
+        KeyFileError: The file is missing or damaged.
     """
     certificate = _load_certificate(path)
     try:
@@ -363,17 +355,17 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
         mode = stat.S_IMODE(path.stat().st_mode)
         data = path.read_bytes()
     except OSError as error:
-        raise AuthorityFilesError(
+        raise KeyFileError(
             f"{path} cannot be read: {error.strerror}", "check state_dir, or make a hub with `cloud-hub init DIR`"
         ) from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise AuthorityFilesError(f"{path} is readable by others (mode {mode:04o})", f"chmod 600 {path}")
+        raise KeyFileError(f"{path} is readable by others (mode {mode:04o})", f"chmod 600 {path}")
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise AuthorityFilesError(f"{path} is no private key: {error}", "restore it from a backup") from error
+        raise KeyFileError(f"{path} is no private key: {error}", "restore it from a backup") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise AuthorityFilesError(f"{path} is not an elliptic-curve key", "restore it from a backup")
+        raise KeyFileError(f"{path} is not an elliptic-curve key", "restore it from a backup")
     return key
 
 
@@ -381,11 +373,11 @@ def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())[0]
     except OSError as error:
-        raise AuthorityFilesError(
+        raise KeyFileError(
             f"{path} cannot be read: {error.strerror}", "check state_dir, or make a hub with `cloud-hub init DIR`"
         ) from error
     except (ValueError, IndexError) as error:
-        raise AuthorityFilesError(f"{path} is no certificate: {error}", "restore it from a backup") from error
+        raise KeyFileError(f"{path} is no certificate: {error}", "restore it from a backup") from error
 
 
 def _time(at_ns: int) -> datetime:

@@ -1,0 +1,77 @@
+"""Of several streams of one device the newest counts."""
+
+import asyncio
+
+from cloud_hub.adapters.grpc.streams import Streams
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.metrics import HubMetrics
+from model_packs.process.metrics import Registry
+from protos.messages.escalation import GoAway
+from tests.simulators.loops import in_loop
+
+PRESS = DeviceKey("o", "s", "press-07")
+SAW = DeviceKey("o", "s", "saw-01")
+STOPPING = GoAway("stopping", 1000)
+
+
+class FakeStream:
+    """Remembers what it was told."""
+
+    def __init__(self, device: DeviceKey, epoch: int) -> None:
+        self.device = device
+        self.epoch = epoch
+        self.farewells: list[GoAway] = []
+        self.rings = 0
+
+    def ring(self) -> None:
+        """Count."""
+        self.rings += 1
+
+    def send_away(self, farewell: GoAway) -> None:
+        """Remember."""
+        self.farewells.append(farewell)
+
+
+def test_the_newest_epoch_stays_in_whatever_order_they_come() -> None:
+    """An older stream is sent away, also when it arrives after the newer one; other devices are left alone."""
+    registry = Registry()
+    streams = Streams(HubMetrics(registry))
+    first, second, late, other = (
+        FakeStream(PRESS, 1),
+        FakeStream(PRESS, 3),
+        FakeStream(PRESS, 2),
+        FakeStream(SAW, 1),
+    )
+    for stream in (first, other, second, late):
+        streams.enter(stream)
+    assert [len(stream.farewells) for stream in (first, second, late, other)] == [1, 0, 1, 0]
+    assert "session 3" in late.farewells[0].reason
+    streams.leave(first)
+    streams.ring({PRESS, SAW})
+    assert (first.rings, second.rings, other.rings) == (0, 1, 1)
+    assert "hub_streams_open 2.0" in registry.expose().decode()
+
+
+@in_loop
+async def test_closing_waits_until_the_streams_have_left() -> None:
+    """Everybody is told; close returns when the last one is gone; who still comes is told at once."""
+    streams = Streams(HubMetrics(Registry()))
+    stream = FakeStream(PRESS, 1)
+    streams.enter(stream)
+    closing = asyncio.create_task(streams.close(STOPPING, drain_s=30.0))
+    await asyncio.sleep(0)
+    assert stream.farewells == [STOPPING]
+    assert not closing.done()
+    streams.leave(stream)
+    await closing
+    late = FakeStream(SAW, 1)
+    streams.enter(late)
+    assert late.farewells == [STOPPING]
+
+
+@in_loop
+async def test_closing_does_not_wait_for_ever() -> None:
+    """A stream whose device does not read is cut after the drain time."""
+    streams = Streams(HubMetrics(Registry()))
+    streams.enter(FakeStream(PRESS, 1))
+    await streams.close(STOPPING, drain_s=0.01)

@@ -1,0 +1,241 @@
+"""The hub's database on a real file: items once, verdicts in order, epochs and cursors that survive restarts."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from cloud_hub.adapters.sql import database
+from cloud_hub.adapters.sql.schema import metadata
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, Question
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.errors import StorageError
+from cloud_hub.ports import Answer, Delivered, WaitingItem
+from model_packs.outputs import Classification
+from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId
+from protos.messages.fleet import Heartbeat
+from protos.messages.inference import ModelUse, Tier
+from tests.simulators.loops import in_loop
+
+PRESS = DeviceKey("o", "s", "press-07")
+SAW = DeviceKey("o", "s", "saw-01")
+STORE = StoreId("store-1")
+OUTPUT = Classification("a", {"a": 0.9, "b": 0.1})
+MODELS = (ModelUse("full@1.0.0", "sha256:" + "0" * 64),)
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path, name: str = "hub.db") -> AsyncIterator[SqlStore]:
+    """The store, upgraded and open, closed in the end."""
+    store = SqlStore(database.make_engine(f"sqlite+aiosqlite:///{folder / name}"), lambda: 1)
+    try:
+        await store.upgrade()
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+def hello(cursor: int = 0, store: StoreId = STORE) -> Hello:
+    """The start of a stream."""
+    return Hello(store, (), cursor, None, "1")
+
+
+def delivered(
+    seq: int, prediction: str, digest: str = "d", *, pack: str = "full@1.0.0", store: StoreId = STORE
+) -> Delivered:
+    """One item."""
+    key = ItemKey(store, ItemClass.ESCALATION, seq)
+    return Delivered(key, Question(PredictionId(prediction), digest), pack, prediction.encode())
+
+
+def answers(items: Sequence[WaitingItem], tier: Tier = Tier.HUB) -> list[Answer]:
+    """The same answer to each."""
+    return [Answer(item, tier, OUTPUT, None, 0.9, MODELS, 7, 1.5) for item in items]
+
+
+@in_loop
+async def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None:
+    """No table, column or index differs between the migration steps and the schema."""
+
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    engine = database.make_engine(f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}")
+    await database.upgrade(engine)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    assert await database.revision(engine) == database.head()
+    await engine.dispose()
+
+
+@in_loop
+async def test_commits_are_durable_and_readers_do_not_wait(tmp_path: Path) -> None:
+    """SQLite runs with a write-ahead log and syncs every commit."""
+    engine = database.make_engine(f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}")
+    async with engine.connect() as connection:
+        found = [
+            (await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in ("journal_mode", "synchronous")
+        ]
+    await engine.dispose()
+    assert found == ["wal", 2]
+
+
+@in_loop
+async def test_a_database_of_another_revision_is_not_opened(tmp_path: Path) -> None:
+    """Neither an empty database nor one newer than the program is used; each refusal says what to do."""
+    engine = database.make_engine(f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}")
+    store = SqlStore(engine, lambda: 1)
+    with pytest.raises(StorageError, match="cloud-hub serve"):
+        await store.open()
+    await store.upgrade()
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StorageError, match="newer than this program"):
+        await store.upgrade()
+    await store.close()
+
+
+@in_loop
+async def test_items_are_applied_once_across_batches_and_restarts(tmp_path: Path) -> None:
+    """Repeats inside a batch, in a later one and after a restart are recognised; another digest conflicts."""
+    async with opened(tmp_path) as store:
+        first = await store.apply(PRESS, [delivered(1, "p1"), delivered(1, "p1"), delivered(2, "p1")], 1)
+        assert first == (Apply(), AlreadyApplied(is_new_key=False), AlreadyApplied(is_new_key=True))
+    async with opened(tmp_path) as store:
+        again = [delivered(1, "p1"), delivered(2, "p1"), delivered(1, "p1", "other"), delivered(3, "p1", "other")]
+        known, noted, changed_place, changed_input = await store.apply(PRESS, again, 2)
+        assert known == noted == AlreadyApplied(is_new_key=False)
+        assert isinstance(changed_place, Conflict)
+        assert isinstance(changed_input, Conflict)
+        assert [item.question.prediction_id for item in await store.waiting(10)] == ["p1"]
+        other_store = delivered(1, "p1", store=StoreId("store-2"))
+        assert await store.apply(PRESS, [other_store], 3) == (AlreadyApplied(is_new_key=True),)
+        assert await store.apply(SAW, [delivered(1, "p1", "other")], 3) == (Apply(),)
+
+
+@in_loop
+async def test_a_session_reports_what_was_applied_for_its_store(tmp_path: Path) -> None:
+    """Epochs grow across restarts; the applied floors are those of the named store id only."""
+    async with opened(tmp_path) as store:
+        assert (await store.open_session(PRESS, hello(), 1)).epoch == 1
+        await store.apply(PRESS, [delivered(5, "p5"), delivered(9, "p9")], 1)
+    async with opened(tmp_path) as store:
+        second = await store.open_session(PRESS, hello(), 2)
+        assert (second.epoch, second.applied) == (2, ((ItemClass.ESCALATION, 9),))
+        assert (await store.open_session(PRESS, hello(store=StoreId("new")), 3)).applied == ()
+
+
+@in_loop
+async def test_verdicts_are_numbered_per_device_and_read_from_a_cursor(tmp_path: Path) -> None:
+    """Each device has its own gapless log, the same after a restart, readable in pages."""
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await store.open_session(SAW, hello(), 1)
+        await store.apply(PRESS, [delivered(seq, f"p{seq}") for seq in (1, 2, 3)], 1)
+        await store.apply(SAW, [delivered(1, "s1")], 1)
+        logged = await store.answer(answers(await store.waiting(10)))
+        assert [(key.device_id, said.verdict_seq) for key, said in logged] == [
+            ("press-07", 1),
+            ("press-07", 2),
+            ("press-07", 3),
+            ("saw-01", 1),
+        ]
+        assert await store.waiting(10) == ()
+    async with opened(tmp_path) as store:
+        page = await store.verdicts(PRESS, 1, 1)
+        assert [(said.verdict_seq, said.prediction_id) for said in page] == [(2, "p2")]
+        assert page[0] == logged[1][1]
+        assert (page[0].output, page[0].models) == (OUTPUT, MODELS)
+
+
+@in_loop
+async def test_a_second_answer_is_a_higher_revision_and_a_lower_tier_is_dropped(tmp_path: Path) -> None:
+    """Answering the same question again adds revision 2; after a person has spoken the hub's answer is not logged."""
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(1, "p1")], 1)
+        items = await store.waiting(1)
+        for tier, revision in ((Tier.HUB, 1), (Tier.HUB, 2), (Tier.HUMAN, 3)):
+            ((_, said),) = await store.answer(answers(items, tier))
+            assert said.revision == revision
+        assert await store.answer(answers(items)) == ()
+        assert len(await store.verdicts(PRESS, 0, 10)) == 3
+
+
+@in_loop
+async def test_the_verdict_counter_rises_above_what_the_device_has_seen(tmp_path: Path) -> None:
+    """A database that lost its log numbers new verdicts above the device's cursor."""
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(cursor=40), 1)
+        await store.apply(PRESS, [delivered(1, "p1")], 1)
+        ((_, said),) = await store.answer(answers(await store.waiting(1)))
+        assert said.verdict_seq == 41
+
+
+@in_loop
+async def test_the_cursor_goes_forward_only_and_not_past_the_log(tmp_path: Path) -> None:
+    """A late or absurd confirmation changes nothing."""
+    async with opened(tmp_path) as store:
+        await store.register_local(PRESS, 1)
+        await store.register_local(PRESS, 2)
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(seq, f"p{seq}") for seq in (1, 2, 3)], 1)
+        await store.answer(answers(await store.waiting(10)))
+        for seq, expected in ((2, 2), (1, 2), (99, 2), (3, 3)):
+            await store.acknowledge(PRESS, seq)
+            (facts,) = await store.devices()
+            assert facts.verdicts_acked == expected
+
+
+@in_loop
+async def test_questions_to_packs_that_do_not_load_can_be_left_out(tmp_path: Path) -> None:
+    """They stay waiting and do not stand in the way of others."""
+    async with opened(tmp_path) as store:
+        await store.apply(PRESS, [delivered(1, "p1", pack="gone@1.0.0"), delivered(2, "p2")], 1)
+        assert [item.hub_pack for item in await store.waiting(10, ("gone@1.0.0",))] == ["full@1.0.0"]
+        assert len(await store.waiting(10)) == 2
+
+
+@in_loop
+async def test_the_latest_heartbeat_replaces_the_one_before(tmp_path: Path) -> None:
+    """One heartbeat is kept per device, with what it said."""
+    async with opened(tmp_path) as store:
+        await store.register_local(PRESS, 1)
+        for number in (1, 2):
+            await store.save_heartbeat(PRESS, Heartbeat(number, 5, "ok", ("p",), 1, 2, None, ()), number * 10)
+        (facts,) = await store.devices()
+        assert facts.last_heartbeat_at_ns == 20
+        assert facts.heartbeat == Heartbeat(2, 5, "ok", ("p",), 1, 2, None, ())
+
+
+@in_loop
+async def test_a_database_has_one_identity(tmp_path: Path) -> None:
+    """The incarnation survives restarts; another database has another."""
+    seen: list[HubIncarnation] = []
+    for name in ("hub.db", "hub.db", "other.db"):
+        async with opened(tmp_path, name) as store:
+            seen.append(store.incarnation)
+    assert seen[0] == seen[1] != seen[2]
+
+
+@in_loop
+async def test_a_closed_store_takes_nothing_more(tmp_path: Path) -> None:
+    """After close, writing is refused; closing again does nothing."""
+    async with opened(tmp_path) as store:
+        await store.ping()
+    with pytest.raises(StorageError, match="stopping"):
+        await store.register_local(PRESS, 1)
+    await store.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "sqlite+nobody:///x", "://"])
+def test_an_unusable_url_is_named(url: str) -> None:
+    """A wrong database_url is refused before anything is connected."""
+    with pytest.raises(StorageError, match="database_url"):
+        database.make_engine(url)

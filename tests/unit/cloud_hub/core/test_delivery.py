@@ -1,0 +1,50 @@
+"""Items are applied once, whatever comes again."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, Question, decide, ranges
+from protos.messages.escalation import PredictionId
+
+ASKED = Question(PredictionId("p"), "sha256:a")
+
+
+@pytest.mark.parametrize(
+    ("at_key", "digest", "expected"),
+    [
+        (None, None, Apply()),
+        (ASKED, ASKED.input_digest, AlreadyApplied(is_new_key=False)),
+        (None, ASKED.input_digest, AlreadyApplied(is_new_key=True)),
+    ],
+)
+def test_new_items_are_applied_and_known_ones_are_not(
+    at_key: Question | None, digest: str | None, expected: Delivery
+) -> None:
+    """A known place or a known question is acknowledged without asking again."""
+    assert decide(ASKED, at_key=at_key, digest_of_prediction=digest) == expected
+
+
+@pytest.mark.parametrize(
+    ("at_key", "digest", "named"),
+    [
+        (Question(PredictionId("q"), "sha256:a"), None, "q"),
+        (Question(PredictionId("p"), "sha256:b"), "sha256:b", "sha256:b"),
+        (None, "sha256:b", "sha256:b"),
+    ],
+)
+def test_changed_contents_conflict_and_are_named(at_key: Question | None, digest: str | None, named: str) -> None:
+    """The same place with another question, or the same prediction with another input, is never applied."""
+    decision = decide(ASKED, at_key=at_key, digest_of_prediction=digest)
+    assert isinstance(decision, Conflict)
+    assert named in decision.reason
+
+
+@given(st.lists(st.integers(0, 50)))
+def test_ranges_cover_exactly_the_numbers(seqs: Sequence[int]) -> None:
+    """Ranges are ascending, apart from each other, and hold each number and no other."""
+    found = ranges(seqs)
+    assert [seq for first, last in found for seq in range(first, last + 1)] == sorted(set(seqs))
+    assert all(before[1] + 1 < after[0] for before, after in zip(found, found[1:], strict=False))

@@ -1,0 +1,71 @@
+"""Join tokens enrol whom they were made for, as often as they say, as long as they say."""
+
+from dataclasses import replace
+
+import pytest
+
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.tokens import Enrolled, Token, Use, check, secret_digest
+from cloud_hub.errors import (
+    DeviceTakenError,
+    HubError,
+    TokenBoundError,
+    TokenExpiredError,
+    TokenUnknownError,
+    TokenUsedUpError,
+)
+
+SECRET = "correct horse"  # noqa: S105 - a test's own
+TOKEN = Token("t1", secret_digest(SECRET), "o", "s", None, expires_at_ns=1000, max_uses=1, used_by={})
+TAKEN = Enrolled(DeviceKey("o", "s", "d"), "key-9")
+
+
+def tried(
+    token: Token | None = TOKEN,
+    *,
+    secret: str = SECRET,
+    key: str = "key-1",
+    enrolled: Enrolled | None = None,
+    now_ns: int = 999,
+) -> Use:
+    """One enrolment of device d."""
+    return check(token, secret=secret, public_key_digest=key, device_id="d", enrolled=enrolled, now_ns=now_ns)
+
+
+def test_a_fresh_token_is_used_and_the_same_key_may_repeat() -> None:
+    """The first use binds the key; the same key again is a repeat, also when no use is left."""
+    assert tried() is Use.FIRST
+    assert tried(replace(TOKEN, used_by={"key-1": "d"})) is Use.REPEAT
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [
+        (TokenUnknownError, {"token": None}),
+        (TokenUnknownError, {"secret": "wrong"}),
+        (TokenUnknownError, {"secret": "wrong", "now_ns": 2000}),
+        (TokenExpiredError, {"now_ns": 1000}),
+        (TokenExpiredError, {"token": replace(TOKEN, used_by={"key-1": "d"}), "now_ns": 1000}),
+        (TokenUsedUpError, {"token": replace(TOKEN, used_by={"key-2": "e"})}),
+        (TokenUsedUpError, {"token": replace(TOKEN, max_uses=2, used_by={"key-2": "e", "key-3": "f"})}),
+        (TokenBoundError, {"token": replace(TOKEN, device_id="other")}),
+        (TokenBoundError, {"token": replace(TOKEN, used_by={"key-1": "other"})}),
+        (DeviceTakenError, {"enrolled": TAKEN}),
+    ],
+)
+def test_everything_else_is_refused_by_its_own_error(error: type[HubError], arguments: dict[str, object]) -> None:
+    """Each reason has its error; a wrong secret learns nothing about the token's state."""
+    with pytest.raises(error):
+        tried(**arguments)  # type: ignore[arg-type] # a table of keyword arguments
+
+
+def test_a_token_for_one_device_may_replace_its_key() -> None:
+    """Only a token made for the name may put another key in its place; the same key needs no such token."""
+    assert tried(replace(TOKEN, device_id="d"), enrolled=TAKEN) is Use.FIRST
+    assert tried(enrolled=replace(TAKEN, public_key_digest="key-1")) is Use.FIRST
+
+
+def test_messages_name_the_token_and_the_mend() -> None:
+    """A person can act on each refusal."""
+    assert "3 times" in str(TokenUsedUpError("t1", 3))
+    assert "cloud-hub tokens create" in str(TokenExpiredError("t1"))

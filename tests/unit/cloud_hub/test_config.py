@@ -1,0 +1,50 @@
+"""Settings: the sample loads, mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from cloud_hub.config import HubConfig, load_config, sample_hub
+from model_packs.process.settings import SettingsError
+
+
+def test_the_sample_loads_to_the_defaults(tmp_path: Path) -> None:
+    """What `init` writes means the same as an empty file."""
+    (tmp_path / "hub.toml").write_text(sample_hub())
+    (tmp_path / "empty.toml").write_text("")
+    config = load_config(tmp_path / "hub.toml")
+    assert config == load_config(tmp_path / "empty.toml")
+    assert config.state_dir == tmp_path
+    assert config.database == f"sqlite+aiosqlite:///{tmp_path}/hub.db"
+    assert config.folder.ca_key == tmp_path / "ca" / "ca.key"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[grpc]\nport = 70000", "grpc.port"),
+        ("[grpc]\nhost = 'localhost'", "IP address"),
+        ("[grpc]\nport = 9\nenrolment_port = 9", "each service needs its own"),
+        ("[grpc]\nprt = 1", 'did you mean "port"'),
+        ("[http]\nport = -1", "http.port"),
+        ("[identity]\norg_id = 'Big Corp'", "identity.org_id"),
+        ("[identity]\ncertificate_days = 0", "identity.certificate_days"),
+        ("[inference]\nmax_batch = 0\nthreads = 0\ninline_below_ms = -1", "inference.inline_below_ms"),
+        ("[escalation]\ncredit_items = 0", "escalation.credit_items"),
+        ("[fleet]\nheartbeat_interval_s = 0", "fleet.heartbeat_interval_s"),
+        ("database_url = 'hub.db'", "database_url"),
+        ("log_level = 'loud'", "log_level"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, word: str) -> None:
+    """Unknown keys, wrong types and impossible combinations are errors at start."""
+    path = tmp_path / "hub.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=word.replace("(", r"\(")):
+        load_config(path)
+
+
+def test_the_port_default_is_the_documented_one() -> None:
+    """Devices find a hub on 8443, newcomers on 8444, people on 8080."""
+    config = HubConfig()
+    assert (config.grpc.port, config.grpc.enrolment_port, config.http.port) == (8443, 8444, 8080)
