@@ -369,9 +369,11 @@ class BindingConfig:
         except TopicError:  # told by the result's own table
             return
         for name in used:
+            if name in _RESERVED_CAPTURES:
+                continue
             if name in captures and name not in self.partition:
                 yield "result.topic", f"{{{name}}} is not one value for a window: add it to partition"
-            elif name not in captures and name not in _RESERVED_CAPTURES:
+            elif name not in captures:
                 yield "result.topic", f"the topic {self.topic} captures no {{{name}}}"
 
     def _window_problems(self) -> Iterator[tuple[str, str]]:
