@@ -1,6 +1,7 @@
 """Items are applied once, whatever comes again."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -47,4 +48,4 @@ def test_ranges_cover_exactly_the_numbers(seqs: Sequence[int]) -> None:
     """Ranges are ascending, apart from each other, and hold each number and no other."""
     found = ranges(seqs)
     assert [seq for first, last in found for seq in range(first, last + 1)] == sorted(set(seqs))
-    assert all(before[1] + 1 < after[0] for before, after in zip(found, found[1:], strict=False))
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(found))

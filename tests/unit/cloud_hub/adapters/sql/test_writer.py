@@ -40,7 +40,7 @@ async def note(writer: Writer, number: int, patience_s: float = 0.0) -> None:
     """Store one number."""
 
     async def job(connection: AsyncConnection) -> None:
-        await connection.execute(text(f"INSERT INTO note VALUES ({number})"))
+        await connection.execute(text("INSERT INTO note VALUES (:number)"), {"number": number})
 
     await writer.write(job, patience_s=patience_s)
 
