@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ MAX_DURATION_S = 1_000_000
 _MAX_RATE_TERMS = 4_000_000_000  # numerator x denominator: 2e9 times this must stay below 2**63
 
 
+@lru_cache(maxsize=64)  # pure, and asked for each message
 def rate_fraction(rate_hz: float) -> Fraction | None:
     """Read a rate as the fraction that its decimal text means (29.97 is 2997/100).
 

@@ -398,8 +398,7 @@ class _Partition:
         geometry, touched = self._geometry, set[int]()
         if not self._buffer.is_empty():
             last = (self._buffer.end() - 1) // geometry.hop
-            reasons = self._close(geometry.end(last), cause, touched, tally)
-            self._release(reasons, touched, tally)
+            self._advance(geometry.end(last), cause, touched, tally)
         self._settle(touched, tally)
 
     def _feed_run(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], tally: _Tally) -> None:
@@ -407,8 +406,7 @@ class _Partition:
         touched: set[int] = set()
         watermark = max(last - self._geometry.lateness, self._closed_through)
         # Windows before the run cannot gain from it: close them first, and the buffer need not span the time between.
-        reasons = self._close(min(watermark, first), None, touched, tally)
-        self._release(reasons, touched, tally)
+        self._advance(min(watermark, first), None, touched, tally)
         taken, late, same_slot = self._sift(slots)
         tally.counts[Count.SAMPLES_LATE] += late
         tally.unused(Unused.SAME_SLOT, same_slot)
@@ -417,8 +415,7 @@ class _Partition:
             need = self._needs[row]
             need.pending += len(taken)
             need.held += len(taken)
-        reasons = self._close(watermark, None, touched, tally)
-        self._release(reasons, touched, tally)
+        self._advance(watermark, None, touched, tally, is_fuller=True)
         self._settle(touched - {row}, tally)
 
     def _sift(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.intp], int, int]:
@@ -453,6 +450,25 @@ class _Partition:
     def _first_open(self) -> int:
         return self._geometry.first_open(self._closed_through)
 
+    def _advance(
+        self, closed_through: int, cause: Unused | None, touched: set[int], tally: _Tally, *, is_fuller: bool = False
+    ) -> None:
+        """Move the watermark, close what is due, let go of what nothing needs.
+
+        Args:
+            closed_through: The new watermark, in slots.
+            cause: Why windows close that are not due.
+            touched: Takes the rows whose needs change.
+            tally: Takes what changes.
+            is_fuller: Samples were put, so a window may be full now.
+        """
+        ended = len(tally.closed) + len(tally.skipped)
+        is_passing = self._geometry.first_open(closed_through) > self._first_open()
+        reasons = self._close(closed_through, cause, touched, tally) if is_passing or is_fuller else {}
+        self._closed_through = max(self._closed_through, closed_through)
+        if is_passing or len(tally.closed) + len(tally.skipped) > ended:
+            self._release(reasons, touched, tally)
+
     def _close(self, closed_through: int, cause: Unused | None, touched: set[int], tally: _Tally) -> dict[int, Unused]:
         """Close what ends by `closed_through`, and full windows; tell why which were skipped."""
         geometry, buffer = self._geometry, self._buffer
@@ -471,7 +487,6 @@ class _Partition:
                     reason = self._finish(window, cause, touched, tally, is_past=is_past)
                     if reason is not None:
                         reasons[window] = reason
-        self._closed_through = max(self._closed_through, closed_through)
         return reasons
 
     def _finish(
