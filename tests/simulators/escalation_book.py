@@ -60,6 +60,7 @@ class FakeBook:
         self._seq = 0
         self.welcomes: list[Welcome] = []
         self.accepts_welcome = True
+        self.next_failure: Exception | None = None
         self.sent_seqs: list[int] = []
         self.acked_seqs: set[int] = set()
         self.rejects: list[Reject] = []
@@ -132,8 +133,11 @@ class FakeBook:
             self._changed.notify_all()
 
     def answered(self, verdict: Verdict) -> None:
-        """Keep the verdict and move the cursor."""
+        """Keep the verdict and move the cursor, unless the test says that the store fails once."""
         with self._changed:
+            failure, self.next_failure = self.next_failure, None
+            if failure is not None:
+                raise failure
             self.verdicts[verdict.verdict_seq] = verdict
             self.cursor = max(self.cursor, verdict.verdict_seq)
             self._changed.notify_all()

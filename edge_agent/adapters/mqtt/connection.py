@@ -82,6 +82,18 @@ Event = Accepted | Refused | Published | Subscribed | Unsubscribed | Ended
 OnMessage = Callable[[paho.MQTTMessage], None]
 
 
+class _ClosedWhenRefused(ssl.SSLSocket):
+    """A socket that a failed handshake closes: paho would leave it to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the library's signature
+        """Agree on TLS, or close."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 class Connection:
     """One connection to one broker.
 
@@ -215,6 +227,7 @@ class Connection:
             context = ssl.create_default_context(cafile=None if files.ca is None else str(files.ca))
         except (OSError, ssl.SSLError) as exc:
             raise file_failure(self._settings, files.ca, "tls.ca", exc) from exc
+        context.sslsocket_class = _ClosedWhenRefused
         if files.cert is not None:
             try:
                 context.load_cert_chain(files.cert, files.key)
