@@ -323,7 +323,7 @@ def _print_devices(listed: dict[str, Any]) -> None:
         f"{'DEVICE':24} {'SITE':12} {'HEARD':11} {'AGE':>7}  {'STATE':9} {'OUTBOX':>7} {'ASKED':>7} {'WAIT':>5}  PACKS"
     )
     for one in devices:
-        report = one["report"] or {"state": "?", "outbox": {"items": "?"}, "bindings": []}
+        report = _printable(one["report"]) or {"state": "?", "outbox": {"items": "?"}, "bindings": []}
         age = "-" if one["heartbeat_age_s"] is None else f"{one['heartbeat_age_s']:.0f} s"
         packs = ", ".join(sorted({binding["pack"] for binding in report["bindings"]})) or "-"
         asked = one["escalations"]
@@ -332,6 +332,19 @@ def _print_devices(listed: dict[str, Any]) -> None:
             f"{one['device']:24} {one['site']:12} {heard:11} {age:>7}  {report['state']:9} "
             f"{report['outbox']['items']:>7} {asked['items']:>7} {asked['waiting']:>5}  {packs}"
         )
+
+
+def _printable(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A JSON value whose texts cannot move a terminal's cursor: devices wrote them."""
+    match value:
+        case str():
+            return "".join(letter if letter.isprintable() else "?" for letter in value)
+        case list():
+            return [_printable(item) for item in value]
+        case dict():
+            return {key: _printable(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _when(at_ns: int) -> str:

@@ -2,11 +2,26 @@
 
 from cloud_hub.errors import QuestionInvalidError
 from model_packs.manifest import PackManifest
-from protos.messages.escalation import Escalation, Item
+from protos.messages.escalation import Escalation, Hello, Item
 
 MAX_ID_CHARS = 64
 MAX_DIGEST_CHARS = 128
-_MAX_SEQ = 2**63 - 1
+MAX_SEQ = 2**63 - 1
+
+
+def check_hello(hello: Hello) -> None:
+    """Check the parts of a Hello that the tables must hold.
+
+    Args:
+        hello: As a device sent it.
+
+    Raises:
+        QuestionInvalidError: A number or a text is larger than any that an agent writes.
+    """
+    if len(hello.store_id) > MAX_ID_CHARS:
+        raise QuestionInvalidError(f"the store id has more than {MAX_ID_CHARS} characters")
+    if hello.verdict_cursor > MAX_SEQ:
+        raise QuestionInvalidError(f"verdict cursor {hello.verdict_cursor} is too large")
 
 
 def check_item(item: Item) -> None:
@@ -18,7 +33,7 @@ def check_item(item: Item) -> None:
     Raises:
         QuestionInvalidError: A number or a text is larger than any that an agent writes.
     """
-    if item.seq > _MAX_SEQ:
+    if item.seq > MAX_SEQ:
         raise QuestionInvalidError(f"seq {item.seq} is too large")
     if len(item.body.prediction_id) > MAX_ID_CHARS:
         raise QuestionInvalidError(f"the prediction id has more than {MAX_ID_CHARS} characters")

@@ -133,6 +133,20 @@ async def test_the_same_item_again_is_acknowledged_and_answered_once(
 
 
 @in_loop
+async def test_a_credit_smaller_than_one_item_slows_a_device_and_stops_nothing(
+    site: HubSite, token: JoinToken, golden: tuple[NDArray[Any], list[str]]
+) -> None:
+    """Past its bytes a stream is read only as fast as it is stored; everything still gets its verdict."""
+    windows, _ = golden
+    async with (
+        site.running(credit_bytes=1) as listening,
+        connected(listening, await enrolled(listening, token)) as stream,
+    ):
+        await stream.say(*(question(seq, windows[:1]) for seq in range(1, 10)))
+        await stream.hear_until(Verdict, lambda verdict: verdict.verdict_seq == 9)
+
+
+@in_loop
 async def test_a_welcome_says_how_far_the_hub_got(
     site: HubSite, token: JoinToken, golden: tuple[NDArray[Any], list[str]]
 ) -> None:
@@ -351,6 +365,7 @@ async def device_channel_of_stopped(
     [
         (VerdictAck(1), grpc.StatusCode.INVALID_ARGUMENT),
         (hello(wire_version=99), grpc.StatusCode.FAILED_PRECONDITION),
+        (hello(cursor=2**63), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 @in_loop

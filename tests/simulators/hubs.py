@@ -9,7 +9,7 @@ from pathlib import Path
 from cloud_hub.adapters.engine.pack_models import OpenSession
 from cloud_hub.app import Hub, Listening
 from cloud_hub.cli import execute
-from cloud_hub.config import FleetConfig, GrpcConfig, HttpConfig, HubConfig, InferenceConfig
+from cloud_hub.config import EscalationConfig, FleetConfig, GrpcConfig, HttpConfig, HubConfig, InferenceConfig
 from cloud_hub.founding import found_hub
 
 REPOSITORY = Path(__file__).parents[2]
@@ -63,9 +63,14 @@ class HubSite:
         is_insecure: bool = False,
         open_session: OpenSession | None = None,
         inline_below_ms: float = InferenceConfig().inline_below_ms,
+        credit_bytes: int = EscalationConfig().credit_bytes,
     ) -> AsyncIterator[Listening]:
         """Run the hub in this process for as long as the block lasts."""
-        config = replace(self.config, inference=InferenceConfig(inline_below_ms=inline_below_ms))
+        config = replace(
+            self.config,
+            inference=InferenceConfig(inline_below_ms=inline_below_ms),
+            escalation=EscalationConfig(credit_bytes=credit_bytes),
+        )
         hub = Hub(config, is_insecure=is_insecure, open_session=open_session)
         try:
             yield await hub.open()

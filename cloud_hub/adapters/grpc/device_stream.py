@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, ItemKey, Question, ranges
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.questions import check_inputs, check_item
+from cloud_hub.core.questions import MAX_SEQ, check_hello, check_inputs, check_item
 from cloud_hub.errors import (
     HubError,
     PackUnavailableError,
@@ -97,6 +97,8 @@ class DeviceStream:
         self._cursor = 0
         self._confirmed = 0
         self._inbox: asyncio.Queue[Item | None] = asyncio.Queue(parts.credit.items)
+        self._inbox_bytes = 0
+        self._inbox_emptied = asyncio.Event()
         self._outbox: asyncio.Queue[EscalateResponse | None] = asyncio.Queue(OUTBOX_MESSAGES)
         self._log_grew = asyncio.Event()
         self._cursor_moved = asyncio.Event()
@@ -108,6 +110,7 @@ class DeviceStream:
         Raises:
             StreamOrderError: The stream ends, or begins with something else.
             WireVersionError: The agent speaks another version.
+            QuestionInvalidError: A part of Hello is larger than the tables hold.
             StorageError: The database refused.
         """
         try:
@@ -120,6 +123,7 @@ class DeviceStream:
             raise StreamOrderError("the first message must be Hello")
         if hello.wire_version != WIRE_VERSION:
             raise WireVersionError(hello.wire_version, WIRE_VERSION)
+        check_hello(hello)
         opened = await self._parts.store.open_session(self.device, hello, self._parts.clock())
         self.epoch = opened.epoch
         self._store_id = hello.store_id
@@ -185,14 +189,22 @@ class DeviceStream:
                 continue
             match request:
                 case Item():
-                    await self._inbox.put(request)
+                    await self._admit(request, wire.ByteSize())
                 case VerdictAck():
-                    self._confirmed = max(self._confirmed, request.verdict_seq)
+                    self._confirmed = max(self._confirmed, min(request.verdict_seq, MAX_SEQ))
                     self._cursor_moved.set()
                 case Hello():
                     self._end(StreamOrderError("Hello comes once, at the start of a stream"))
                     return
         self._end(None)
+
+    async def _admit(self, item: Item, size_bytes: int) -> None:
+        """Take an item in; past the credit the wire is not read, and its flow control holds the device."""
+        self._inbox_bytes += size_bytes
+        self._inbox_emptied.clear()
+        await self._inbox.put(item)
+        while self._inbox_bytes >= self._parts.credit.bytes:
+            await self._inbox_emptied.wait()
 
     async def _reject_undecodable(self, wire: pb.EscalateRequest, error: Exception) -> bool:
         """Name the item that cannot be read; False if it is no item, or its own place cannot be read."""
@@ -212,6 +224,8 @@ class DeviceStream:
             while not self._inbox.empty():
                 arrived.append(self._inbox.get_nowait())
             is_last = None in arrived
+            self._inbox_bytes = 0
+            self._inbox_emptied.set()
             try:
                 await self._store([item for item in arrived if item is not None])
             except StorageError as error:  # not acknowledged, so the device sends it again

@@ -6,7 +6,6 @@ all of its jobs. A patient job waits a little for company; an urgent one takes i
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud_hub.errors import HubError, StorageError
+from cloud_hub.errors import StorageError
 
 ResultT = TypeVar("ResultT")
 Job = Callable[[AsyncConnection], Awaitable[ResultT]]
 
 MAX_JOBS = 256
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +27,12 @@ class _Queued:
     job: Job[Any]
     due_at_s: float
     result: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    value: Any = None
+    failure: Exception | None = None
 
 
 class Writer:
@@ -109,29 +112,25 @@ class Writer:
         except (SQLAlchemyError, OSError) as error:
             _fail(batch, _storage_error("the database did not commit", error))
             return
-        except Exception as error:  # the top of a supervised loop: who waits is told, the next batch goes on
-            logger.exception("sql_job_failed")
-            _fail(batch, error)
-            return
         self._on_commit(time.perf_counter() - began_s)
-        for queued, outcome in outcomes:
+        for queued, outcome in zip(batch, outcomes, strict=True):
             if queued.result.done():
                 continue
-            if isinstance(outcome, HubError):
-                queued.result.set_exception(outcome)
+            if outcome.failure is None:
+                queued.result.set_result(outcome.value)
             else:
-                queued.result.set_result(outcome)
+                queued.result.set_exception(outcome.failure)
 
 
-async def _run(connection: AsyncConnection, queued: _Queued) -> tuple[_Queued, Any]:
-    """Run one job; a refusal is returned, and undoes this job only."""
+async def _run(connection: AsyncConnection, queued: _Queued) -> _Outcome:
+    """Run one job; a failure undoes this job only, and is raised where the job was asked for."""
     try:
         async with connection.begin_nested():
-            return queued, await queued.job(connection)
+            return _Outcome(value=await queued.job(connection))
     except SQLAlchemyError as error:
-        return queued, _storage_error("the database refused a write", error)
-    except HubError as refusal:
-        return queued, refusal
+        return _Outcome(failure=_storage_error("the database refused a write", error))
+    except Exception as error:  # noqa: BLE001 - nothing is swallowed: who waits for the job gets it
+        return _Outcome(failure=error)
 
 
 def _fail(batch: list[_Queued], error: Exception) -> None:

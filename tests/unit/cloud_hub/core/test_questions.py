@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud_hub.core.questions import check_inputs, check_item
+from cloud_hub.core.questions import check_hello, check_inputs, check_item
 from cloud_hub.errors import QuestionInvalidError
 from model_packs.manifest import PackManifest
 from model_packs.tensors import Tensor
-from protos.messages.escalation import Item, PredictionId
-from tests.simulators.hub_device import question
+from protos.messages.escalation import Hello, Item, PredictionId, StoreId
+from tests.simulators.hub_device import hello, question
 from tests.simulators.packs import build_tiny
 
 WINDOW = np.zeros((1, 5, 2), np.float32)
@@ -59,3 +59,11 @@ def test_what_the_tables_cannot_hold_is_refused(item: Item) -> None:
     """Numbers and texts beyond any that an agent writes do not reach the database."""
     with pytest.raises(QuestionInvalidError):
         check_item(item)
+
+
+@pytest.mark.parametrize("first", [hello(cursor=2**63), hello(store=StoreId("s" * 65))])
+def test_a_hello_that_the_tables_cannot_hold_is_refused(first: Hello) -> None:
+    """An absurd cursor or store id does not reach the database; ordinary ones pass."""
+    check_hello(hello(cursor=2**63 - 1))
+    with pytest.raises(QuestionInvalidError):
+        check_hello(first)
