@@ -119,6 +119,14 @@ class BrokerConfig:
         yield from _between("keepalive_s", self.keepalive_s, 1, _MAX_KEEPALIVE_S)
         yield from _between("receive_maximum", self.receive_maximum, 1, _MAX_RECEIVE_MAXIMUM)
 
+    @property
+    def own_topics(self) -> TopicTemplate | None:
+        """What the agent says of itself: `status_topic` and its neighbours; None when that is no topic."""
+        try:
+            return TopicTemplate("/".join([*self.status_topic.split("/")[:-1], "{own}"]))
+        except TopicError:
+            return None
+
     def settings(self, name: str, device: str) -> BrokerSettings:
         """What the MQTT adapter needs.
 
@@ -420,7 +428,7 @@ class BindingsConfig:
         yield from self._topic_problems()
 
     def _topic_problems(self) -> Iterator[tuple[str, str]]:
-        """Two bindings may not take the same messages, and no answer may come back as a message."""
+        """Two bindings may not take the same messages, and nothing that the agent says may come back as a message."""
         sources, results = self._templates("topic"), self._templates("result.topic")
         for (first, source), (second, other) in combinations(sources.items(), 2):
             if self._meet(first, source, second, other):
@@ -431,6 +439,12 @@ class BindingsConfig:
                 if self._meet(answering, result, taking, source):
                     name = self.binding[taking].name
                     yield f"binding[{answering}].result.topic", f"binding {name!r} would take the answers as messages"
+
+        for taking, source in sources.items():
+            broker = self.mqtt.get(self.binding[taking].broker)
+            own = None if broker is None else broker.own_topics
+            if own is not None and overlap(own, source):
+                yield f"binding[{taking}].topic", f"takes what the agent says itself on {own.text}, beside status_topic"
 
     def _meet(self, first: int, one: TopicTemplate, second: int, other: TopicTemplate) -> bool:
         return self.binding[first].broker == self.binding[second].broker and overlap(one, other)

@@ -199,6 +199,7 @@ def test_problems_of_the_agents_file(tmp_path: Path, agent: str, says: str) -> N
         ("/{device}", "/{line}", "binding[0].result.topic: the topic demo/{person}/imu captures no {line}"),
         ("{person}/{binding}/{device}", "#", "binding[0].result.topic: topic 'demo/#' holds a wildcard"),
         ("{person}/{binding}/{device}", "{person}/imu", "binding 'motion' would take the answers as messages"),
+        ('"demo/{person}/imu"', '"{line}/{person}/{axis}"', "takes what the agent says itself on edge/{device}/{own}"),
         ("partition", "qos = 2\npartition", "binding[0].qos: expected 0 to 1"),
         ("partition", "dedupe_keys = 0\npartition", "binding[0].dedupe_keys: expected at least 1"),
         ("partition", 'egress = "nevr"\npartition', 'binding[0].egress: expected one of "tensor", "never"'),
