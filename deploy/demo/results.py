@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from deploy.demo.fleet import BINDING, AgentName
+from deploy.demo.sockets import send_at_once
 
 _RESULTS: Final = f"demo/+/+/inference/{BINDING}"
 _STATUS: Final = "edge/+/status"
@@ -45,6 +46,7 @@ class Listener:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, "demo-judge", clean_session=False, protocol=MQTTProtocolVersion.MQTTv311
         )
+        send_at_once(self._client)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.demo.fleet import Member, Person, WindowKey, person
+from deploy.demo.sockets import send_at_once
 from model_packs.shipped.motion_band import split
 from model_packs.shipped.motion_band.dataset import RATE_HZ, Recording
 
@@ -206,6 +207,7 @@ class Sensors:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, "demo-sensors", clean_session=False, protocol=MQTTProtocolVersion.MQTTv311
         )
+        send_at_once(self._client)
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
 

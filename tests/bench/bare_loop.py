@@ -5,6 +5,7 @@ with the process. Run as a program: `bare_loop.py HOST PORT TOPIC_FILTER GRAPH L
 """
 
 import json
+import socket
 import sys
 
 import numpy as np
@@ -37,12 +38,17 @@ def main() -> None:
         }
         client.publish(message.topic.removesuffix("/imu") + "/inference/motion", json.dumps(event), qos=1)
 
+    def without_delay(_client: paho.Client, _user_data: object, connection: object) -> None:
+        if isinstance(connection, socket.socket):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     def is_subscribed(*_facts: object) -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
 
     client = paho.Client(CallbackAPIVersion.VERSION2, "bench-bare", protocol=MQTTProtocolVersion.MQTTv311)
     client.on_message = answer
+    client.on_socket_open = without_delay
     client.on_subscribe = is_subscribed
     client.connect(host, int(port))
     client.subscribe(topic_filter, 1)
