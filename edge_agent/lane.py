@@ -76,6 +76,7 @@ class Lane:
         self._clock = clock
         self._seen = SeenKeys(spec.seen_limit)
         self._closed: list[Asked] = []
+        self._abandoned: list[Changes] = []
 
     @property
     def binding(self) -> BindingName:
@@ -92,12 +93,18 @@ class Lane:
         self._seen = SeenKeys(self._spec.seen_limit, known.seen)
         self._windows = self._new_windows()
         self._closed = []
-        self._windows.restore({name: PartitionState.from_json(text) for name, text in known.states.items()}, now_s)
+        states = {name: PartitionState.from_json(text) for name, text in known.states.items()}
+        # Windows that the configuration has changed since cannot go on: the next pass counts what they held.
+        left: dict[str, dict[int, int]] = {name: {} for name in self._windows.restore(states, now_s)}
         for row in known.journal:
+            if row.partition in left:
+                left[row.partition][row.row] = row.pending
+                continue
             values = np.frombuffer(row.values, _VALUES).reshape(-1, self._spec.payload.channels)
             pending = self._windows.replay(row.partition, row.row, np.frombuffer(row.times_ns, _TIMES), values)
             if pending != row.pending:
                 logger.error("journal_row_differs", extra={"row": row.row, "held": row.pending, "rebuilt": pending})
+        self._abandoned = [self._windows.abandon(name, rows) for name, rows in left.items()]
 
     def accept(self, delivery: Delivery, now_s: float, draft: Draft) -> None:
         """Take one record into the pass.
@@ -107,6 +114,7 @@ class Lane:
             now_s: Monotonic.
             draft: The pass.
         """
+        self._give_up(draft)
         binding = self._spec.binding
         draft.count(binding, Count.RECORDS_RECEIVED)
         if delivery.ack is not None:
@@ -138,8 +146,8 @@ class Lane:
             now_ns: Wall clock; the latency of what closes by silence counts from here.
             draft: The pass.
         """
-        changes = self._windows.tick(now_s)
-        self._take(changes, now_ns, draft)
+        self._give_up(draft)
+        self._take(self._windows.tick(now_s), now_ns, draft)
 
     def answer(self, draft: Draft, *, is_durable: bool) -> None:
         """Infer everything that closed in this pass, together.
@@ -154,6 +162,12 @@ class Lane:
         decided = self._answerer.answer(closed, is_durable=is_durable)
         draft.count(self._spec.binding, Count.WINDOWS_INFERRED, len(decided))
         draft.decided += decided
+
+    def _give_up(self, draft: Draft) -> None:
+        """Count what windows of another shape left behind, before anything new is fed."""
+        abandoned, self._abandoned = self._abandoned, []
+        for changes in abandoned:
+            self._take(changes, 0, draft)
 
     def _bury(self, delivery: Delivery, fault: InputFaultError, draft: Draft) -> None:
         binding = self._spec.binding

@@ -97,17 +97,26 @@ class PartitionState:
     """What must outlive a crash beside the kept journal rows.
 
     Attributes:
+        shape: Of the windows that it belongs to; others cannot go on from it.
         closed_through_ns: Every window that ends by then is closed.
         emitted: (start_ns, journal row) of emitted windows whose samples may still be held; the row is the last one
             that had been fed, so samples of later rows were not in the window.
     """
 
+    shape: str
     closed_through_ns: int
     emitted: tuple[tuple[int, int], ...]
 
     def to_json(self) -> str:
         """Write the state for the store."""
-        return json.dumps({"v": _STATE_VERSION, "closed_through_ns": self.closed_through_ns, "emitted": self.emitted})
+        return json.dumps(
+            {
+                "v": _STATE_VERSION,
+                "shape": self.shape,
+                "closed_through_ns": self.closed_through_ns,
+                "emitted": self.emitted,
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "PartitionState":
@@ -120,7 +129,7 @@ class PartitionState:
             table = json.loads(text)
             version = table["v"]
             emitted = tuple((int(start_ns), int(row)) for start_ns, row in table["emitted"])
-            state = cls(int(table["closed_through_ns"]), emitted)
+            state = cls(str(table["shape"]), int(table["closed_through_ns"]), emitted)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no state of a partition: {error}") from error
         if version != _STATE_VERSION:
@@ -229,16 +238,21 @@ class HoppingWindows:
         """The state of every partition, the longest silent first."""
         return {name: partition.state() for name, partition in self._partitions.items()}
 
-    def restore(self, states: Mapping[str, PartitionState], now_s: float) -> None:
+    def restore(self, states: Mapping[str, PartitionState], now_s: float) -> frozenset[str]:
         """Start where the last commit was; then `replay` the kept rows.
 
         Args:
             states: As committed.
             now_s: Monotonic receive clock; silence is counted from here.
+
+        Returns:
+            Partitions that were left out, because rate, size, hop or channels have changed since; `abandon` them.
         """
-        for name, state in states.items():
-            self._partitions[name] = _Partition.restored(name, self._geometry, state)
+        foreign = frozenset(name for name, state in states.items() if state.shape != self._geometry.shape)
+        for name in states.keys() - foreign:
+            self._partitions[name] = _Partition.restored(name, self._geometry, states[name])
             self._partitions[name].active_s = now_s
+        return foreign
 
     def replay(self, partition: str, row: int, times_ns: NDArray[np.int64], values: NDArray[np.float32]) -> int:
         """Put a kept journal row back; nothing closes and nothing is counted.
@@ -253,6 +267,22 @@ class HoppingWindows:
             How many of its samples are pending.
         """
         return self._partitions[partition].replay(row, self._geometry.grid.slots(times_ns), values)
+
+    def abandon(self, partition: str, pending: Mapping[int, int]) -> Changes:
+        """Give up what another shape of windows left behind: its open windows can never close.
+
+        Args:
+            partition: One that `restore` left out.
+            pending: Undecided samples by kept journal row.
+
+        Returns:
+            Changes that count the samples as evicted with their partition, release the rows and forget the state.
+        """
+        tally = _Tally()
+        tally.unused(Unused.PARTITION_EVICTED, sum(pending.values()))
+        tally.released += sorted(pending)
+        tally.states[partition] = None
+        return tally.changes()
 
     def _make_room(self, tally: "_Tally") -> None:
         while len(self._partitions) >= self._max_partitions:
@@ -295,6 +325,11 @@ class _Geometry:
             min_fill=spec.min_fill,
             missing=spec.missing,
         )
+
+    @property
+    def shape(self) -> str:
+        """Tells kept states apart: windows of another shape cannot go on from them."""
+        return f"{self.grid.rate_hz:g} Hz, {self.size} every {self.hop}, {self.channels} channels"
 
     def first_open(self, closed_through: int) -> int:
         """The first window that ends after a slot."""
@@ -369,7 +404,7 @@ class _Partition:
 
     def state(self) -> PartitionState:
         emitted = tuple((window * self._geometry.hop_ns, row) for window, row in self._emitted.items())
-        return PartitionState(self._geometry.grid.time_ns(self._closed_through), emitted)
+        return PartitionState(self._geometry.shape, self._geometry.grid.time_ns(self._closed_through), emitted)
 
     def feed(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], tally: _Tally) -> None:
         self._last_row = row

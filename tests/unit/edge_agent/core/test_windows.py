@@ -288,7 +288,7 @@ def test_a_spec_off_the_grid_is_refused() -> None:
         HoppingWindows(replace(SPEC, size_s=1.05), 1)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"v":1,"closed_through_ns":0,"emitted":[1]}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"v":1,"shape":"","closed_through_ns":0,"emitted":[1]}'])
 def test_a_foreign_state_is_refused(text: str) -> None:
     """What this program did not write is no state."""
     with pytest.raises(ValueError, match="no state of a partition"):
@@ -298,7 +298,32 @@ def test_a_foreign_state_is_refused(text: str) -> None:
 def test_a_newer_state_is_refused() -> None:
     """A later version may mean other things."""
     with pytest.raises(ValueError, match="version 2"):
-        PartitionState.from_json('{"v":2,"closed_through_ns":0,"emitted":[]}')
+        PartitionState.from_json('{"v":2,"shape":"","closed_through_ns":0,"emitted":[]}')
+
+
+@pytest.mark.parametrize("spec", [replace(SPEC, size_s=0.5), replace(SPEC, hop_s=1.0), replace(SPEC, rate_hz=20.0)])
+def test_windows_of_another_shape_do_not_go_on_from_a_state(spec: HoppingSpec) -> None:
+    """After a change of the configuration the open windows are given up, and their samples are counted."""
+    agent = Agent(SPEC)
+    agent.feed(range(8))
+    agent.windows = HoppingWindows(spec, 1)
+    assert agent.windows.restore(agent.states, 0.0) == {"a"}
+    agent.commit(agent.windows.abandon("a", agent.pending))
+    assert agent.counts["samples_unused{partition_evicted}"] == 8
+    assert not agent.journal
+    assert not agent.states
+    agent.check()
+
+
+def test_another_lateness_goes_on_from_a_state() -> None:
+    """What does not change the windows does not end them."""
+    agent = Agent(SPEC)
+    agent.feed(range(9))
+    agent.spec = replace(SPEC, lateness_s=9.0, idle_s=1.0, max_partitions=1)
+    agent.crash()
+    agent.feed([9])
+    assert agent.starts() == [0]
+    agent.check()
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
