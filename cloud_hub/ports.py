@@ -212,5 +212,5 @@ class Authority(Protocol):
 class StreamBell(Protocol):
     """Tells the stream of a device, if one is open, that its log has grown."""
 
-    def ring(self, devices: Collection[DeviceKey]) -> None:
-        """Wake the pumps of these devices."""
+    def ring(self, logged: Sequence[tuple[DeviceKey, Verdict]]) -> None:
+        """Tell each device's stream what was added to its log, in the log's order."""

@@ -138,7 +138,7 @@ class Answerer:
         for answer in answers:
             if answer.unscorable is not None:
                 self._metrics.unscorable.labels(answer.unscorable).inc()
-        self._bell.ring({device for device, _ in logged})
+        self._bell.ring(logged)
 
     async def _ask(self, model: FullModel, items: Sequence[WaitingItem]) -> list[Answer]:
         """Answer the readable questions in one run, and say of the others that nobody can."""

@@ -41,6 +41,7 @@ from protos.messages.escalation import (
     ItemClass,
     Reject,
     StoreId,
+    Verdict,
     VerdictAck,
     Welcome,
 )
@@ -101,6 +102,7 @@ class DeviceStream:
         self._inbox_emptied = asyncio.Event()
         self._outbox: asyncio.Queue[EscalateResponse | None] = asyncio.Queue(OUTBOX_MESSAGES)
         self._log_grew = asyncio.Event()
+        self._fresh: list[Verdict] = []
         self._cursor_moved = asyncio.Event()
         self._ending: asyncio.Future[GoAway | HubError | None] = asyncio.get_running_loop().create_future()
 
@@ -162,8 +164,10 @@ class DeviceStream:
         if isinstance(ending, HubError):
             raise ending
 
-    def ring(self) -> None:
-        """The device's verdict log has grown."""
+    def ring(self, verdict: Verdict) -> None:
+        """The device's verdict log has grown; what follows right on the cursor need not be read back from it."""
+        if len(self._fresh) < VERDICT_PAGE:
+            self._fresh.append(verdict)
         self._log_grew.set()
 
     def send_away(self, farewell: GoAway) -> None:
@@ -289,7 +293,7 @@ class DeviceStream:
         try:
             while True:
                 self._log_grew.clear()
-                page = await self._parts.store.verdicts(self.device, self._cursor, VERDICT_PAGE)
+                page = self._taken_fresh() or await self._parts.store.verdicts(self.device, self._cursor, VERDICT_PAGE)
                 for verdict in page:
                     await self._outbox.put(verdict)
                     self._cursor = verdict.verdict_seq
@@ -297,6 +301,12 @@ class DeviceStream:
                     await self._log_grew.wait()
         except StorageError as error:
             self._end_for_storage(error)
+
+    def _taken_fresh(self) -> Sequence[Verdict]:
+        """What was rung, if it follows on the cursor without a gap; else nothing, and the log has it all."""
+        fresh, self._fresh = self._fresh, []
+        follows = [verdict.verdict_seq for verdict in fresh] == [self._cursor + 1 + n for n in range(len(fresh))]
+        return fresh if follows else ()
 
     async def _confirm(self) -> None:
         try:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Protocol
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.metrics import HubMetrics
-from protos.messages.escalation import GoAway
+from protos.messages.escalation import GoAway, Verdict
 
 
 class Stream(Protocol):
@@ -21,8 +21,8 @@ class Stream(Protocol):
     def epoch(self) -> int:
         """Its session epoch."""
 
-    def ring(self) -> None:
-        """The device's verdict log has grown."""
+    def ring(self, verdict: Verdict) -> None:
+        """The device's verdict log has grown by this one."""
 
     def send_away(self, farewell: GoAway) -> None:
         """End it after what has arrived is stored and acknowledged."""
@@ -73,16 +73,16 @@ class Streams:
         if not self._current:
             self._is_empty.set()
 
-    def ring(self, devices: Collection[DeviceKey]) -> None:
-        """Wake the pumps of these devices' streams.
+    def ring(self, logged: Sequence[tuple[DeviceKey, Verdict]]) -> None:
+        """Tell the devices' streams what was added to their logs.
 
         Args:
-            devices: Whose logs have grown.
+            logged: In the logs' order.
         """
-        for device in devices:
+        for device, verdict in logged:
             stream = self._current.get(device)
             if stream is not None:
-                stream.ring()
+                stream.ring(verdict)
 
     async def close(self, farewell: GoAway, drain_s: float) -> None:
         """End every stream, and every one that still comes, and wait until what has arrived is acknowledged.

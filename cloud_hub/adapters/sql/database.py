@@ -18,6 +18,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from cloud_hub.errors import StorageError
 
 BUSY_TIMEOUT_MS = 5000
+
+READER = "is_reader"
+"""Execution option of connections that only read, one statement at a time: on SQLite they need no transaction."""
+
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -80,7 +84,7 @@ async def revision(engine: AsyncEngine) -> str | None:
         StorageError: It cannot be reached.
     """
     try:
-        async with engine.connect() as connection:
+        async with engine.execution_options(**{READER: True}).connect() as connection:
             return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
     except (SQLAlchemyError, OSError) as error:
         raise StorageError(f"the database cannot be opened: {_reason(error)}") from error
@@ -124,8 +128,8 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        is_reader = connection.get_execution_options().get("is_reader", False)
-        connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
+        if not connection.get_execution_options().get(READER, False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Insert, Row, Select, Table, and_, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Insert, Row, Select, Table, and_, func, insert, select, tuple_, union_all, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -74,7 +74,7 @@ class SqlStore:
         self, engine: AsyncEngine, clock: Clock, on_commit: Callable[[float], None] = lambda _took_s: None
     ) -> None:
         self._engine = engine
-        self._readers = engine.execution_options(is_reader=True)
+        self._readers = engine.execution_options(**{database.READER: True})
         self._writer = Writer(engine, on_commit)
         self._clock = clock
         self._incarnation: HubIncarnation | None = None
@@ -460,22 +460,20 @@ async def _known(
     """What is stored at these items' places, and for their predictions."""
     columns = (item.c.store_id, item.c.item_class, item.c.seq, item.c.prediction_id, item.c.input_digest)
     places = [(one.key.store_id, int(one.key.item_class), one.key.seq) for one in items]
-    at_place = await connection.execute(
-        select(*columns).where(
-            _is(item, device_key), tuple_(item.c.store_id, item.c.item_class, item.c.seq).in_(places)
-        )
+    ids = {one.question.prediction_id for one in items}
+    # Two selects, not one with OR: each has an index of its own.
+    at_place = select(*columns).where(
+        _is(item, device_key), tuple_(item.c.store_id, item.c.item_class, item.c.seq).in_(places)
     )
+    of_prediction = select(*columns).where(_is(item, device_key), item.c.prediction_id.in_(ids))
+    rows = (await connection.execute(union_all(at_place, of_prediction))).all()
     at_key = {
         ItemKey(StoreId(row.store_id), ItemClass(row.item_class), row.seq): Question(
             PredictionId(row.prediction_id), row.input_digest
         )
-        for row in at_place
+        for row in rows
     }
-    ids = {one.question.prediction_id for one in items}
-    of_prediction = await connection.execute(
-        select(item.c.prediction_id, item.c.input_digest).where(_is(item, device_key), item.c.prediction_id.in_(ids))
-    )
-    return at_key, {row.prediction_id: row.input_digest for row in of_prediction}
+    return at_key, {row.prediction_id: row.input_digest for row in rows}
 
 
 def _item_row(key: DeviceKey, one: Delivered, *, is_new: bool, now_ns: int) -> dict[str, Any]:

@@ -108,9 +108,15 @@ class Writer:
         began_s = time.perf_counter()
         try:
             async with self._engine.begin() as connection:
-                outcomes = [await _run(connection, queued) for queued in batch]
+                if len(batch) == 1:
+                    outcomes = [_Outcome(value=await batch[0].job(connection))]
+                else:
+                    outcomes = [await _run(connection, queued) for queued in batch]
         except (SQLAlchemyError, OSError) as error:
             _fail(batch, _storage_error("the database did not commit", error))
+            return
+        except Exception as error:  # noqa: BLE001 - the only job of its transaction: who waits for it gets it
+            _fail(batch, error)
             return
         self._on_commit(time.perf_counter() - began_s)
         for queued, outcome in zip(batch, outcomes, strict=True):

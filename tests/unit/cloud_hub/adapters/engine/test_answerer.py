@@ -111,9 +111,9 @@ class FakeBell:
     def __init__(self) -> None:
         self.rung: list[DeviceKey] = []
 
-    def ring(self, devices: Collection[DeviceKey]) -> None:
+    def ring(self, logged: Sequence[tuple[DeviceKey, Verdict]]) -> None:
         """Remember."""
-        self.rung += devices
+        self.rung += [device for device, _ in logged]
 
 
 def _verdict(one: Answer) -> Verdict:
@@ -171,7 +171,7 @@ def test_what_waits_is_answered_in_batches_of_what_the_pack_allows(manifest: Pac
         first = store.logged[0]
         assert (first.output and first.output.label, first.tier, first.decided_at_ns) == ("moving", Tier.HUB, 42)
         assert first.models[0].pack == FULL
-        assert bell.rung == [PRESS, PRESS]
+        assert bell.rung == [PRESS] * 6
         assert 'hub_verdicts_total{tier="hub"} 6.0' in registry.expose().decode()
 
     scenario()

@@ -6,7 +6,8 @@ from cloud_hub.adapters.grpc.streams import Streams
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.metrics import HubMetrics
 from model_packs.process.metrics import Registry
-from protos.messages.escalation import GoAway
+from protos.messages.escalation import GoAway, PredictionId, Verdict
+from protos.messages.inference import Tier
 from tests.simulators.loops import in_loop
 
 PRESS = DeviceKey("o", "s", "press-07")
@@ -21,15 +22,20 @@ class FakeStream:
         self.device = device
         self.epoch = epoch
         self.farewells: list[GoAway] = []
-        self.rings = 0
+        self.rung: list[int] = []
 
-    def ring(self) -> None:
-        """Count."""
-        self.rings += 1
+    def ring(self, verdict: Verdict) -> None:
+        """Remember."""
+        self.rung.append(verdict.verdict_seq)
 
     def send_away(self, farewell: GoAway) -> None:
         """Remember."""
         self.farewells.append(farewell)
+
+
+def verdict(seq: int) -> Verdict:
+    """A verdict at a place in a log."""
+    return Verdict(seq, PredictionId("p"), "d", 1, Tier.HUB, None, 0.0, (), 1, 1.0)
 
 
 def test_the_newest_epoch_stays_in_whatever_order_they_come() -> None:
@@ -47,8 +53,8 @@ def test_the_newest_epoch_stays_in_whatever_order_they_come() -> None:
     assert [len(stream.farewells) for stream in (first, second, late, other)] == [1, 0, 1, 0]
     assert "session 3" in late.farewells[0].reason
     streams.leave(first)
-    streams.ring({PRESS, SAW})
-    assert (first.rings, second.rings, other.rings) == (0, 1, 1)
+    streams.ring([(PRESS, verdict(7)), (SAW, verdict(2)), (PRESS, verdict(8))])
+    assert (first.rung, second.rung, other.rung) == ([], [7, 8], [2])
     assert "hub_streams_open 2.0" in registry.expose().decode()
 
 
