@@ -6,7 +6,6 @@ is `core/outbox.py`, what a revised event says is `core/prediction.py`; here the
 
 import json
 import logging
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,7 +21,11 @@ from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verdict
 
+NO_ROOM = "no_room"
+"""Why news of an eviction was itself not kept: it may not push out anything else."""
+
 _BY_AGE_LIMIT = 500
+_MAX_GENEROSITY = 3
 _PUBLISHED = {
     Subject.PREDICTION: Count.PREDICTIONS_PUBLISHED,
     Subject.REVISION: Count.REVISIONS_PUBLISHED,
@@ -155,29 +158,51 @@ class Fates:
         self._deliver(tx, [row])
 
     def _deliver(self, tx: Transaction, rows: Iterable[OutboxRow]) -> None:
-        """Insert rows within the bounds; what has to go for them may leave messages of its own behind."""
-        waiting = deque(rows)
-        while waiting:
-            row = waiting.popleft()
-            if row.subject is Subject.REVISION:
-                tx.count(row.binding, Count.REVISIONS_MADE)
-            plan = plan_insert(outbox.usage_bytes(tx.connection), self._limits, row.item_class, row.bytes)
-            if isinstance(plan, Refuse):
-                waiting.extend(self._lost(tx, row.subject, row.binding, row.prediction_id, plan.reason))
-                continue
-            if isinstance(plan, Evict):
-                waiting.extend(self._evict(tx, plan))
-            outbox.insert(tx, row)
+        """Insert rows within the bounds; what has to go for them is told where there is room for that, too."""
+        for row in rows:
+            left_behind = self._insert(tx, row, may_evict=True)
+            for news in left_behind:
+                self._insert(tx, news, may_evict=False)
 
-    def _evict(self, tx: Transaction, plan: Evict) -> list[OutboxRow]:
+    def _insert(self, tx: Transaction, row: OutboxRow, *, may_evict: bool) -> list[OutboxRow]:
+        """Insert one row, or count its loss; the messages that evicted and refused ones leave behind."""
+        if row.subject is Subject.REVISION:
+            tx.count(row.binding, Count.REVISIONS_MADE)
         left_behind: list[OutboxRow] = []
-        for item_class, wanted_bytes in plan.bytes_by_class.items():
-            for victim in outbox.oldest(tx.connection, item_class, wanted_bytes):
+        plan = plan_insert(outbox.usage_bytes(tx.connection), self._limits, row.item_class, row.bytes)
+        if isinstance(plan, Evict) and not may_evict:
+            plan = Refuse(NO_ROOM)
+        if isinstance(plan, Refuse):
+            return self._lost(tx, row.subject, row.binding, row.prediction_id, plan.reason)
+        if isinstance(plan, Evict):
+            for item_class, wanted_bytes in plan.bytes_by_class.items():
+                left_behind += self._evict(tx, item_class, wanted_bytes, plan.policy.value)
+        outbox.insert(tx, row)
+        return left_behind
+
+    def _evict(self, tx: Transaction, item_class: ItemClass, wanted_bytes: int, policy: str) -> list[OutboxRow]:
+        """Drop the oldest rows of a class until they and the news of their end leave so many bytes free.
+
+        News can be as large as what it is about: then only the wanted bytes are sure to be freed, and a few times as
+        much is dropped at most.
+        """
+        left_behind: list[OutboxRow] = []
+        freed_bytes = net_bytes = 0
+        while freed_bytes < wanted_bytes:
+            victims = outbox.oldest(tx.connection, item_class)
+            if not victims:
+                break
+            for victim in victims:
+                is_enough = freed_bytes >= wanted_bytes and freed_bytes >= _MAX_GENEROSITY * wanted_bytes
+                if net_bytes >= wanted_bytes or is_enough:
+                    break
                 outbox.delete(tx, victim.row)
+                news: list[OutboxRow] = []
                 if victim.state is not RowState.ACKED:  # an acked escalation is safe at the hub
-                    left_behind += self._lost(
-                        tx, victim.subject, victim.binding, victim.prediction_id, plan.policy.value
-                    )
+                    news = self._lost(tx, victim.subject, victim.binding, victim.prediction_id, policy)
+                freed_bytes += victim.bytes
+                net_bytes += victim.bytes - sum(row.bytes for row in news)
+                left_behind += news
         return left_behind
 
     def _lost(

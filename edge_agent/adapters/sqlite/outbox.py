@@ -18,7 +18,7 @@ HUB = "hub"
 ROW_OVERHEAD_BYTES = 200
 """What a row costs beside its payload: columns, indexes, page slack; counted against the bound."""
 
-_OLDEST_LIMIT = 1000
+_OLDEST_LIMIT = 500
 
 
 class Subject(StrEnum):
@@ -149,15 +149,11 @@ def stored(connection: sqlite3.Connection, where: str, parameters: Mapping[str, 
     ]
 
 
-def oldest(connection: sqlite3.Connection, item_class: ItemClass, wanted_bytes: int) -> list[StoredRow]:
-    """The oldest rows of a class that together hold `wanted_bytes`; those that only wait for a verdict come first."""
+def oldest(connection: sqlite3.Connection, item_class: ItemClass) -> list[StoredRow]:
+    """The oldest rows of a class, a thousand or so; those that only wait for a verdict come first."""
     found: list[StoredRow] = []
     for condition in ("class = :class AND state = 'acked'", "class = :class AND state != 'acked'"):
-        for row in stored(connection, condition, {"class": item_class}, _OLDEST_LIMIT):
-            if wanted_bytes <= 0:
-                return found
-            found.append(row)
-            wanted_bytes -= row.bytes
+        found += stored(connection, condition, {"class": item_class}, _OLDEST_LIMIT)
     return found
 
 

@@ -80,15 +80,17 @@ class Opened:
 
     def broken_equations(self) -> list[str]:
         """Names of equations that do not hold."""
-        return [one.name for one in equations(self.store.figures()) if not one.holds]
+        return [
+            one.name
+            for one in equations({(str(binding), name): n for (binding, name), n in self.store.figures().items()})
+            if not one.holds
+        ]
 
 
 OpenStore = Callable[..., Opened]
 
 
-def open_store(
-    folder: Path, clock: TestClock | None = None, settings: StoreSettings | None = None
-) -> Opened:
+def open_store(folder: Path, clock: TestClock | None = None, settings: StoreSettings | None = None) -> Opened:
     """Open a store in a folder."""
     own_clock = clock or TestClock()
     acknowledged: list[AckHandle] = []
@@ -97,7 +99,7 @@ def open_store(
         own_clock,
         settings or StoreSettings(limits(), escalation_max_age_s=3600.0, dead_letter_max_bytes=1 << 18),
         agent_version="1.2.3",
-        acknowledge=lambda handles: acknowledged.extend(handles),
+        acknowledge=acknowledged.extend,
         on_publishable=lambda: None,
         on_commit=lambda took_s: None,  # noqa: ARG005 - nobody measures here
     )

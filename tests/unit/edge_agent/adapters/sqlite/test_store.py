@@ -1,4 +1,4 @@
-"""What the store promises the pipeline: whole units, acknowledgements after commits, everything again after a restart."""
+"""What the store promises the pipeline: whole units, acks after commits, everything again after a restart."""
 
 import sqlite3
 from pathlib import Path
