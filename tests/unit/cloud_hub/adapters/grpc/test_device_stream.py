@@ -1,0 +1,248 @@
+"""One stream against a store that misbehaves on purpose."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from cloud_hub.adapters.grpc.device_stream import VERDICT_PAGE, DeviceStream, StreamParts
+from cloud_hub.core.delivery import Apply, Delivery
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.errors import StorageError, StreamOrderError
+from cloud_hub.metrics import HubMetrics
+from cloud_hub.ports import Answer, Delivered, FullModel, OpenedSession, WaitingItem
+from model_packs.manifest import PackManifest
+from model_packs.process.metrics import Registry
+from protos.codec.escalation import request_to_wire, response_from_wire
+from protos.messages.escalation import (
+    Ack,
+    Credit,
+    EscalateRequest,
+    EscalateResponse,
+    GoAway,
+    Hello,
+    HubIncarnation,
+    PredictionId,
+    Verdict,
+    Welcome,
+)
+from protos.messages.inference import Tier
+from protos.tandem.v1 import escalation_pb2 as pb
+from tests.simulators.hub_device import hello, question
+from tests.simulators.loops import in_loop
+from tests.simulators.packs import build_tiny
+
+PRESS = DeviceKey("o", "s", "press-07")
+
+
+class FakeStore:
+    """A log in memory; applying can be made to fail."""
+
+    incarnation = HubIncarnation("h")
+
+    def __init__(self) -> None:
+        self.log: list[Verdict] = []
+        self.reads = 0
+        self.is_full = False
+        self.acknowledged: list[int] = []
+
+    async def open_session(self, device: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
+        """The first."""
+        assert (device, now_ns) == (PRESS, 42)
+        assert hello.store_id
+        return OpenedSession(1, ())
+
+    async def apply(self, device: DeviceKey, items: Sequence[Delivered], now_ns: int) -> tuple[Delivery, ...]:
+        """Take everything, or nothing."""
+        assert (device, now_ns) == (PRESS, 42)
+        if self.is_full:
+            raise StorageError("the disk is full")
+        return tuple(Apply() for _ in items)
+
+    async def verdicts(self, device: DeviceKey, after_seq: int, limit: int) -> tuple[Verdict, ...]:
+        """From the log."""
+        assert device == PRESS
+        self.reads += 1
+        return tuple(verdict for verdict in self.log if verdict.verdict_seq > after_seq)[:limit]
+
+    async def acknowledge(self, device: DeviceKey, verdict_seq: int) -> None:
+        """Remember."""
+        assert device == PRESS
+        self.acknowledged.append(verdict_seq)
+
+    async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
+        """Not asked here."""
+        raise AssertionError(limit, except_packs)
+
+    async def answer(self, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
+        """Not asked here."""
+        raise AssertionError(answers)
+
+
+class FakeModel:
+    """Declares its inputs and runs nothing."""
+
+    def __init__(self, manifest: PackManifest) -> None:
+        self.manifest = manifest
+        self.digest = ""
+        self.is_quick = True
+
+    def run(self, inputs: Any) -> dict[str, Any]:  # noqa: ANN401 - arrays
+        """Not asked here."""
+        raise AssertionError(inputs)
+
+
+class FakeModels:
+    """Knows one model."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self._model = model
+
+    async def find(self, pack: str) -> FullModel:
+        """It."""
+        assert pack
+        return self._model
+
+
+class Wire:
+    """Both directions of a stream in memory."""
+
+    def __init__(self, store: FakeStore, manifest: PackManifest) -> None:
+        self._to_hub: asyncio.Queue[pb.EscalateRequest | None] = asyncio.Queue()
+        self._from_hub: asyncio.Queue[EscalateResponse] = asyncio.Queue()
+        parts = StreamParts(
+            store,
+            FakeModels(FakeModel(manifest)),
+            lambda: None,
+            HubMetrics(Registry()),
+            lambda: 42,
+            Credit(64, 1 << 20),
+        )
+        self.stream = DeviceStream(PRESS, parts, self._requests(), self._send)
+
+    async def _requests(self) -> AsyncIterator[pb.EscalateRequest]:
+        while (request := await self._to_hub.get()) is not None:
+            yield request
+
+    async def _send(self, response: pb.EscalateResponse) -> None:
+        self._from_hub.put_nowait(response_from_wire(response))
+
+    def say(self, *requests: EscalateRequest) -> None:
+        """Send messages."""
+        for request in requests:
+            self._to_hub.put_nowait(request_to_wire(request))
+
+    def say_raw(self, request: pb.EscalateRequest | None) -> None:
+        """Send a message as it is; None half-closes."""
+        self._to_hub.put_nowait(request)
+
+    async def hear(self) -> EscalateResponse:
+        """The next message."""
+        async with asyncio.timeout(10.0):
+            return await self._from_hub.get()
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> PackManifest:
+    """A full model that takes windows of 5 samples with 2 channels."""
+    return build_tiny(tmp_path_factory.mktemp("pack"), name="tiny-hub", role="hub", escalates_to=None).manifest
+
+
+def verdict(seq: int) -> Verdict:
+    """A verdict at a place in the log."""
+    return Verdict(seq, PredictionId(f"p{seq}"), "d", 1, Tier.HUB, None, 0.0, (), 1, 1.0)
+
+
+def served(manifest: PackManifest, scenario: Callable[[Wire, FakeStore, "asyncio.Task[None]"], Any]) -> None:
+    """Open a stream, serve it beside the scenario, and end it."""
+
+    @in_loop
+    async def run() -> None:
+        store = FakeStore()
+        wire = Wire(store, manifest)
+        wire.say(hello())
+        await wire.stream.open()
+        serving = asyncio.create_task(wire.stream.serve())
+        assert isinstance(await wire.hear(), Welcome)
+        await scenario(wire, store, serving)
+
+    run()
+
+
+def test_verdicts_come_in_order_whether_rung_or_read(manifest: PackManifest) -> None:
+    """What is rung right after the cursor is sent without a read; after a gap, or too much, the log is read."""
+
+    async def scenario(wire: Wire, store: FakeStore, serving: "asyncio.Task[None]") -> None:
+        store.log = [verdict(seq) for seq in range(1, 4 * VERDICT_PAGE)]
+        wire.stream.ring(store.log[1])
+        heard = [await wire.hear() for _ in store.log]
+        assert heard == store.log
+        reads = store.reads
+        following = [verdict(4 * VERDICT_PAGE), verdict(4 * VERDICT_PAGE + 1)]
+        store.log += following
+        for said in following:
+            wire.stream.ring(said)
+        assert [await wire.hear(), await wire.hear()] == following
+        assert store.reads == reads
+        flood = [verdict(4 * VERDICT_PAGE + 2 + number) for number in range(2 * VERDICT_PAGE)]
+        store.log += flood
+        for said in flood:
+            wire.stream.ring(said)
+        assert [await wire.hear() for _ in flood] == flood
+        wire.say_raw(None)
+        await serving
+
+    served(manifest, scenario)
+
+
+def test_what_is_not_stored_is_not_acknowledged(manifest: PackManifest) -> None:
+    """When the database refuses, the stream ends with GoAway and a time to come back; the item stays the device's."""
+
+    async def scenario(wire: Wire, store: FakeStore, serving: "asyncio.Task[None]") -> None:
+        window = np.zeros((1, 5, 2), np.float32)
+        wire.say(question(1, window))
+        assert isinstance(await wire.hear(), Ack)
+        store.is_full = True
+        wire.say(question(2, window))
+        farewell = await wire.hear()
+        assert isinstance(farewell, GoAway)
+        assert "disk is full" in farewell.reason
+        assert farewell.retry_after_ms > 0
+        await serving
+
+    served(manifest, scenario)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pb.EscalateRequest(),
+        pb.EscalateRequest(item=pb.Item(item_class=cast("pb.ItemClass", 99), seq=1)),
+        request_to_wire(hello()),
+    ],
+)
+def test_a_message_that_names_no_item_ends_the_stream(manifest: PackManifest, nonsense: pb.EscalateRequest) -> None:
+    """What cannot be rejected by its place, and a second Hello, are faults of the stream."""
+
+    async def scenario(wire: Wire, _store: FakeStore, serving: "asyncio.Task[None]") -> None:
+        wire.say_raw(nonsense)
+        with pytest.raises(StreamOrderError):
+            await serving
+
+    served(manifest, scenario)
+
+
+@pytest.mark.parametrize("first", [None, pb.EscalateRequest()])
+def test_a_stream_must_begin_with_hello(manifest: PackManifest, first: pb.EscalateRequest | None) -> None:
+    """An empty stream and an unreadable first message are named as such."""
+
+    @in_loop
+    async def run() -> None:
+        wire = Wire(FakeStore(), manifest)
+        wire.say_raw(first)
+        with pytest.raises(StreamOrderError, match="Hello"):
+            await wire.stream.open()
+
+    run()
