@@ -17,8 +17,9 @@ def test_the_sequence_starts_where_two_errors_can_still_be_rejected(n_tune: int,
     thresholds = selection.threshold_sequence(tune, n_calibration, TARGET, DELTA)
 
     needed = binomial.required_trials(TARGET, DELTA, selection.START_ERRORS)
-    expected_kept = [n_calibration * float((tune >= score).mean()) for score in sorted(tune, reverse=True)]
-    first = next(score for score, kept in zip(sorted(tune, reverse=True), expected_kept, strict=True) if kept >= needed)
+    falling = sorted(tune.tolist(), reverse=True)
+    # Expected kept = n_calibration * count / n_tune, compared without dividing.
+    first = next(score for count, score in enumerate(falling, 1) if n_calibration * count >= needed * n_tune)
     assert thresholds[0] == first
     assert thresholds[-1] == tune.min()
     assert list(thresholds) == sorted(set(thresholds), reverse=True)
