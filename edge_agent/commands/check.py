@@ -35,6 +35,7 @@ class _Way:
     binding: BindingConfig
     pack: Pack | None
     certificate: Certificate | None
+    is_signature_checked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,13 @@ def _check(path: Path) -> _Findings:
         trusted = trusted_keys(config)
     except PackUnusableError as error:
         bad_packs.append(error)
+    if not trusted and not bad_packs and config.agent.hub is None:
+        key, message = (
+            "packs.trusted_keys",
+            "no pack may run: there is no [hub] whose key enrolment would pin, and no key here",
+        )
+        agent_lines = KeyLines(path.read_text(encoding="utf-8"))
+        problems.append(Problem(path, agent_lines.find(key), key, message))
     for index, binding in enumerate(config.bindings.binding):
         at = f"binding[{index}]"
         try:
@@ -127,7 +135,7 @@ def _way(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...])
     # A device that has no key yet (not enrolled) can only compare digests; `run` will want a signature.
     pack = find_pack(config, binding, trusted or None)
     try:
-        return _Way(binding, pack, None if pack is None else pack.certificate)
+        return _Way(binding, pack, None if pack is None else pack.certificate, bool(trusted))
     except ModelPackError as error:
         raise PackUnusableError(binding.pack, f"{binding.pack}: {error}", "fetch the pack again") from error
 
@@ -158,7 +166,8 @@ def _pack_line(config: Config, way: _Way) -> str:
     kept = "keeps nothing" if threshold is None else f"keeps confidence of {threshold:.4g} or more"
     wall = _barrier(config, way)
     asks = f"asks {way.pack.manifest.escalates_to}" if wall is None else f"asks nobody ({wall})"
-    return f"{way.pack.ref} ({way.pack.digest[:19]}…), {kept}, {asks}"
+    signed = "" if way.is_signature_checked else "; signature not checked, no key is trusted before enrolment"
+    return f"{way.pack.ref} ({way.pack.digest[:19]}…), {kept}, {asks}{signed}"
 
 
 def _barrier(config: Config, way: _Way) -> str | None:
@@ -199,6 +208,7 @@ def _way_document(config: Config, way: _Way) -> dict[str, Any]:
             "ref": str(way.pack.ref),
             "digest": way.pack.digest,
             "threshold": None if way.certificate is None else way.certificate.threshold,
+            "signature_checked": way.is_signature_checked,
         }
     return {
         "name": binding.name,

@@ -93,7 +93,12 @@ def test_the_same_as_a_document(tmp_path: Path, site_key: SiteKey, capsys: pytes
     assert (code, found["ok"], found["problems"], found["bad_packs"]) == (Exit.OK, True, [], [])
     (binding,) = found["bindings"]
     assert binding["barrier"] == "no_hub"
-    assert binding["pack"] == {"ref": "tiny-edge@1.0.0", "digest": pack.digest, "threshold": None}
+    assert binding["pack"] == {
+        "ref": "tiny-edge@1.0.0",
+        "digest": pack.digest,
+        "threshold": None,
+        "signature_checked": True,
+    }
 
 
 def test_a_pack_that_is_not_here_yet_is_no_problem_with_a_hub(
@@ -109,8 +114,17 @@ def test_without_a_hub_it_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """Nobody can bring it."""
     code, found = document(write(tmp_path, AGENT, BY_NAME), capsys)
     assert code == Exit.CONFIG
-    (problem,) = found["problems"]
-    assert (problem["key"], problem["line"]) == ("binding[0].pack", 6)
+    assert [(problem["key"], problem["line"]) for problem in found["problems"]] == [
+        ("packs.trusted_keys", None),
+        ("binding[0].pack", 6),
+    ]
+
+
+def test_before_enrolment_only_digests_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The screen says so: a start will need a signature."""
+    build_tiny(tmp_path)
+    assert check(write(tmp_path, AGENT + HUB, BY_PATH)) == Exit.OK
+    assert "signature not checked, no key is trusted before enrolment" in capsys.readouterr().out
 
 
 def test_a_pack_in_the_devices_store_is_found(
@@ -167,7 +181,7 @@ def test_a_folder_that_holds_no_pack(tmp_path: Path) -> None:
     """The message says what it holds."""
     tmp_path.joinpath("layout").mkdir()
     with pytest.raises(CliError, match="layout") as caught:
-        check(write(tmp_path, AGENT, BY_PATH))
+        check(write(tmp_path, AGENT + HUB, BY_PATH))
     assert caught.value.exit is Exit.DATA
 
 
@@ -182,7 +196,7 @@ def test_a_folder_that_holds_two_packs(tmp_path: Path) -> None:
     for version in ("1.0.0", "2.0.0"):
         store.import_layout(tmp_path / version / "layout")
     with pytest.raises(CliError, match=r"must hold one pack; it holds tiny-edge@1.0.0, tiny-edge@2.0.0"):
-        check(write(tmp_path, AGENT, BY_PATH))
+        check(write(tmp_path, AGENT + HUB, BY_PATH))
 
 
 def test_a_key_file_that_is_no_key(tmp_path: Path) -> None:
