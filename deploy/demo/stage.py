@@ -12,7 +12,9 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,8 +105,7 @@ class Stage:
             self._open_broker()
         self._make_hub()
         self.start_hub()
-        for agent in self.agents.values():
-            self._enrol(agent)
+        self._enrol_all()
         for agent in self.agents.values():
             agent.program.start()
         for agent in self.agents.values():
@@ -140,10 +141,10 @@ class Stage:
         page = fetch(agent.http, "/metrics")
         return None if page is None or page[0] != http.client.OK else read_pulse(page[1])
 
-    def audit(self, agent: Agent) -> Audit:
-        """Ask `edge-agent audit --json`."""
-        document = run_json(self._agent_command(agent, "audit"), self._log_of("audit", agent), accepted=(0, 1))
-        return read_audit(document)
+    def audits(self) -> dict[AgentName, Audit]:
+        """Ask every agent's `edge-agent audit --json`, side by side."""
+        with ThreadPoolExecutor(len(self.agents)) as pool:
+            return dict(zip(self.agents, pool.map(self._audit, self.agents.values()), strict=True))
 
     def _open_broker(self) -> None:
         host, port = self.broker_address
@@ -160,23 +161,27 @@ class Stage:
         packs = [str(layout(ref)) for ref in (HUB_PACK, EDGE_PACK)]
         run([installed("cloud-hub"), "packs", "publish", *packs, "--config", str(hub / "hub.toml")], log)
 
-    def _enrol(self, agent: Agent) -> None:
-        name = agent.member.name
-        self._tell(f"{name}: join token, edge-agent enrol (identity, site key, packs)")
-        hub_toml = str(self.folder / "hub" / "hub.toml")
-        create = [installed("cloud-hub"), "tokens", "create", "--site", _SITE, "--config", hub_toml]
-        token = run(create, self._logs / "cloud-hub-init.log").strip().splitlines()[-1]
-        agent.config.parent.mkdir(parents=True)
-        agent.config.write_text(agent_toml(agent.member, self._hub_ports, agent.http[1]))
-        agent.config.with_name("bindings.toml").write_text(bindings_toml(agent.member, self.broker_address))
-        enrol = [installed("edge-agent"), "enrol", "--config", str(agent.config), "--token", token]
-        run(enrol, self._logs / f"{name}-enrol.log")
+    def _enrol_all(self) -> None:
+        """One join token for all; they enrol side by side."""
+        agents = list(self.agents.values())
+        self._tell(f"{len(agents)} agents: a join token, edge-agent enrol (identity, site key, packs)")
+        create = [installed("cloud-hub"), "tokens", "create", "--site", _SITE, "--uses", str(len(agents))]
+        hub_toml_path = str(self.folder / "hub" / "hub.toml")
+        token = run([*create, "--config", hub_toml_path], self._logs / "cloud-hub-init.log").strip()
+        for agent in agents:
+            agent.config.parent.mkdir(parents=True)
+            agent.config.write_text(agent_toml(agent.member, self._hub_ports, agent.http[1]))
+            agent.config.with_name("bindings.toml").write_text(bindings_toml(agent.member, self.broker_address))
+        with ThreadPoolExecutor(len(agents)) as pool:
+            list(pool.map(partial(self._enrol, token), agents))
 
-    def _agent_command(self, agent: Agent, command: str) -> list[str]:
-        return [installed("edge-agent"), command, "--config", str(agent.config), "--json"]
+    def _enrol(self, token: str, agent: Agent) -> None:
+        argv = [installed("edge-agent"), "enrol", "--config", str(agent.config), "--token", token]
+        run(argv, self._logs / f"{agent.member.name}-enrol.log")
 
-    def _log_of(self, command: str, agent: Agent) -> Path:
-        return self._logs / f"{agent.member.name}-{command}.log"
+    def _audit(self, agent: Agent) -> Audit:
+        argv = [installed("edge-agent"), "audit", "--config", str(agent.config), "--json"]
+        return read_audit(run_json(argv, self._logs / f"{agent.member.name}-audit.log", accepted=(0, 1)))
 
 
 def free_ports(count: int) -> list[int]:

@@ -236,7 +236,7 @@ class Story:
     def _verdict(self, stage: Stage, judge: Judge) -> Report:
         now_s = time.monotonic()
         self._view.event("edge-agent audit: every equation, in one transaction each")
-        audits = {name: stage.audit(agent) for name, agent in stage.agents.items()}
+        audits = stage.audits()
         others = [member.name for member in FLEET if member.name != VICTIM]
         faults = Faults(
             answered_without_hub=_answered(judge, [member.name for member in FLEET], self._hub_away, now_s),
