@@ -173,6 +173,8 @@ class Tally:
         ended: Provisional answers whose escalation ended without a verdict, by outcome.
         repeats: Messages that said again what was said, under the same id.
         other_ids: Messages that gave a window another id than it had.
+        unlike_edge: First answers that are not what the edge pack answers in the driver's own process.
+        unlike_hub: Revisions that are not what the hub pack answers there.
         unreadable: Messages that are no prediction event, or answer a window that nobody sent.
         per_s: Answers a second over the last seconds.
         edge: From the window's last message to its first answer, both seen by the driver, over the last seconds.
@@ -192,6 +194,8 @@ class Tally:
     ended: Mapping[str, int]
     repeats: int
     other_ids: int
+    unlike_edge: int
+    unlike_hub: int
     unreadable: int
     per_s: float
     edge: Latency
@@ -318,6 +322,12 @@ class Judge:
                 ended=dict(Counter(_ending(answer) for answer in firsts if _has_ended_unanswered(answer))),
                 repeats=sum(answer.repeats for answer in answers.values()),
                 other_ids=sum(answer.other_ids for answer in answers.values()),
+                unlike_edge=sum(a.first.label != self._questions[k].edge_label for k, a in answered.items() if a.first),
+                unlike_hub=sum(
+                    a.last.label != self._questions[k].hub_label
+                    for k, a in answered.items()
+                    if a.last and a.last.status == "revised"
+                ),
                 unreadable=book.unreadable,
                 per_s=len(recent) / _RECENT_S,
                 edge=_latency([answer.first_s - answer.sent_s for answer in recent]),

@@ -132,6 +132,7 @@ class Report:
             "revised": tally.revised,
             "ended_unanswered": dict(tally.ended),
             "repeats": tally.repeats,
+            "unlike_pack_alone": {"edge_answers": tally.unlike_edge, "revisions": tally.unlike_hub},
             "accuracy_percent": {name: percent(getattr(scores, name)) for name in ("edge", "hybrid", "hub")},
             "latency_ms": {"sensor_to_answer": _latency(tally.edge_run), "answer_to_revision": _latency(tally.hub_run)},
         }

@@ -69,6 +69,7 @@ def test_a_revision_replaces_the_answer(judge: Judge) -> None:
     judge.heard(TOPIC, event(2, "PEN", **REVISED), 103.0)
     tally = judge.tally(AGENT, 103.0)
     assert tally.hybrid_accuracy == 1.0
+    assert (tally.unlike_edge, tally.unlike_hub) == (0, 0)
     assert (tally.revised, tally.open, tally.escalated) == (1, 0, {"low_confidence": 1})
     assert tally.hub_run.p50_ms == pytest.approx(2000)
 
@@ -148,6 +149,14 @@ def test_an_answer_to_a_window_that_nobody_sent_is_counted(judge: Judge) -> None
     judge.heard("demo/right-x/p02/inference/motion", event(1, "PEN"), 101.0)
     judge.heard("demo/elsewhere/p01/inference/motion", event(1, "PEN"), 101.0)
     assert judge.tally(AGENT, 101.0).unreadable == 2
+
+
+def test_answers_unlike_those_of_the_packs_alone_are_counted(judge: Judge) -> None:
+    """The third window is ROW for the edge pack and PEN for the hub pack; here both say ABD."""
+    judge.heard(TOPIC, event(2, "ABD", **PROVISIONAL), 101.0)
+    judge.heard(TOPIC, event(2, "ABD", **REVISED), 102.0)
+    tally = judge.tally(AGENT, 102.0)
+    assert (tally.unlike_edge, tally.unlike_hub) == (1, 1)
 
 
 def test_an_unscorable_answer_is_wrong_but_an_answer(judge: Judge) -> None:
