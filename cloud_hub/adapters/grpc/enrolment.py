@@ -1,8 +1,9 @@
 """Owns the enrolment service, the one service without a client certificate, on a port of its own.
 
-The steps are those of docs/protocol.md: 1. read the request and its wire version; 2. check the names; 3. check the
-certificate request (signature, P-256); 4. in one transaction check the token, issue and record; 5. answer with the
-certificate, whom to trust, and the key that signs packs.
+It is step 4 of enrolment (docs/adr/0004-join-token-carries-the-ca.md), and hands the device what step 5 stores:
+4a. read the request and its wire version; 4b. check the name and the certificate request (signature, P-256); 4c. in one
+transaction check the token, issue the certificate and record both; 4d. answer with the certificate, whom to trust, and
+the key that signs packs.
 """
 
 import logging
