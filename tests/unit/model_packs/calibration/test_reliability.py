@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.calibration.reliability import ReliabilityBin, expected_calibration_error, reliability
@@ -21,6 +21,7 @@ def test_the_table_compares_score_and_accuracy_by_bin() -> None:
     ) == pytest.approx((3 * (2 / 3 - 0.25) + 2 * 0.45) / 5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50), st.integers(1, 20))
 def test_the_error_is_a_share_and_every_row_is_counted_once(rows: list[tuple[float, bool]], bins: int) -> None:
     """The error lies between 0 and 1, and the bins hold all rows."""

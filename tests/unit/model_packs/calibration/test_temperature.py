@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ def test_the_fit_finds_the_temperature_that_made_the_labels(factor: float) -> No
     assert fit_temperature(logits, labels) == pytest.approx(factor, rel=0.05)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_no_other_temperature_fits_better(seed: int) -> None:
     """The fitted temperature's likelihood is not beaten by temperatures around it."""

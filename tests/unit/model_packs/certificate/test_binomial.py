@@ -4,12 +4,13 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.certificate import binomial
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 99))
 def test_the_tail_equals_the_rational_sum(errors: int, more: int, percent: int) -> None:
     """For small samples the tail is the exact sum of fractions, to double precision."""
@@ -21,6 +22,7 @@ def test_the_tail_equals_the_rational_sum(errors: int, more: int, percent: int) 
     assert binomial.lower_tail(errors, trials, float(rate)) == pytest.approx(float(exact), rel=1e-11)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000), st.data())
 def test_one_more_error_is_never_less_surprising(trials: int, data: st.DataObject) -> None:
     """The tail rises with the errors and falls with the rate, whatever the sample."""

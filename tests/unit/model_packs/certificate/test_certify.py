@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.certificate import binomial
@@ -27,6 +27,7 @@ def test_a_good_model_gets_a_threshold_backed_by_its_counts() -> None:
     assert outcome.p_value == binomial.lower_tail(outcome.k_errors, outcome.n_kept, TARGET) <= DELTA
 
 
+@settings(deadline=None)
 @given(st.integers(180, 1000), st.integers(0, 2**32 - 1))
 def test_a_model_that_is_always_wrong_is_never_certified(n_rows: int, seed: int) -> None:
     """No scores make a threshold out of nothing but errors; that none qualifies is an outcome, with its evidence."""
@@ -40,6 +41,7 @@ def test_a_model_that_is_always_wrong_is_never_certified(n_rows: int, seed: int)
     assert outcome.p_value > DELTA
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_tests_does_not_see_the_outcomes(seed: int) -> None:
     """With tuning rows set aside, changing their outcomes changes nothing."""

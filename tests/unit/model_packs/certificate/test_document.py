@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.certificate.certify import Certified, certify
@@ -36,6 +36,7 @@ def certified(n_units: int = 400, wrong: int = 4) -> Certified:
     return certify([0.9] * n_units, correct, target=0.05, delta=0.05, tune_scores=[0.9], clusters=clusters)
 
 
+@settings(deadline=None)
 @given(
     n_units=st.integers(124, 2000),
     wrong_percent=st.integers(0, 100),

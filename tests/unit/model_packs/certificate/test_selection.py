@@ -1,7 +1,7 @@
 """The order of tests and the choice of a threshold."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.certificate import binomial, selection
@@ -9,6 +9,7 @@ from model_packs.certificate import binomial, selection
 TARGET, DELTA = 0.05, 0.05
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(124, 2000), st.integers(0, 2**32 - 1))
 def test_the_sequence_starts_where_two_errors_can_still_be_rejected(n_tune: int, n_calibration: int, seed: int) -> None:
     """The start is the strictest tuning score whose expected kept count reaches the required one."""

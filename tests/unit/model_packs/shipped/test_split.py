@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.shipped.motion_band import split
@@ -18,6 +18,7 @@ def a_recording(n_rows: int) -> Recording:
     return Recording(index=0, subject=1, wrist=Wrist.RIGHT, exercise="PEN", samples=samples)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5000))
 def test_no_row_is_in_two_parts(n_rows: int) -> None:
     """Whatever the length, the parts follow each other and do not meet."""
@@ -27,6 +28,7 @@ def test_no_row_is_in_two_parts(n_rows: int) -> None:
     assert all(before.stop <= after.start for before, after in itertools.pairwise(parts))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5000))
 def test_no_window_crosses_a_cut(n_rows: int) -> None:
     """Every window lies whole inside its part."""
@@ -37,6 +39,7 @@ def test_no_window_crosses_a_cut(n_rows: int) -> None:
         )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5000))
 def test_windows_overlap_in_training_only(n_rows: int) -> None:
     """Outside training each row is in one window at most, and less than a window is left over."""
