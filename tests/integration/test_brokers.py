@@ -41,7 +41,7 @@ def test_a_retained_message_greets_a_later_subscriber(broker: Broker, probe: Mqt
 def test_mosquitto_with_the_shipped_config_keeps_acknowledged_messages_over_a_kill(mosquitto: Mosquitto) -> None:
     """With the shipped config each acknowledged message survives SIGKILL, but for the last one.
 
-    mosquitto acknowledges first and saves at the end of the same turn of its loop, so the very last may be lost.
+    The subscriber is away, so they are queued. mosquitto acknowledges before it saves: the very last may be lost.
     """
     queue_for_an_absent_subscriber(mosquitto)
     mosquitto.kill()

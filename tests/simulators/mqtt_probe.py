@@ -90,7 +90,8 @@ class MqttProbe:
         self._wait(lambda: mid in self._subscribed, _DEADLINE_S, f"SUBACK for {topic_filter}")
 
     def publish(self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False) -> None:
-        """Publish; at QoS 1 returns after the broker's PUBACK."""
+        """Publish, after a reconnect if need be; at QoS 1 returns after the broker's PUBACK."""
+        self._wait(self._client.is_connected, _DEADLINE_S, "a connection to publish on")
         info = self._client.publish(topic, payload, qos, retain)
         info.wait_for_publish(_DEADLINE_S)
         if not info.is_published():

@@ -6,6 +6,7 @@ up in seconds: the student has no certificate, so it asks the hub about every wi
 
 import http.client
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,13 +121,31 @@ class HubPorts:
     http: int
 
 
-class Hub:
-    """A hub in ``folder``: made by ``prepare()``, then started, killed and started again at will."""
+def found_hub(folder: Path) -> Path:
+    """Make a hub in ``folder / "hub"`` with the tiny packs published, by its own commands; return that path.
 
-    def __init__(self, folder: Path) -> None:
+    A hub's folder may be copied: many tests share one founding.
+    """
+    hub = folder / "hub"
+    command("cloud-hub", "init", str(hub), cwd=folder)
+    student, teacher = folder / "student", folder / "teacher"
+    student.mkdir()
+    teacher.mkdir()
+    build_tiny(student)
+    build_tiny(teacher, seed=11, name="tiny-hub", role="hub", escalates_to=None)
+    layouts = [str(sources / "layout") for sources in (teacher, student)]
+    command("cloud-hub", "packs", "publish", *layouts, "--config", str(hub / "hub.toml"), cwd=folder)
+    return hub
+
+
+class Hub:
+    """A hub in ``folder``, founded there or copied: started, killed and started again at will."""
+
+    def __init__(self, folder: Path, founded: Path | None = None) -> None:
         self.folder = folder / "hub"
         self.config = self.folder / "hub.toml"
         self.ports = HubPorts(free_port(), free_port(), free_port())
+        self._founded = founded
         self._work = folder
         self.process = Process(
             [installed_program("cloud-hub"), "serve", "--config", str(self.config)],
@@ -135,17 +154,13 @@ class Hub:
         )
 
     def prepare(self) -> None:
-        """Init, configure, and publish the tiny packs."""
-        command("cloud-hub", "init", str(self.folder), cwd=self._work)
+        """Found the hub, or copy the founded one, and give it ports of its own."""
+        if self._founded is None:
+            found_hub(self._work)
+        else:
+            shutil.copytree(self._founded, self.folder)
         ports = {"grpc": self.ports.grpc, "enrolment": self.ports.enrolment, "http": self.ports.http}
         self.config.write_text(_HUB_TOML.format(host=LOOPBACK, **ports))
-        student, teacher = self._work / "student", self._work / "teacher"
-        student.mkdir()
-        teacher.mkdir()
-        build_tiny(student)
-        build_tiny(teacher, seed=11, name="tiny-hub", role="hub", escalates_to=None)
-        layouts = [str(folder / "layout") for folder in (teacher, student)]
-        command("cloud-hub", "packs", "publish", *layouts, "--config", str(self.config), cwd=self._work)
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -205,9 +220,13 @@ class Agent:
         command("edge-agent", "enrol", "--config", str(self.config), "--token", self._hub.token(), cwd=self._work)
 
     def start(self) -> None:
-        """Start it and wait until it is ready."""
+        """Start it and wait until it is ready and listens to its topics: what is published before is not for it."""
         self.process.start()
         wait_ready(self.process, self.http_port)
+        wait_until(self._listens, DEADLINE_S, f"{self.name} on its broker, see {self.process.log_path}")
+
+    def _listens(self) -> bool:
+        return 'edge_link_up{peer="mqtt:site"} 1.0' in http_get(self.http_port, "/metrics")[1]
 
     def status(self) -> dict[str, Any]:
         """What ``edge-agent status --json`` prints."""
@@ -227,10 +246,10 @@ class Agent:
 class Site:
     """A broker's neighbourhood: one hub and its agents. ``close()`` kills what runs."""
 
-    def __init__(self, folder: Path, broker: Broker) -> None:
+    def __init__(self, folder: Path, broker: Broker, founded: Path | None = None) -> None:
         self._folder = folder
         self._broker = broker
-        self.hub = Hub(folder)
+        self.hub = Hub(folder, founded)
         self.agents: list[Agent] = []
 
     def open(self) -> None:
@@ -262,7 +281,7 @@ class Sensor:
         self._random = np.random.default_rng(start_s)
 
     def send(self, windows: int) -> None:
-        """Send the samples of the next ``windows`` windows, and the second after them that closes the last."""
+        """Send the samples of the next ``windows`` windows; each is full with its last sample."""
         for _ in range(windows):
             self.send_second(self._next_s)
             self._next_s += 1
