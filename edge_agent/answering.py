@@ -34,17 +34,14 @@ class Model:
 
     Attributes:
         certificate: What backs the threshold here and now.
+        use: How events name it.
     """
 
     manifest: PackManifest
     session: Session
     policy: Policy
     certificate: CertificateUse | None
-
-    @property
-    def use(self) -> ModelUse:
-        """How events name it."""
-        return ModelUse(str(self.manifest.ref), self.manifest.digest)
+    use: ModelUse
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
-from edge_agent.adapters.grpc.dialling import Dialler, LoopbackPlain, MutualTls
+from edge_agent.adapters.grpc.dialling import Dialler, hub_dialler
 from edge_agent.adapters.grpc.escalation_link import EscalationLink
 from edge_agent.adapters.grpc.fleet_session import FleetSession
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
@@ -268,9 +268,7 @@ class Agent:
         )
 
     def _dialler(self, hub: HubConfig) -> Dialler:
-        if hub.insecure:
-            return LoopbackPlain(str(hub.services), self._device)
-        return MutualTls(str(hub.services), self._config.agent.device.identity_dir, self._clock)
+        return hub_dialler(hub, self._config.agent.device, self._clock)
 
     def _fetch_pack(self, hub: HubConfig, ref: PackRef, trusted: tuple[PublicKey, ...]) -> None:
         store = PackStore(self._config.agent.device.packs_dir)

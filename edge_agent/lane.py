@@ -121,6 +121,10 @@ class Lane:
             draft.acks.append(delivery.ack)
         captures = self._spec.topic.match(delivery.topic) or {}
         received_ns = delivery.received_ns if self._clock.is_synced() else None
+        if not all(captures.values()):
+            mend = "send on a topic whose every level has a name"
+            self._bury(delivery, InputFaultError(InputFault.MALFORMED, "the topic has an empty level", mend), draft)
+            return
         try:
             vectors = decode_vectors(delivery.payload, self._spec.payload, delivery.topic, received_ns)
         except InputFaultError as fault:

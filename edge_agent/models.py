@@ -25,6 +25,7 @@ from model_packs.errors import EngineError, PackError
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from model_packs.signing import PublicKey
+from protos.messages.inference import ModelUse
 
 _NS = 1_000_000_000
 
@@ -112,7 +113,8 @@ class Models:
         )
         policy = Policy(None if certificate is None else certificate.threshold, stands_in_the_way)
         use = None if certificate is None else certificate_use(certificate, session.facts, self._clock.wall_ns())
-        return OpenedModel(Model(pack.manifest, session, policy, use), session.facts)
+        named = ModelUse(str(pack.ref), pack.digest)
+        return OpenedModel(Model(pack.manifest, session, policy, use, named), session.facts)
 
 
 def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int) -> CertificateUse:

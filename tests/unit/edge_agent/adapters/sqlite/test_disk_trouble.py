@@ -1,0 +1,150 @@
+"""What happens while commits fail: nothing stops, nothing is lost from the books, and it is said what to mend."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_agent.adapters.sqlite import backlog
+from edge_agent.adapters.sqlite.errors import mend
+from edge_agent.adapters.sqlite.store import FILE_NAME
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.ports import JournalRow, RowId, Unit
+from tests.simulators.waiting import wait_until
+from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, Opened, decided, open_store, record_unit
+
+DEADLINE_S = 10.0
+SHED = of_reason(Count.RECORDS_SHED, backlog.JOURNAL_UNAVAILABLE)
+
+
+@contextmanager
+def refusing_writes(folder: Path) -> Iterator[None]:
+    """Every insert into the journal fails, as on a broken disk."""
+    other = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
+    other.execute("CREATE TRIGGER broken BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END")
+    try:
+        yield
+    finally:
+        other.execute("DROP TRIGGER broken")
+        other.close()
+
+
+def wait_recovered(opened: Opened) -> None:
+    """Let time pass until a commit succeeds."""
+
+    def recovered() -> bool:
+        opened.clock.pass_s(1.0)
+        return opened.store.problem is None
+
+    wait_until(recovered, DEADLINE_S, "a commit")
+
+
+def test_a_short_failure_delays_the_acknowledgement_and_nothing_else(tmp_path: Path) -> None:
+    """Within a second nothing is given up: the commit is tried again, then the record is acknowledged as journaled."""
+    opened = open_store(tmp_path)
+    with refusing_writes(tmp_path):
+        opened.store.submit(record_unit(opened.store, b"k1", decided(opened.store, "p1")))
+        wait_until(lambda: opened.store.problem, DEADLINE_S, "a failed commit")
+        assert opened.store.is_durable
+        assert opened.acknowledged == []
+    wait_recovered(opened)
+    assert opened.counts()[Count.RECORDS_JOURNALED] == 1
+    assert len(opened.acknowledged) == 1
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_after_a_second_records_are_acknowledged_and_counted_as_shed(tmp_path: Path) -> None:
+    """The flow goes on without the disk; what was held in memory is written when it is back."""
+    opened = open_store(tmp_path)
+    with refusing_writes(tmp_path):
+        opened.store.submit(record_unit(opened.store, b"k1", decided(opened.store, "p1"), message_id=1))
+        wait_until(lambda: opened.store.problem, DEADLINE_S, "a failed commit")
+        opened.clock.pass_s(1.5)
+        wait_until(lambda: opened.acknowledged, DEADLINE_S, "an acknowledgement without a commit")
+        assert not opened.store.is_durable
+        assert "the disk is broken" in (opened.store.problem or "")
+        opened.store.submit(record_unit(opened.store, b"k2", decided(opened.store, "p2"), message_id=2))
+        wait_until(lambda: len(opened.acknowledged) == 2, DEADLINE_S, "the next record, too")
+    wait_recovered(opened)
+    assert [handle.message_id for handle in opened.acknowledged] == [1, 2]
+    counts = opened.counts()
+    assert (counts.get(Count.RECORDS_JOURNALED, 0), counts[SHED]) == (0, 2)
+    assert counts[Count.PREDICTIONS_DECIDED] == 2
+    assert len(opened.store.publishable("plant", 10, ())) == 2
+    assert opened.store.is_durable
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_a_long_failure_keeps_memory_bounded_and_the_books_whole(tmp_path: Path) -> None:
+    """Beyond the bound the answers' rows are given up, each counted as evicted; windows and samples stay accounted."""
+    opened = open_store(tmp_path)
+    total = 700
+    with refusing_writes(tmp_path):
+        for number in range(total):
+            opened.store.submit(
+                record_unit(opened.store, b"k%d" % number, decided(opened.store, f"p{number}"), message_id=number)
+            )
+            if number == 0:
+                wait_until(lambda: opened.store.problem, DEADLINE_S, "a failed commit")
+                opened.clock.pass_s(1.5)
+        wait_until(lambda: len(opened.acknowledged) == total, DEADLINE_S, "all acknowledged")
+    wait_recovered(opened)
+    counts = opened.counts()
+    assert counts[SHED] == total
+    assert counts[Count.PREDICTIONS_DECIDED] == total
+    assert counts[of_reason(Count.PREDICTIONS_EVICTED, backlog.JOURNAL_UNAVAILABLE)] > 0
+    assert counts[of_reason(Count.ESCALATIONS_EVICTED, backlog.JOURNAL_UNAVAILABLE)] > 0
+    assert opened.broken_equations() == []
+    opened.store.close()
+    again = open_store(tmp_path)
+    assert again.broken_equations() == []
+    again.store.close()
+
+
+def test_a_change_that_is_refused_leaves_the_rest_of_its_transaction(tmp_path: Path) -> None:
+    """One caller's mistake costs the records beside it nothing."""
+    opened = open_store(tmp_path)
+    opened.store.submit(record_unit(opened.store, b"k1"))
+
+    def mistake(tx: object) -> None:
+        del tx
+        raise ValueError("a mistake")
+
+    try:
+        opened.store._writer.call(mistake)
+    except ValueError as error:
+        assert str(error) == "a mistake"
+    assert opened.counts()[Count.RECORDS_JOURNALED] == 1
+    opened.store.close()
+
+
+def test_folding_keeps_only_rows_that_are_still_open() -> None:
+    """However many units are folded, what they hold is bounded by the open windows."""
+    whole = Unit()
+    for number in range(1, 50):
+        times, values = b"\0" * 80, b"\0" * 160
+        row = JournalRow(RowId(number), BINDING, "a", 5, times, values, pending=4)
+        unit = Unit(
+            counts={(BINDING, Count.SAMPLES_USED): 1},
+            journal=(row,),
+            pending={RowId(number - 1): 2},
+            released=(RowId(number - 2),),
+        )
+        whole = backlog.folded(whole, unit)
+    assert whole.counts == {(BINDING, Count.SAMPLES_USED): 49}
+    assert [(row.row, row.pending) for row in whole.journal] == [(48, 2), (49, 4)]
+    assert backlog.size_bytes(whole) == 0
+
+
+def test_each_kind_of_disk_trouble_has_its_own_mend(tmp_path: Path) -> None:
+    """Full, read-only and broken disks are different work for different people."""
+    path = tmp_path / FILE_NAME
+    texts = set()
+    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR | 10 << 8, sqlite3.SQLITE_BUSY):
+        error = sqlite3.OperationalError("trouble")
+        error.sqlite_errorcode = code
+        texts.add(mend(error, path))
+    assert len(texts) == 4
+    assert any("free space" in text for text in texts)

@@ -1,0 +1,303 @@
+"""Owns what the pipeline's tests are made of: a store that crashes on demand, a broker that redelivers, a model.
+
+The fakes implement the ports; a crash is "what was not committed is gone, and the broker sends again what was not
+acknowledged".
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.answering import Answerer, Model
+from edge_agent.core.accounting import Count, equations
+from edge_agent.core.decision import Policy
+from edge_agent.core.missing import Missing
+from edge_agent.core.payload import PayloadSpec, StartFormat
+from edge_agent.core.windows import HoppingSpec, HoppingWindows
+from edge_agent.draft import Draft
+from edge_agent.lane import Lane, LaneSpec
+from edge_agent.pipeline import Pipeline
+from edge_agent.ports import (
+    AckHandle,
+    BindingName,
+    CounterKey,
+    Delivery,
+    JournalRow,
+    Publish,
+    Remembered,
+    RowId,
+    Unit,
+)
+from edge_agent.publisher import Publisher
+from model_packs.engines.session import SessionFacts
+from model_packs.errors import EngineError
+from protos.messages.inference import ModelUse
+from protos.topics import TopicTemplate
+from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
+from tests.unit.edge_agent.manifests import MANIFEST
+
+BINDING = BindingName("press")
+BROKER = "plant"
+START_S = 1_790_000_000
+RECEIVED_NS = START_S * 1_000_000_000
+SAMPLES, CHANNELS = 5, 2
+
+
+class MemoryStore:
+    """What is committed, and what is submitted; `commit` moves one into the other. Implements `UnitStore`."""
+
+    def __init__(self) -> None:
+        self.figures: Counter[CounterKey] = Counter()
+        self.journal: dict[RowId, JournalRow] = {}
+        self.seen: dict[bytes, None] = {}
+        self.states: dict[str, str] = {}
+        self.waiting: dict[RowId, Publish] = {}
+        self.submitted: list[Unit] = []
+        self.is_durable = True
+        self._row = 0
+
+    def new_row(self) -> RowId:
+        """Rises for ever."""
+        self._row += 1
+        return RowId(self._row)
+
+    def submit(self, unit: Unit) -> None:
+        """Not committed yet."""
+        self.submitted.append(unit)
+
+    def remembered(self, binding: BindingName) -> Remembered:
+        """What is committed; what is submitted is committed first."""
+        assert binding == BINDING
+        self.commit()
+        return Remembered(dict(self.states), tuple(self.journal.values()), tuple(self.seen))
+
+    def crash(self) -> None:
+        """Lose what was not committed."""
+        self.submitted.clear()
+
+    def commit(self) -> list[AckHandle]:
+        """Commit everything; what is to be acknowledged now."""
+        units, self.submitted = self.submitted, []
+        for unit in units:
+            self._apply(unit)
+        return [ack for unit in units for ack in unit.acks]
+
+    def publishable(self, broker: str, limit: int, in_flight: Any) -> list[Publish]:  # noqa: ANN401 - any collection
+        """Committed messages."""
+        return [p for row, p in self.waiting.items() if p.broker == broker and row not in in_flight][:limit]
+
+    def published(self, rows: Sequence[RowId]) -> None:
+        """Trim."""
+        for row in rows:
+            if self.waiting.pop(row, None) is not None:
+                self.figures[BINDING, Count.PREDICTIONS_PUBLISHED] += 1
+
+    def broken_equations(self) -> list[str]:
+        """Names of equations that do not hold."""
+        figures: dict[tuple[str, str], int] = {(str(b), n): v for (b, n), v in self.figures.items()}
+        figures[BINDING, Count.SAMPLES_PENDING] = sum(row.pending for row in self.journal.values())
+        figures[BINDING, Count.PREDICTIONS_PENDING_PUBLISH] = len(self.waiting)
+        return [one.name for one in equations(figures) if not one.holds]
+
+    def _apply(self, unit: Unit) -> None:
+        self.figures.update(unit.counts)
+        self.journal |= {row.row: row for row in unit.journal}
+        for row, left in unit.pending.items():
+            kept = self.journal[row]
+            self.journal[row] = JournalRow(
+                row, kept.binding, kept.partition, kept.received_ns, kept.times_ns, kept.values, left
+            )
+        for row in unit.released:
+            del self.journal[row]
+        for _, key in unit.forgotten:
+            self.seen.pop(key, None)
+        for _, key in unit.seen:
+            assert key not in self.seen
+            self.seen[key] = None
+        for (_, name), state in unit.states.items():
+            if state is None:
+                self.states.pop(name, None)
+            else:
+                self.states[name] = state
+        for one in unit.decided:
+            self.figures[BINDING, Count.PREDICTIONS_DECIDED] += 1
+            self.waiting[one.publish.row] = one.publish
+
+
+@dataclass
+class RedeliveringBroker:
+    """Keeps records until they are acknowledged; takes answers while it is up. Implements `Broker`."""
+
+    connected: bool = True
+    window: int = 1000
+    answers: list[Publish] = field(default_factory=list)
+    unacknowledged: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    acknowledged: list[int] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    def publish(self, publish: Publish) -> bool:
+        """Take an answer."""
+        if not self.connected or len(self.answers) >= self.window:
+            return False
+        self.answers.append(publish)
+        return True
+
+    def acknowledge(self, handles: Sequence[AckHandle]) -> None:
+        """Forget records."""
+        for handle in handles:
+            self.acknowledged.append(handle.message_id)
+            self.unacknowledged.pop(handle.message_id, None)
+
+    def record(self, number: int, payload: bytes, topic: str = "plant/m1/raw") -> Delivery:
+        """A new record, kept until its acknowledgement."""
+        self.unacknowledged[number] = (topic, payload)
+        return self._delivery(number)
+
+    def redeliveries(self) -> list[Delivery]:
+        """Everything that was not acknowledged, again, in order."""
+        return [self._delivery(number) for number in sorted(self.unacknowledged)]
+
+    def _delivery(self, number: int) -> Delivery:
+        topic, payload = self.unacknowledged[number]
+        return Delivery(BINDING, topic, payload, False, RECEIVED_NS, AckHandle(BROKER, 1, number, 1))
+
+
+class SteadySession:
+    """A model that is sure of the first label, unless it is told to fail. Implements `Session`."""
+
+    facts = SessionFacts("fake", "1", "cpu", "fp32", "fp32", MANIFEST.digest, 1)
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.poison: float | None = None
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Logits [batch, 3]."""
+        windows = inputs["window"]
+        if self.poison is not None and (windows == np.float32(self.poison)).any():
+            raise EngineError("the engine broke", "mend it")
+        self.batches.append(len(windows))
+        logits = np.zeros((len(windows), 3), np.float32)
+        logits[:, 0] = 9.0
+        return {"logits": logits}
+
+
+class BreakableLane(Lane):
+    """A lane with a fault of the program: one payload breaks it, every time."""
+
+    breaks_on: bytes | None = None
+
+    def accept(self, delivery: Delivery, now_s: float, draft: Draft) -> None:
+        """As the real one, but for the one payload."""
+        super().accept(delivery, now_s, draft)
+        if delivery.payload == self.breaks_on:
+            raise RuntimeError("a fault of ours")
+
+
+@dataclass
+class Bench:
+    """A pipeline with everything around it."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    broker: RedeliveringBroker = field(default_factory=RedeliveringBroker)
+    session: SteadySession = field(default_factory=SteadySession)
+    clock: TestClock = field(default_factory=TestClock)
+    policy: Policy = field(default_factory=lambda: Policy(threshold=0.5))
+    capacity: int = 64
+    hop_s: float = 1.0
+    seen_limit: int = 1000
+    units: list[Unit] = field(default_factory=list)
+    fault: Callable[[Unit], None] | None = None
+    breaks_on: bytes | None = None
+
+    def __post_init__(self) -> None:
+        self.boot()
+
+    def boot(self) -> None:
+        """A new process on what the store holds."""
+        self.publisher = Publisher(self.store, {BROKER: self.broker})
+        windows = HoppingSpec(5.0, 1.0, self.hop_s, 0.0, 10.0, 0.9, Missing.REJECT, 10)
+        payload = PayloadSpec(
+            CHANNELS, 5.0, "samples", "t0", StartFormat.ISO8601, ("seq",), None, Missing.REJECT, 10_000, 300.0
+        )
+        spec = LaneSpec(
+            binding=BINDING,
+            broker=BROKER,
+            topic=TopicTemplate("plant/{machine}/raw"),
+            partition=("machine",),
+            payload=payload,
+            result_topic=TopicTemplate("plant/{machine}/inference"),
+            result_qos=1,
+            result_expiry_s=None,
+            fixed_captures={"device": "press-07", "binding": BINDING},
+            seen_limit=self.seen_limit,
+        )
+        answerer = Answerer(
+            "press-07",
+            BINDING,
+            Model(MANIFEST, self.session, self.policy, None, ModelUse("tiny-edge@1.0.0", MANIFEST.digest)),
+            self.clock,
+            new_row=self.store.new_row,
+            on_run=lambda binding, took_s: None,  # noqa: ARG005 - nobody measures here
+        )
+        lane = BreakableLane(spec, partial(HoppingWindows, windows, CHANNELS), answerer, self.store, self.clock)
+        lane.breaks_on = self.breaks_on
+        self.pipeline = Pipeline(
+            [lane], self.store, self.publisher, self.clock, observers=(self._passed,), capacity=self.capacity
+        )
+        self.pipeline.restore()
+
+    def send(self, number: int, payload: bytes | None = None) -> bool:
+        """A record arrives."""
+        return self.pipeline.offer(self.broker.record(number, message(number) if payload is None else payload))
+
+    def commit(self) -> None:
+        """The store commits, then acknowledges."""
+        self.broker.acknowledge(self.store.commit())
+
+    def run(self, passes: int = 1) -> None:
+        """Passes, each committed and acknowledged."""
+        for _ in range(passes):
+            self.pipeline.run_once()
+            self.commit()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Everything that was published."""
+        return [json.loads(publish.payload) for publish in self.broker.answers]
+
+    def count(self, name: str) -> int:
+        """A committed counter."""
+        return self.store.figures[BINDING, name]
+
+    def _passed(self, unit: Unit, took_s: float) -> None:
+        del took_s
+        if self.fault is not None:
+            self.fault(unit)
+        self.units.append(unit)
+
+
+def message(second: int, value: float = 1.0) -> bytes:
+    """One second of samples."""
+    start = datetime.fromtimestamp(START_S + second, UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"t0": start, "seq": second, "samples": [[value, 0.5]] * SAMPLES}).encode()

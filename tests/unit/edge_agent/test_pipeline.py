@@ -1,0 +1,260 @@
+"""The pass: what comes in is answered together, once, with the same ids after any crash, and nothing is uncounted."""
+
+import pytest
+
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.decision import Barrier, Policy
+from edge_agent.pipeline import FAILED_ALONE, QUEUE_FULL
+from edge_agent.ports import Unit
+from tests.unit.edge_agent.pipeline_parts import BROKER, Bench, message
+
+
+def test_a_pass_answers_every_window_that_closed_in_it() -> None:
+    """What waits is drained together, inferred in batches of the pack's size, and published at once."""
+    bench = Bench()
+    for number in range(6):
+        bench.send(number)
+    bench.run()
+    assert bench.session.batches == [4, 2]
+    assert [event["status"] for event in bench.events()] == ["final"] * 6
+    assert [publish.topic for publish in bench.broker.answers] == ["plant/m1/inference"] * 6
+    assert bench.broker.acknowledged == list(range(6))
+    assert bench.store.broken_equations() == []
+
+
+def test_an_answer_goes_out_before_its_record_is_committed() -> None:
+    """Publishing does not wait for the disk; only the acknowledgement does."""
+    bench = Bench()
+    bench.send(1)
+    bench.pipeline.run_once()
+    assert len(bench.broker.answers) == 1
+    assert bench.broker.acknowledged == []
+    bench.commit()
+    assert bench.broker.acknowledged == [1]
+
+
+def test_an_unsure_answer_is_provisional_and_asks_the_hub() -> None:
+    """The escalation carries the window itself, the reason and what the edge thought."""
+    bench = Bench(policy=Policy(threshold=None))
+    bench.send(1)
+    bench.run()
+    (asked,) = [one.escalate for unit in bench.units for one in unit.decided]
+    assert asked is not None
+    assert asked.hub_pack == "tiny-hub@1.0.0"
+    assert asked.inputs[0].shape == (1, 5, 2)
+    assert asked.edge_output is not None
+    assert bench.events()[0]["status"] == "provisional"
+    assert bench.events()[0]["escalation"] == {"reason": "low_confidence", "outcome": "queued"}
+
+
+def test_without_a_hub_an_unsure_answer_is_final() -> None:
+    """Behind a barrier nothing is asked, and the reason is said all the same."""
+    bench = Bench(policy=Policy(threshold=None, barrier=Barrier.NO_HUB))
+    bench.send(1)
+    bench.run()
+    assert bench.events()[0]["status"] == "final"
+    assert bench.units[0].decided[0].escalate is None
+
+
+def test_a_repeated_record_is_counted_and_acknowledged_once_more() -> None:
+    """The broker may send again what was acknowledged; it is recognised by its key and never inferred twice."""
+    bench = Bench()
+    bench.send(1)
+    bench.send(1)
+    bench.run()
+    bench.boot()
+    bench.send(1)
+    bench.run()
+    assert bench.count(Count.RECORDS_DUPLICATE) == 2
+    assert len(bench.events()) == 1
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_dedupe_keys_are_bounded_in_memory_and_store() -> None:
+    """The oldest key is forgotten in both, in the unit that remembers the newest."""
+    bench = Bench(seen_limit=3)
+    for number in range(10):
+        bench.send(number)
+        bench.run()
+    assert len(bench.store.seen) == 3
+    bench.send(9)
+    bench.run()
+    assert bench.count(Count.RECORDS_DUPLICATE) == 1
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"[]", b"{}", message(1).replace(b"0.5", b'"x"'), b"[" * 5000])
+def test_a_broken_record_is_dead_lettered_and_costs_no_other_anything(payload: bytes) -> None:
+    """It is acknowledged and kept with its reason; the records beside it are answered."""
+    bench = Bench()
+    bench.send(0)
+    bench.send(1, payload)
+    bench.send(2)
+    bench.run()
+    (letter,) = bench.units[0].dead_letters
+    assert letter.payload == payload
+    assert bench.count(of_reason(Count.RECORDS_DEAD_LETTERED, letter.reason)) == 1
+    assert len(bench.events()) == 2
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_an_engine_error_makes_only_its_own_window_unscorable() -> None:
+    """The batch is taken apart: the window that breaks the engine escalates with confidence 0, others are scored."""
+    bench = Bench()
+    bench.session.poison = 7.0
+    bench.send(0)
+    bench.send(1, message(1, value=7.0))
+    bench.send(2)
+    bench.run()
+    assert [event["confidence"] > 0 for event in bench.events()] == [True, False, True]
+    assert bench.events()[1]["escalation"]["reason"] == "unscorable"
+    assert bench.events()[1]["output"] is None
+    assert bench.store.broken_equations() == []
+
+
+def test_a_full_queue_sheds_counts_and_acknowledges() -> None:
+    """What the queue cannot hold is not lost in silence, and does not block the broker's window."""
+    bench = Bench(capacity=3)
+    assert [bench.send(number) for number in range(5)] == [True, True, True, False, False]
+    bench.run()
+    assert bench.count(of_reason(Count.RECORDS_SHED, QUEUE_FULL)) == 2
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_a_silent_partition_is_answered_after_its_idle_time() -> None:
+    """An idle pass closes windows, too: here the half-filled one, which is skipped and counted."""
+    bench = Bench()
+    bench.send(0, message(0).replace(b"[1.0, 0.5], ", b"", 2))
+    bench.run()
+    assert bench.count(Count.WINDOWS_CLOSED) == 0
+    bench.clock.pass_s(11)
+    bench.run()
+    assert bench.count(of_reason(Count.WINDOWS_SKIPPED, "idle")) == 1
+    assert bench.store.broken_equations() == []
+
+
+def test_events_say_when_the_store_does_not_commit() -> None:
+    """`durable` is what the store says at the time of the pass."""
+    bench = Bench()
+    bench.store.is_durable = False
+    bench.send(0)
+    bench.run()
+    assert bench.events()[0]["durable"] is False
+
+
+def test_what_a_broker_cannot_take_now_is_published_later() -> None:
+    """A full window or a lost connection leaves the row to the publisher; a lost one is handed over again."""
+    bench = Bench()
+    bench.broker.window = 2
+    for number in range(4):
+        bench.send(number)
+    bench.run()
+    assert len(bench.broker.answers) == 2
+    bench.broker.window = 1000
+    bench.publisher.run_once()
+    assert len(bench.broker.answers) == 4
+    bench.publisher.wake()
+    bench.publisher.run_once()
+    assert len(bench.broker.answers) == 4
+    bench.publisher.connection_changed(BROKER, is_up=False)
+    bench.publisher.connection_changed(BROKER, is_up=True)
+    bench.publisher.run_once()
+    assert len(bench.broker.answers) == 8
+    bench.publisher.acknowledged([publish.row for publish in bench.broker.answers])
+    bench.publisher.run_once()
+    assert bench.store.waiting == {}
+    assert bench.count(Count.PREDICTIONS_PUBLISHED) == 4
+    assert bench.store.broken_equations() == []
+
+
+@pytest.mark.parametrize("hop_s", [1.0, 0.4])
+@pytest.mark.parametrize("crash_after", ["offer", "pass", "commit", "acknowledge"])
+@pytest.mark.parametrize("crash_at", [0, 3, 7])
+def test_a_crash_at_any_step_loses_and_repeats_nothing(crash_at: int, crash_after: str, hop_s: float) -> None:
+    """Whatever step a record had reached: after the restart every window is decided once, under the same id."""
+    calm = Bench(hop_s=hop_s)
+    bench = Bench(hop_s=hop_s)
+    for number in range(10):
+        calm.send(number)
+        calm.run()
+        bench.send(number)
+        if number == crash_at:
+            _crash(bench, crash_after)
+        else:
+            bench.run()
+    assert _windows(bench) == _windows(calm)
+    assert bench.count(Count.PREDICTIONS_DECIDED) == len(_windows(calm))
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+    samples_of_calm = {name: n for (_, name), n in calm.store.figures.items() if name.startswith("samples")}
+    assert {name: bench.count(name) for name in samples_of_calm} == samples_of_calm
+
+
+def test_a_fault_of_the_program_costs_no_window() -> None:
+    """A pass that breaks after its unit was handed over is rebuilt from the store: its records are repeats."""
+    bench = Bench()
+    breaks = iter([True, False, False, False])
+
+    def fault(unit: Unit) -> None:
+        if len(unit.decided) > 0 and next(breaks):
+            raise RuntimeError("a fault of ours")
+
+    bench.fault = fault
+    for number in range(3):
+        bench.send(number)
+    with pytest.raises(RuntimeError):
+        bench.pipeline.run_once()
+    bench.run(passes=3)
+    assert len(_windows(bench)) == 3
+    assert bench.count(Count.PREDICTIONS_DECIDED) == 3
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_a_record_that_breaks_every_pass_is_shed_alone() -> None:
+    """The records of a broken pass are tried one by one; the one that breaks it again is counted and acknowledged."""
+    bench = Bench(breaks_on=message(1))
+    for number in range(3):
+        bench.send(number)
+    with pytest.raises(RuntimeError):  # all three together
+        bench.pipeline.run_once()
+    bench.run()  # the first alone
+    with pytest.raises(RuntimeError):  # the second alone
+        bench.pipeline.run_once()
+    bench.run()  # the third alone
+    assert bench.count(of_reason(Count.RECORDS_SHED, FAILED_ALONE)) == 1
+    assert len(_windows(bench)) == 2
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_an_empty_topic_level_is_the_senders_fault() -> None:
+    """`plant//raw` matches the subscription and names no machine: it is dead-lettered, not answered to nobody."""
+    bench = Bench()
+    bench.pipeline.offer(bench.broker.record(1, message(1), topic="plant//raw"))
+    bench.run()
+    assert bench.count(of_reason(Count.RECORDS_DEAD_LETTERED, "malformed")) == 1
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def _crash(bench: Bench, after: str) -> None:
+    """Bring the last record to a step, end the process, start another one, and let the broker send again."""
+    if after != "offer":
+        bench.pipeline.run_once()
+    if after == "commit":
+        bench.store.commit()  # its acknowledgements never leave
+    if after == "acknowledge":
+        bench.commit()
+    bench.store.crash()
+    bench.boot()
+    for delivery in bench.broker.redeliveries():
+        bench.pipeline.offer(delivery)
+    bench.run()
+
+
+def _windows(bench: Bench) -> dict[str, str]:
+    """Id by start of every window that was published."""
+    return {event["window"]["start"]: event["id"] for event in bench.events()}
