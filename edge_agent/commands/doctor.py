@@ -22,7 +22,7 @@ from edge_agent.examination.packs import examine_packs
 from model_packs.process.exits import Exit
 from model_packs.process.settings import SettingsError
 
-SCHEMA = "tandem.doctor/1"
+SCHEMA = "edge.doctor/1"
 
 _DISTRIBUTION = "tandem-edge"
 

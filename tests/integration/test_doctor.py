@@ -6,20 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.processes import installed_program, run_to_end
-from tests.simulators.site import Agent, Hub
+from tests.simulators.site import Agent, Hub, found_hub
 
 NUMBERS = itertools.count(1)
+SCHEMA_PATH = Path(__file__).parents[2] / "edge_agent" / "schemas" / "edge.doctor.1.json"
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """One running hub with the tiny packs."""
-    made = Hub(tmp_path_factory.mktemp("hub"))
+    made = Hub(tmp_path_factory.mktemp("hub"), found_hub(tmp_path_factory.mktemp("founded")))
     made.prepare()
     made.start()
     yield made
@@ -44,7 +46,7 @@ def doctor(agent: Agent, *options: str) -> tuple[int, dict[str, Any]]:
     argv = [installed_program("edge-agent"), "doctor", "--json", "--config", str(agent.config), *options]
     done = run_to_end(argv, cwd=agent.folder)
     document = json.loads(done.stdout)
-    assert document["schema"] == "tandem.doctor/1"
+    jsonschema.validate(document, json.loads(SCHEMA_PATH.read_text()))
     return done.returncode, {check["name"]: check for check in document["checks"]}
 
 

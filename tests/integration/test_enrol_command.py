@@ -15,7 +15,7 @@ from protos.link.tokens import JoinToken
 from protos.status import Status
 from tests.simulators.network import LOOPBACK, free_port
 from tests.simulators.processes import installed_program, run_to_end
-from tests.simulators.site import BINDING, EDGE_PACK, SITE_NAME, Hub, command
+from tests.simulators.site import BINDING, EDGE_PACK, SITE_NAME, Hub, command, found_hub
 
 NUMBERS = itertools.count(1)
 
@@ -45,7 +45,7 @@ topic = "plant/{{machine}}/inference"
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """One running hub with the tiny packs."""
-    made = Hub(tmp_path_factory.mktemp("hub"))
+    made = Hub(tmp_path_factory.mktemp("hub"), found_hub(tmp_path_factory.mktemp("founded")))
     made.prepare()
     made.start()
     yield made

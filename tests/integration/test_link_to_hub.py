@@ -27,7 +27,7 @@ from tests.simulators.clocks import SystemClock
 from tests.simulators.escalation_book import FakeBook, escalation
 from tests.simulators.network import LOOPBACK
 from tests.simulators.packs import CHANNELS, SAMPLES
-from tests.simulators.site import EDGE_PACK, HUB_PACK, Hub
+from tests.simulators.site import EDGE_PACK, HUB_PACK, Hub, found_hub
 from tests.simulators.tcp_relay import TcpRelay
 from tests.simulators.waiting import wait_until
 
@@ -38,7 +38,7 @@ NUMBERS = itertools.count(1)
 @pytest.fixture(scope="module")
 def shared_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """One hub with the tiny packs for all tests here: it takes seconds to make."""
-    made = Hub(tmp_path_factory.mktemp("hub"))
+    made = Hub(tmp_path_factory.mktemp("hub"), found_hub(tmp_path_factory.mktemp("founded")))
     made.prepare()
     made.start()
     yield made

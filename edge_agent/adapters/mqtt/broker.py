@@ -205,7 +205,7 @@ class MqttBroker:
                 raise silence(self._settings, limit_s)
 
     def _accepted(self, link: Link, event: Accepted) -> None:
-        """Say `online`, ask for every filter, drop those that the config no longer names."""
+        """Ask for every filter, say `online`, drop the filters that the config no longer names."""
         logger.info(
             "broker_connected",
             extra={
@@ -215,12 +215,13 @@ class MqttBroker:
             },
         )
         link.accepted_at_s = self._clock.monotonic_s()
-        link.connection.publish(self._settings.status_topic, ONLINE, 1, retain=True, expiry_s=None)
         known, wanted = self._remembered.load(), self._routes.filters
         if not wanted <= known:
             self._remembered.save(known | wanted)
         if self._routes.sources:
             link.ask(self._routes.sources)
+        # After SUBSCRIBE: who waits for `online` before it sends is heard.
+        link.connection.publish(self._settings.status_topic, ONLINE, 1, retain=True, expiry_s=None)
         if known - wanted:
             link.removing = link.connection.unsubscribe(known - wanted)
         with self._lock:

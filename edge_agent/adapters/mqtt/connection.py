@@ -7,10 +7,12 @@ Threads: `dial`, `turn` and `abandon` belong to the broker's thread. `publish` a
 queues the packet and wakes `turn` (a registered socket callback is what tells paho not to write from there itself).
 """
 
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -135,6 +137,7 @@ class Connection:
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = lambda _client, _userdata, message: on_message(message)
+        client.on_socket_open = _sent_at_once
         client.on_socket_register_write = _woken_through_paho
         if not is_probe:
             client.will_set(settings.status_topic, OFFLINE, _AT_LEAST_ONCE, retain=True)
@@ -208,9 +211,9 @@ class Connection:
     def abandon(self) -> None:
         """Close the socket; the broker publishes the will if DISCONNECT was not sent."""
         self._client.on_disconnect = None
-        socket = self._client.socket()
-        if socket is not None:
-            socket.close()
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
 
     def _password(self) -> str | None:
         path = self._settings.password_file
@@ -297,6 +300,11 @@ class Connection:
 def _options(source: Source) -> SubscribeOptions:
     handling = _SEND_RETAINED if source.takes_retained else _NEVER_SEND_RETAINED
     return SubscribeOptions(qos=source.qos, retainHandling=handling)
+
+
+def _sent_at_once(_client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's socket, TLS or not
+    """Small packets go out without waiting for the ACK of the one before (Nagle's algorithm costs 40 ms here)."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _woken_through_paho(_client: paho.Client, _data: object, _socket: object) -> None:
