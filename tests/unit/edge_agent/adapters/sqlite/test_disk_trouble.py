@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.errors import mend
 from edge_agent.adapters.sqlite.store import FILE_NAME
@@ -62,7 +64,7 @@ def test_after_a_second_records_are_acknowledged_and_counted_as_shed(tmp_path: P
         wait_until(lambda: opened.store.problem, DEADLINE_S, "a failed commit")
         opened.clock.pass_s(1.5)
         wait_until(lambda: opened.acknowledged, DEADLINE_S, "an acknowledgement without a commit")
-        assert not opened.store.is_durable
+        assert [opened.store.is_durable] == [False]
         assert "the disk is broken" in (opened.store.problem or "")
         opened.store.submit(record_unit(opened.store, b"k2", decided(opened.store, "p2"), message_id=2))
         wait_until(lambda: len(opened.acknowledged) == 2, DEADLINE_S, "the next record, too")
@@ -112,10 +114,8 @@ def test_a_change_that_is_refused_leaves_the_rest_of_its_transaction(tmp_path: P
         del tx
         raise ValueError("a mistake")
 
-    try:
+    with pytest.raises(ValueError, match="a mistake"):
         opened.store._writer.call(mistake)
-    except ValueError as error:
-        assert str(error) == "a mistake"
     assert opened.counts()[Count.RECORDS_JOURNALED] == 1
     opened.store.close()
 
