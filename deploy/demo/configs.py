@@ -10,6 +10,7 @@ from deploy.demo.baselines import EDGE_PACK
 from deploy.demo.fleet import BINDING, Member
 
 LOOPBACK: Final = "127.0.0.1"
+BROKER: Final = "site"
 
 _HUB_TOML: Final = """\
 # Written by the demo; deploy/samples/hub.toml explains every key.
@@ -41,14 +42,14 @@ listen = "{host}:{http}"
 
 _BINDINGS_TOML: Final = """\
 # Written by the demo; deploy/samples/bindings.toml explains every key.
-[mqtt.site]
+[mqtt.{broker}]
 url = "mqtt://{host}:{mqtt}"
 client_id = "{name}"
 version = "3.1.1"
 
 [[binding]]
 name = "{binding}"
-broker = "site"
+broker = "{broker}"
 pack = "{pack}"
 topic = "{topic}"
 qos = 1
@@ -109,6 +110,7 @@ def bindings_toml(member: Member, broker: tuple[str, int]) -> str:
     return _BINDINGS_TOML.format(
         host=broker[0],
         mqtt=broker[1],
+        broker=BROKER,
         name=member.name,
         binding=BINDING,
         pack=EDGE_PACK,

@@ -1,4 +1,4 @@
-"""Owns listening to what the agents publish: answers go to the judge, status messages are remembered.
+"""Owns listening to what the agents publish: answers go to the judge.
 
 What an answer means is the judge's business.
 """
@@ -11,11 +11,10 @@ from typing import Final
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from deploy.demo.fleet import BINDING, AgentName
+from deploy.demo.fleet import BINDING
 from deploy.demo.sockets import send_at_once
 
 _RESULTS: Final = f"demo/+/+/inference/{BINDING}"
-_STATUS: Final = "edge/+/status"
 _CONNECT_DEADLINE_S: Final = 15.0
 
 
@@ -42,7 +41,6 @@ class Listener:
         self._deadline_s = deadline_s
         self._on_result = on_result
         self._is_subscribed = threading.Event()
-        self._status: dict[str, str] = {}
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, "demo-judge", clean_session=False, protocol=MQTTProtocolVersion.MQTTv311
         )
@@ -70,18 +68,11 @@ class Listener:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def is_online(self, agent: AgentName) -> bool:
-        """Whether the agent's retained status says that it is connected and subscribed."""
-        return "online" in self._status.get(f"edge/{agent}/status", "")
-
     def _on_connect(self, *_facts: object) -> None:
-        self._client.subscribe([(_RESULTS, 1), (_STATUS, 1)])
+        self._client.subscribe(_RESULTS, 1)
 
     def _on_subscribe(self, *_facts: object) -> None:
         self._is_subscribed.set()
 
     def _on_message(self, _client: paho.Client, _user_data: object, message: paho.MQTTMessage) -> None:
-        if paho.topic_matches_sub(_STATUS, message.topic):
-            self._status[message.topic] = message.payload.decode(errors="replace")
-        else:
-            self._on_result(message.topic, bytes(message.payload), time.monotonic())
+        self._on_result(message.topic, bytes(message.payload), time.monotonic())

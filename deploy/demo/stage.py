@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo import broker as broker_program
 from deploy.demo.baselines import EDGE_PACK, HUB_PACK, layout
-from deploy.demo.configs import LOOPBACK, HubPorts, agent_toml, bindings_toml, hub_toml
+from deploy.demo.configs import BROKER, LOOPBACK, HubPorts, agent_toml, bindings_toml, hub_toml
 from deploy.demo.fleet import AgentName, Member
 from deploy.demo.programs import Program, ProgramError, installed, run, run_json
 from deploy.demo.report import Audit
@@ -35,6 +35,7 @@ _PORTS: Final = range(20_000, 32_000)
 _HTTP_TIMEOUT_S: Final = 2.0
 _SITE: Final = "demo"
 _HUB_PEER: Final = "hub"
+_BROKER_PEER: Final = f"mqtt:{BROKER}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,14 @@ class Stage:
         self.hub.wait_until(self.hub_is_ready, "it is ready", READY_DEADLINE_S)
 
     def wait_for_agent(self, agent: Agent) -> None:
-        """Wait until an agent that was started is ready."""
+        """Wait until an agent that was started is ready and has its subscription: from then on no message is lost."""
+
+        def is_subscribed() -> bool:
+            pulse = self.pulse(agent)
+            return pulse is not None and pulse.broker_connected
+
         agent.program.wait_until(lambda: is_ready(agent.http), "it is ready", READY_DEADLINE_S)
+        agent.program.wait_until(is_subscribed, "it is subscribed at the broker", READY_DEADLINE_S)
 
     def hub_is_ready(self) -> bool:
         """Whether the hub serves."""
@@ -233,15 +240,15 @@ def is_ready(address: tuple[str, int]) -> bool:
 
 
 def read_pulse(metrics: str) -> Pulse:
-    """What an agent's metrics page says about its outbox and its hub.
+    """What an agent's metrics page says about its outbox, its hub and its broker.
 
     Args:
         metrics: Prometheus text format.
     """
     samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
     items = sum(sample.value for sample in samples if sample.name == "edge_outbox_items")
-    is_up = any(s.value == 1 for s in samples if s.name == "edge_link_up" and s.labels["peer"] == _HUB_PEER)
-    return Pulse(int(items), hub_connected=is_up)
+    up = {sample.labels["peer"] for sample in samples if sample.name == "edge_link_up" and sample.value == 1}
+    return Pulse(int(items), hub_connected=_HUB_PEER in up, broker_connected=_BROKER_PEER in up)
 
 
 def read_audit(document: Mapping[str, Any]) -> Audit:

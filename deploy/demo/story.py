@@ -9,7 +9,6 @@ The parts are the other modules'; what is decided here is what happens when.
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ from deploy.demo.programs import ProgramError
 from deploy.demo.report import Faults, Report, judge_run
 from deploy.demo.results import Listener
 from deploy.demo.sensors import Sensors, length_s, origin_ns, schedule, tracks
-from deploy.demo.stage import READY_DEADLINE_S, Stage, is_ready
+from deploy.demo.stage import Stage, is_ready
 from deploy.demo.view import Frame, Pulse, View
 from model_packs.shipped.motion_band import dataset
 
@@ -127,7 +126,6 @@ class Story:
         judge = Judge(questions(watches, start_ns, self._folder / "driver"), FLEET)
         self._listener = Listener(stage.broker_address, judge.heard)
         self._listener.open()
-        self._wait_for_subscriptions(stage, self._listener)
 
         self._sensors = sensors = Sensors(
             stage.broker_address,
@@ -156,11 +154,6 @@ class Story:
     def configs(self) -> list[Path]:
         """The agents' configs, for a person who wants to look around."""
         return [] if self._stage is None else [agent.config for agent in self._stage.agents.values()]
-
-    def _wait_for_subscriptions(self, stage: Stage, listener: Listener) -> None:
-        for name, agent in stage.agents.items():
-            what = "its status topic says that it is online"
-            agent.program.wait_until(partial(listener.is_online, name), what, READY_DEADLINE_S)
 
     def _play(self, stage: Stage, judge: Judge, sensors: Sensors, began_s: float, wall_s: float) -> None:
         """Act and show, until everything has come to rest or the deadline has passed."""

@@ -34,10 +34,12 @@ class Pulse:
     Attributes:
         outbox_items: Items that wait for the hub or the broker.
         hub_connected: Whether its escalation stream is open.
+        broker_connected: Whether it is connected to the broker and subscribed.
     """
 
     outbox_items: int
     hub_connected: bool
+    broker_connected: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class Client:
         self._client.max_inflight_messages_set(_MAX_UNACKED)
         self._client.connect(*self._address)
         self._client.loop_start()
-        self._client.subscribe([(each.results.filter, 1) for each in (AGENT, BARE)] + [("edge/+/status", 1)])
+        self._client.subscribe([(each.results.filter, 1) for each in (AGENT, BARE)])
         if not self._ready.wait(15):
             raise TimeoutError("the broker took no subscription")
 
@@ -263,7 +263,6 @@ def measure(broker: Broker, recordings: Sequence[Recording], sizes: Sizes) -> li
         client = Client(address)
         stack.callback(client.close)
         client.open()
-        wait_until(lambda: any(p == b"online" for _, _, p in client.arrived), _START_DEADLINE_S, "the agent is online")
 
         start_ns = (time.time_ns() // NS_PER_S - _EVENT_TIME_BEHIND_S) * NS_PER_S
         agent_side = Side(AGENT, stage.agents[AGENT.name].program.pid, start_ns)

@@ -25,14 +25,14 @@ def test_free_ports_are_different_and_below_those_of_outgoing_connections() -> N
 
 
 def test_a_pulse_is_read_from_the_metrics_page() -> None:
-    """Items of all classes count together; the link is the one to the hub."""
+    """Items of all classes count together; links are known by their peer."""
     page = (
         '# TYPE edge_outbox_items gauge\nedge_outbox_items{class="prediction"} 3.0\n'
         'edge_outbox_items{class="escalation"} 2.0\n# TYPE edge_link_up gauge\n'
         'edge_link_up{peer="hub"} 1.0\nedge_link_up{peer="mqtt:site"} 0.0\n'
     )
     pulse = read_pulse(page)
-    assert (pulse.outbox_items, pulse.hub_connected) == (5, True)
+    assert (pulse.outbox_items, pulse.hub_connected, pulse.broker_connected) == (5, True, False)
 
 
 def test_an_audit_names_the_equations_that_do_not_hold() -> None:

@@ -15,9 +15,9 @@ def frame(elapsed_s: float) -> Frame:
     tallies = dict(run_of().tallies)
     tallies[FLEET[2].name] = Judge({}, FLEET).tally(FLEET[2].name, 0.0)
     pulses = {
-        FLEET[0].name: Pulse(7, hub_connected=False),
+        FLEET[0].name: Pulse(7, hub_connected=False, broker_connected=True),
         FLEET[1].name: None,
-        FLEET[2].name: Pulse(0, hub_connected=True),
+        FLEET[2].name: Pulse(0, hub_connected=True, broker_connected=True),
     }
     return Frame(elapsed_s, 70.0, FLEET, tallies, pulses)
 
