@@ -1,7 +1,8 @@
-"""Owns what happens when a test needs a Debian package that is not there: a skip by name, a failure in CI."""
+"""Owns what happens when a test needs what this machine has not: a skip by name, a failure in CI."""
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -16,9 +17,13 @@ def require(package: str, binary: str) -> str:
     so there a skip would hide a check.
     """
     path = shutil.which(binary, path=_SEARCH_PATH)
-    if path is not None:
-        return path
-    message = f"{binary} is missing: apt-get install {package}"
+    if path is None:
+        skip_or_fail(f"{binary} is missing: apt-get install {package}")
+    return path
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test with one line that names the ``reason``; with ``CI=true`` fail it."""
     if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+        pytest.fail(reason)
+    pytest.skip(reason)
