@@ -89,10 +89,11 @@ class Publisher:
         with self._changed:
             self._changed.wait_for(lambda: self._is_due, _WAIT_S)
             self._is_due = False
-            done, self._acknowledged = self._acknowledged, []
+            done = tuple(self._acknowledged)
         if done:
-            self._store.published([row for row in done if row])
+            self._store.published([row for row in done if row])  # if it fails, they are still here for the next turn
             with self._changed:
+                del self._acknowledged[: len(done)]
                 for rows in self._in_flight.values():
                     rows.difference_update(done)
         for name, broker in self._brokers.items():

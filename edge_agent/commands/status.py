@@ -10,8 +10,9 @@ from typing import Any
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.http import STATUS_PATH
 from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.lock import is_held
 from edge_agent.adapters.sqlite.reading import Reader
-from edge_agent.adapters.sqlite.store import FILE_NAME
+from edge_agent.adapters.sqlite.store import FILE_NAME, LOCK_NAME
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import Config, load
 from edge_agent.core.timestamps import to_text
@@ -38,10 +39,12 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask the running agent, or read what it left; print."""
     config = load(args.config)
-    running = Running.read(config.agent.device.state_dir / RUN_FILE_NAME)
+    state_dir = config.agent.device.state_dir
+    is_running = is_held(state_dir / LOCK_NAME)
+    running = Running.read(state_dir / RUN_FILE_NAME) if is_running else None
     document = None if running is None else _asked(running)
     if document is None:
-        document = _left(config, SystemClock(), is_silent=running is not None)
+        document = _left(config, SystemClock(), is_silent=is_running)
     sys.stdout.write(json.dumps(document, indent=2) + "\n" if args.json else _screen(document))
     return Exit.OK
 

@@ -9,19 +9,18 @@ reading.py       snapshots, also for other processes
 upkeep.py        expiry, pruning, mending at start
 """
 
-import fcntl
 import itertools
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from edge_agent.adapters.sqlite import upkeep
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.book import Book
 from edge_agent.adapters.sqlite.errors import translated
 from edge_agent.adapters.sqlite.fates import Fates
+from edge_agent.adapters.sqlite.lock import StateLock
 from edge_agent.adapters.sqlite.outbox import RowState, broker_destination
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
 from edge_agent.adapters.sqlite.schema import open_writer
@@ -29,12 +28,10 @@ from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.units import Units
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.outbox import Limits
-from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, Publish, Remembered, RowId, Unit
-from model_packs.process.durable import make_folder
-from protos.status import Status
 
 FILE_NAME = "edge.db"
+LOCK_NAME = "edge.db.lock"
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +85,7 @@ class Store:
         self._on_publishable = on_publishable
         self._on_commit = on_commit
         self._rows = itertools.count(1)
-        self._lock_file: IO[bytes] | None = None
+        self._lock = StateLock(folder / LOCK_NAME)
         self._fates = Fates(settings.limits, settings.escalation_max_age_s)
         self._units = Units(self._fates, settings.dead_letter_max_bytes)
         self._reader = Reader(self._path)
@@ -119,7 +116,7 @@ class Store:
         Raises:
             StoreError: The file cannot be used, or another agent uses it.
         """
-        self._take_lock()
+        self._lock.take()
         try:
             connection = open_writer(self._path)
             with translated(self._path):
@@ -135,9 +132,7 @@ class Store:
         """Commit what waits and close; may be called twice."""
         self._writer.close()
         self._reader.close()
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        self._lock.release()
 
     def new_row(self) -> RowId:
         """A row id that was never given out before."""
@@ -201,24 +196,3 @@ class Store:
             self.book.wake()
         if tx.wakes_publisher:
             self._on_publishable()
-
-    def _take_lock(self) -> None:
-        try:
-            make_folder(self._path.parent)
-            self._lock_file = self._path.with_name(f"{FILE_NAME}.lock").open("wb")
-        except OSError as error:
-            raise StoreError(
-                f"{self._path.parent}: {error.strerror}",
-                "make the state folder writable for the agent's user, or name another one as state_dir",
-                Status.PERMISSION_DENIED,
-            ) from error
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock_file.close()
-            self._lock_file = None
-            raise StoreError(
-                f"{self._path}: another agent uses it",
-                "stop the other agent, or give this one a state_dir of its own",
-                Status.FAILED_PRECONDITION,
-            ) from error

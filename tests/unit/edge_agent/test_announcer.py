@@ -1,0 +1,51 @@
+"""News on the agent's own topics: now and then its status, at once each dead letter."""
+
+import json
+
+from edge_agent.announcer import STATS_EVERY_S, Announcer, OwnTopics
+from edge_agent.ports import DeadLetter, Unit
+from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
+from tests.unit.edge_agent.pipeline_parts import BINDING, BROKER, RedeliveringBroker
+
+
+def announcer(broker: RedeliveringBroker, clock: TestClock) -> Announcer:
+    """On one broker."""
+    return Announcer(
+        "press-07",
+        clock,
+        lambda: {"schema": "edge.status/1"},
+        brokers={BROKER: broker},
+        topics={BROKER: OwnTopics.beside("edge/press-07/status")},
+        broker_of={BINDING: BROKER},
+    )
+
+
+def test_the_status_is_said_now_and_then() -> None:
+    """At the first turn, then every half minute; never retained, never in the outbox."""
+    broker, clock = RedeliveringBroker(), TestClock()
+    news = announcer(broker, clock)
+    news.run_once()
+    news.run_once()
+    clock.pass_s(STATS_EVERY_S)
+    news.run_once()
+    assert [(p.topic, p.qos, p.retain, p.row) for p in broker.answers] == [("edge/press-07/stats", 0, False, 0)] * 2
+
+
+def test_a_dead_letter_is_announced_without_its_payload() -> None:
+    """Who watches the topic learns binding, topic, reason and size."""
+    broker = RedeliveringBroker()
+    news = announcer(broker, TestClock())
+    letter = DeadLetter(BINDING, "plant/m1/raw", "malformed", "not JSON", 0, b"\xff" * 10)
+    news.passed(Unit(dead_letters=(letter,)), 0.0)
+    news.run_once()
+    (dead,) = [json.loads(p.payload) for p in broker.answers if p.topic == "edge/press-07/dead"]
+    assert dead == {
+        "schema": "edge.dead/1",
+        "device": "press-07",
+        "binding": BINDING,
+        "topic": "plant/m1/raw",
+        "reason": "malformed",
+        "detail": "not JSON",
+        "received": "1970-01-01T00:00:00.000Z",
+        "bytes": 10,
+    }
