@@ -26,7 +26,8 @@
     ├── KeyFileError                    a key or certificate file cannot be used
     └── ListenError                     a port cannot be bound
 
-What a status means for the caller (retry or not, HTTP twin) is `protos.status`; how a command line ends is `cli`.
+What a status means for the caller (retry or not, HTTP twin) is `protos.status`; how a command ends is
+`commands.endings`.
 """
 
 from typing import ClassVar

@@ -1,0 +1,81 @@
+"""Owns `cloud-hub devices`: the registry on a screen, or as the document of `core.registry`."""
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_json
+from cloud_hub.commands.opened_store import with_store
+from cloud_hub.config import load_config
+from cloud_hub.core.registry import devices_document
+from model_packs.process.exits import Exit
+
+_HEADING = (
+    f"{'DEVICE':24} {'SITE':12} {'HEARD':11} {'AGE':>7}  {'STATE':9} {'OUTBOX':>7} {'ASKED':>7} {'WAIT':>5}  PACKS"
+)
+
+
+def add(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = add_group(subparsers, "devices", "enrolled devices").add_parser(
+        "list", help="list devices and how they are"
+    )
+    add_config(parser)
+    add_json(parser)
+    parser.set_defaults(run=show)
+
+
+def show(args: argparse.Namespace) -> int:
+    """List the devices.
+
+    Raises:
+        CliError: The settings have problems.
+        StorageError: The database cannot be used.
+    """
+    config = load_config(args.config)
+
+    async def read(store: SqlStore) -> dict[str, Any]:
+        return devices_document(
+            await store.devices(),
+            hub_incarnation=store.incarnation,
+            now_ns=time.time_ns(),
+            heartbeat_interval_s=config.fleet.heartbeat_interval_s,
+        )
+
+    document = with_store(config, read)
+    sys.stdout.write(json.dumps(document) + "\n" if args.json else _screen(document["devices"]))
+    return Exit.OK
+
+
+def _screen(devices: list[dict[str, Any]]) -> str:
+    if not devices:
+        return "no devices: cloud-hub tokens create --site SITE, then edge-agent enrol on the device\n"
+    return "\n".join([_HEADING, *(_line(device) for device in devices)]) + "\n"
+
+
+def _line(device: dict[str, Any]) -> str:
+    report = _printable(device["report"]) or {"state": "?", "outbox": {"items": "?"}, "bindings": []}
+    age = "-" if device["heartbeat_age_s"] is None else f"{device['heartbeat_age_s']:.0f} s"
+    packs = ", ".join(sorted({binding["pack"] for binding in report["bindings"]})) or "-"
+    asked = device["escalations"]
+    heard = "removed" if device["removed"] else device["liveness"]
+    return (
+        f"{device['device']:24} {device['site']:12} {heard:11} {age:>7}  {report['state']:9} "
+        f"{report['outbox']['items']:>7} {asked['items']:>7} {asked['waiting']:>5}  {packs}"
+    )
+
+
+def _printable(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A JSON value whose texts cannot move a terminal's cursor: devices wrote them."""
+    match value:
+        case str():
+            return "".join(letter if letter.isprintable() else "?" for letter in value)
+        case list():
+            return [_printable(item) for item in value]
+        case dict():
+            return {key: _printable(item) for key, item in value.items()}
+        case _:
+            return value

@@ -1,0 +1,77 @@
+"""Owns `cloud-hub tokens`: making a join token. What it lets a device do is `core.tokens`."""
+
+import argparse
+import secrets
+import sys
+import time
+from datetime import UTC, datetime
+
+from cloud_hub.adapters.x509.authority import load_authority
+from cloud_hub.commands.arguments import Subparsers, add_config, add_group
+from cloud_hub.commands.opened_store import with_store
+from cloud_hub.config import load_config
+from cloud_hub.core.devices import checked_name
+from cloud_hub.core.tokens import Token, secret_digest
+from model_packs.process.exits import CliError, Exit
+from protos.link.tokens import JoinToken
+
+_TOKEN_ID_BYTES = 6
+_TOKEN_SECRET_BYTES = 32
+_NS_PER_H = 3_600 * 1_000_000_000
+_NS_PER_S = 1_000_000_000
+_MAX_TTL_H = 24 * 365
+_MAX_USES = 100_000
+
+
+def add(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = add_group(subparsers, "tokens", "join tokens").add_parser("create", help="make a join token and print it")
+    parser.add_argument("--site", required=True, help="site that the devices join")
+    parser.add_argument("--uses", type=int, default=1, metavar="N", help="devices that may use it (default: 1)")
+    parser.add_argument("--ttl-h", type=float, default=24.0, metavar="H", help="hours until it expires (default: 24)")
+    parser.add_argument("--device", help="for this device only; the token may replace its key")
+    add_config(parser)
+    parser.set_defaults(run=create)
+
+
+def create(args: argparse.Namespace) -> int:
+    """Make a token; it alone goes to stdout, so that it can be piped.
+
+    Raises:
+        CliError: A number is out of range, or the settings have problems.
+        DeviceNameError: The site or the device cannot be a name.
+        KeyFileError: The authority's files cannot be used.
+        StorageError: The database cannot be used.
+    """
+    config = load_config(args.config)
+    if not 1 <= args.uses <= _MAX_USES:
+        raise CliError(f"--uses {args.uses} is out of range", f"give 1 to {_MAX_USES}", Exit.USAGE)
+    if not 0 < args.ttl_h <= _MAX_TTL_H:
+        raise CliError(f"--ttl-h {args.ttl_h:g} is out of range", f"give more than 0, at most {_MAX_TTL_H}", Exit.USAGE)
+    authority = load_authority(
+        config.folder.ca_key,
+        config.folder.ca_certificate,
+        trust_domain=config.identity.trust_domain,
+        certificate_days=config.identity.certificate_days,
+    )
+    secret = secrets.token_urlsafe(_TOKEN_SECRET_BYTES)
+    now_ns = time.time_ns()
+    token = Token(
+        token_id=secrets.token_hex(_TOKEN_ID_BYTES),
+        secret_digest=secret_digest(secret),
+        org_id=config.identity.org_id,
+        site_id=checked_name("site", args.site),
+        device_id=None if args.device is None else checked_name("device", args.device),
+        expires_at_ns=now_ns + int(args.ttl_h * _NS_PER_H),
+        max_uses=args.uses,
+        used_by={},
+    )
+    with_store(config, lambda store: store.add_token(token, now_ns))
+    whom = "one device" if args.uses == 1 else f"{args.uses} devices"
+    sys.stderr.write(f"token {token.token_id}: {whom} of site {token.site_id}, until {_when(token.expires_at_ns)}\n")
+    sys.stdout.write(JoinToken(token.token_id, secret, authority.certificate_pem).encode() + "\n")
+    return Exit.OK
+
+
+def _when(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns // _NS_PER_S, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,89 @@
+"""`cloud-hub doctor`: a healthy hub passes, a damaged one is told what to mend."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloud_hub.config import CONFIG_NAME
+from model_packs.process.exits import Exit
+from model_packs.signing import generate_site_key
+from tests.unit.cloud_hub.commands.calls import documented, on, use_free_ports, without_database
+
+
+def test_a_healthy_hub_passes_its_examination(hub: Path, layout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every check is ok; the document follows its schema."""
+    use_free_ports(hub)
+    on(hub, "packs", "publish", str(layout))
+    capsys.readouterr()
+    assert on(hub, "doctor", "--json") == Exit.OK
+    document = documented(capsys.readouterr().out, "doctor")
+    assert document["ok"]
+    states = {check["name"]: check["state"] for check in document["checks"] if check["name"] != "disk"}
+    assert set(states.values()) == {"ok"}
+    assert {"authority", "server certificate", "site key", "database", "pack tiny-hub@1.0.0", "device port"} <= set(
+        states
+    )
+
+
+def _no_authority(hub: Path) -> None:
+    (hub / "ca" / "ca.key").unlink()
+
+
+def _no_server_key(hub: Path) -> None:
+    (hub / "server" / "server.key").unlink()
+
+
+def _no_site_key(hub: Path) -> None:
+    (hub / "site.key").unlink()
+
+
+def _other_site_key(hub: Path) -> None:
+    (hub / "site.key").unlink()
+    generate_site_key(hub / "site.key")
+
+
+def _broken_database(hub: Path) -> None:
+    without_database(hub)
+    (hub / "hub.db").write_text("this is no database at all, but long enough to be looked at as one")
+
+
+def _broken_index(hub: Path) -> None:
+    (hub / "packs" / "index.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "check"),
+    [
+        (_no_authority, "authority"),
+        (_no_server_key, "server certificate"),
+        (_no_site_key, "site key"),
+        (_other_site_key, "pack tiny-hub@1.0.0"),
+        (without_database, "database"),
+        (_broken_database, "database"),
+        (_broken_index, "packs"),
+    ],
+)
+def test_an_examination_names_what_is_broken(
+    hub: Path, layout: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], check: str
+) -> None:
+    """The failed check carries the name of the part and a mend; the exit code tells scripts."""
+    use_free_ports(hub)
+    on(hub, "packs", "publish", str(layout))
+    damage(hub)
+    capsys.readouterr()
+    assert on(hub, "doctor") == Exit.UNAVAILABLE
+    printed = capsys.readouterr().out
+    assert f"failed   {check}: " in printed
+    assert "mend: " in printed
+
+
+def test_an_examination_sees_a_port_that_another_program_has(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A listener that is no hub on one of the ports is a failed check that names the port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        text = f'[grpc]\nhost = "127.0.0.1"\nport = {port}\nenrolment_port = 0\n[http]\nport = 0\n'
+        (hub / CONFIG_NAME).write_text(text)
+        assert on(hub, "doctor") == Exit.UNAVAILABLE
+    assert f"failed   device port: another program listens on {port}" in capsys.readouterr().out
