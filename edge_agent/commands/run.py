@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stopping.set())
     agent = Agent(config, SystemClock())
     run_file = config.agent.device.state_dir / FILE_NAME
+    agent.open()
     try:
-        agent.open()
         running = Running(os.getpid(), config.agent.device.id, agent.http.host, agent.http.port)
         for path in (run_file, *([args.ready_file] if args.ready_file else [])):
             running.write(path)
         stopping.wait()
         logger.info("agent_stopping", extra={"device": config.agent.device.id})
+        run_file.unlink(missing_ok=True)
     finally:
         agent.close()
-        run_file.unlink(missing_ok=True)
     return Exit.OK

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.agent_alone import DEADLINE_S, RESULTS, LoneAgent, events, send, wait_for_ids
 from tests.simulators.brokers import Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
+from tests.simulators.processes import installed_program, run_to_end
 from tests.simulators.waiting import wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "edge_agent" / "schemas"
@@ -110,6 +111,15 @@ def test_an_answer_made_while_the_broker_is_away_reaches_it_later(
     wait_for_ids(watcher, 10)
     wait_until(lambda: agent.count("predictions_pending_publish") == 0, DEADLINE_S, "every answer is acknowledged")
     assert agent.audit()[0] == 0
+
+
+def test_a_second_agent_on_the_same_state_is_refused_and_harms_nothing(agent: LoneAgent, run_folder: Path) -> None:
+    """It ends with the mend; the first one goes on and is still found by the status command."""
+    agent.start()
+    second = run_to_end([installed_program("edge-agent"), "run", "--config", str(agent.config)], cwd=run_folder)
+    assert second.returncode == 69
+    assert "mend: stop the other agent" in second.stderr
+    assert agent.status()["running"]
 
 
 def test_a_stop_is_clean_and_said(agent: LoneAgent, watcher: MqttProbe) -> None:
