@@ -84,25 +84,28 @@ class Book:
     def welcomed(self, welcome: Welcome) -> bool:
         """Remember the hub; what was sent and not acked, or acked to an earlier incarnation, is queued again."""
         known = self._writer.call(lambda tx: self._welcomed(tx, welcome))
-        self._held_until_s.clear()
+        with self._changed:
+            self._held_until_s.clear()
         self.wake()
         return known
 
     def next_items(self, limit: int, in_flight: frozenset[int]) -> list[Item]:
         """Committed items that wait for the hub, newest first; `in_flight` are sequence numbers."""
         now, now_s = Stamp.now(self._clock), self._clock.monotonic_s()
-        self._held_until_s = {key: until_s for key, until_s in self._held_until_s.items() if until_s > now_s}
+        with self._changed:
+            held_until_s = {key: until_s for key, until_s in self._held_until_s.items() if until_s > now_s}
+            self._held_until_s = dict(held_until_s)
         with self._reader.transaction() as read:
             low_water = {c: _low_water(read, c) for c in _HUB_CLASSES}
             waiting = read(
                 "SELECT row, class, seq FROM outbox WHERE destination = ? AND state = ? ORDER BY row DESC LIMIT ?",
                 HUB,
                 RowState.QUEUED,
-                limit + len(in_flight) + len(self._held_until_s),
+                limit + len(in_flight) + len(held_until_s),
             )
             items: list[Item] = []
             for row, item_class, seq in waiting:
-                if seq in in_flight or (item_class, seq) in self._held_until_s:
+                if seq in in_flight or (item_class, seq) in held_until_s:
                     continue
                 found = read("SELECT payload, wall_ns, monotonic_s, boot_id, synced FROM outbox WHERE row = ?", row)
                 payload, wall_ns, monotonic_s, boot_id, synced = found[0]
@@ -153,7 +156,8 @@ class Book:
             return
         least_s = _UNTIL_FIXED_HOLD_S if retry is Retry.NOT_UNTIL_FIXED else _MIN_HOLD_S
         until_s = self._clock.monotonic_s() + max(least_s, reject.retry_after_ms / 1000)
-        self._held_until_s[reject.item_class, reject.seq] = until_s
+        with self._changed:
+            self._held_until_s[reject.item_class, reject.seq] = until_s
         self._writer.call(lambda tx: self._move_all(tx, reject.item_class, [reject.seq], Move.REQUEUE))
 
     def answered(self, verdict: Verdict) -> None:

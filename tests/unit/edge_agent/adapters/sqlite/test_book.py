@@ -227,6 +227,21 @@ def test_a_full_outbox_evicts_counts_and_says_so(tmp_path: Path, on_full: OnFull
     opened.store.close()
 
 
+def test_an_acked_question_gives_its_space_first_and_stays_open(tmp_path: Path) -> None:
+    """What is durable at the hub is only a copy here: dropping it ends nothing, and its answer still counts."""
+    settings = StoreSettings(limits(40_000), escalation_max_age_s=3600.0, dead_letter_max_bytes=1 << 18)
+    opened = with_escalations(tmp_path, 3, settings)
+    opened.store.book.acked(Ack(ItemClass.ESCALATION, ((2, 2),)))
+    for number in range(4, 60):
+        opened.commit(record_unit(opened.store, b"k%d" % number, decided(opened.store, f"p{number}")))
+    assert opened.counts()[of_reason(Count.ESCALATIONS_EVICTED, "drop_oldest")] > 0
+    assert opened.counts()["escalations_pending{acked}"] == 1
+    opened.store.book.answered(verdict("p2", 1))
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
 def test_predictions_are_forgotten_but_never_while_their_question_is_open(tmp_path: Path) -> None:
     """A verdict must find the event that it revises."""
     settings = StoreSettings(limits(), 3600.0, 1 << 18, predictions_kept=2)
