@@ -148,9 +148,6 @@ class Book:
     def rejected(self, reject: Reject) -> None:
         """Final statuses end the item; the others leave it queued for a while."""
         retry = TABLE[reject.status].retry
-        logger.warning(
-            "item_rejected", extra={"seq": reject.seq, "status": reject.status.name, "reason": reject.message}
-        )
         if retry is Retry.NEVER:
             self._writer.call(lambda tx: self._rejected(tx, reject))
             return
