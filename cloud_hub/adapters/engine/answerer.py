@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from cloud_hub.errors import PackUnavailableError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Clock, EscalationStore, FullModel, FullModels, StreamBell, WaitingItem
-from model_packs.errors import TensorError
 from model_packs.scoring import Scored, score
 from model_packs.tensors import Tensor
 from protos.codec.errors import CodecError
@@ -148,7 +147,7 @@ class Answerer:
             try:
                 tensors = escalation_from_bytes(item.payload).inputs
                 questions.append(_Question(item, {tensor.name: tensor for tensor in tensors}))
-            except (CodecError, TensorError):
+            except CodecError:
                 logger.exception("stored_question_unreadable", extra={"prediction_id": item.question.prediction_id})
                 answers.append(self._answer(model, item, Scored(None, 0.0, UNREADABLE), infer_ms=0.0))
         if questions:

@@ -27,7 +27,6 @@ from cloud_hub.errors import (
 )
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock, Delivered, EscalationStore, FullModels
-from model_packs.errors import TensorError
 from protos.codec.errors import CodecError
 from protos.codec.escalation import escalation_to_bytes, request_from_wire, response_to_wire
 from protos.messages.escalation import (
@@ -119,7 +118,7 @@ class DeviceStream:
             hello = request_from_wire(await anext(self._requests))
         except StopAsyncIteration as error:
             raise StreamOrderError("the stream ended before Hello") from error
-        except (CodecError, TensorError) as error:
+        except CodecError as error:
             raise StreamOrderError(f"the first message must be Hello: {error}") from error
         if not isinstance(hello, Hello):
             raise StreamOrderError("the first message must be Hello")
@@ -186,7 +185,7 @@ class DeviceStream:
         async for wire in self._requests:
             try:
                 request = request_from_wire(wire)
-            except (CodecError, TensorError) as error:
+            except CodecError as error:
                 if not await self._reject_undecodable(wire, error):
                     self._end(StreamOrderError(f"a message cannot be read: {error}"))
                     return
@@ -210,7 +209,7 @@ class DeviceStream:
         while self._inbox_bytes >= self._parts.credit.bytes:
             await self._inbox_emptied.wait()
 
-    async def _reject_undecodable(self, wire: pb.EscalateRequest, error: Exception) -> bool:
+    async def _reject_undecodable(self, wire: pb.EscalateRequest, error: CodecError) -> bool:
         """Name the item that cannot be read; False if it is no item, or its own place cannot be read."""
         if wire.WhichOneof("kind") != "item" or wire.item.seq == 0:
             return False
