@@ -6,7 +6,6 @@ not its concern. The document's schema is `schemas/edge.status.1.json`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
@@ -220,11 +219,6 @@ def outbox_json(uses: Sequence[ClassUse], max_bytes: int) -> dict[str, Any]:
             for use in uses
         ],
     }
-
-
-def started_text(wall_ns: int) -> str:
-    """A wall time to the second, for people."""
-    return datetime.fromtimestamp(wall_ns // _NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _answered(name: BindingName, facts: StoreFacts) -> int:
