@@ -1,6 +1,6 @@
 """Owns the connection to the database: its URL, its pragmas, its revision, and bringing it to the newest one.
 
-Tables are `schema.py`, steps are `migrations/`, statements are `store.py`.
+Tables are `schema.py`, steps are `migrations/`, statements are in the modules that `store.py` names.
 """
 
 from alembic import command

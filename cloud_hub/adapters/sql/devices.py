@@ -1,0 +1,55 @@
+"""Owns the statements on devices and their latest heartbeats. How a device gets a certificate is `enrolments.py`."""
+
+from sqlalchemy import Insert, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
+from cloud_hub.adapters.sql.schema import device, heartbeat
+from cloud_hub.adapters.sql.stored_json import heartbeat_text
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.ports import RegisteredDevice
+from protos.messages.fleet import DeviceHello, Heartbeat
+
+_MAX_VERSION_CHARS = 64
+
+
+def select_device(key: DeviceKey) -> AnySelect:
+    """The row of one device."""
+    return select(device.c.public_key_digest, device.c.is_removed).where(belongs_to(device, key))
+
+
+def registered(key: DeviceKey, row: AnyRow) -> RegisteredDevice:
+    """What a row of `select_device` says."""
+    return RegisteredDevice(key, row.public_key_digest, row.is_removed)
+
+
+def insert_device(key: DeviceKey, *, public_key_digest: str, agent_version: str, now_ns: int) -> Insert:
+    """A new device."""
+    return insert(device).values(
+        **columns(key),
+        public_key_digest=public_key_digest,
+        is_removed=False,
+        enrolled_at_ns=now_ns,
+        agent_version=agent_version[:_MAX_VERSION_CHARS],
+    )
+
+
+async def register_local(connection: AsyncConnection, key: DeviceKey, now_ns: int) -> None:
+    """Add a device without a certificate, once."""
+    known = await connection.execute(select_device(key))
+    if known.first() is None:
+        await connection.execute(insert_device(key, public_key_digest="", agent_version="", now_ns=now_ns))
+
+
+async def save_hello(connection: AsyncConnection, key: DeviceKey, hello: DeviceHello) -> None:
+    """Note what the device says it is."""
+    version = hello.agent_version[:_MAX_VERSION_CHARS]
+    await connection.execute(update(device).where(belongs_to(device, key)).values(agent_version=version))
+
+
+async def save_heartbeat(connection: AsyncConnection, key: DeviceKey, report: Heartbeat, now_ns: int) -> None:
+    """Replace the device's latest heartbeat."""
+    values = {"received_at_ns": now_ns, "report": heartbeat_text(report)}
+    changed = await connection.execute(update(heartbeat).where(belongs_to(heartbeat, key)).values(**values))
+    if changed.rowcount == 0:
+        await connection.execute(insert(heartbeat).values(**columns(key), **values))

@@ -1,0 +1,98 @@
+"""Owns the statements on escalated items: stored once, waiting until they are answered. The rule is `core.delivery`."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select, tuple_, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of
+from cloud_hub.adapters.sql.schema import item
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Delivery, ItemKey, Question, decide
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.ports import Delivered, WaitingItem
+from protos.messages.escalation import ItemClass, PredictionId, StoreId
+
+WAITING = "waiting"
+ANSWERED = "answered"
+REPEATED = "repeated"
+
+
+async def apply(
+    connection: AsyncConnection, key: DeviceKey, items: Sequence[Delivered], now_ns: int
+) -> tuple[Delivery, ...]:
+    """Store items that came together, each at most once."""
+    at_key, digests = await _known(connection, key, items)
+    decided: list[Delivery] = []
+    rows: list[dict[str, Any]] = []
+    for one in items:
+        prediction_id = one.question.prediction_id
+        delivery = decide(one.question, at_key=at_key.get(one.key), digest_of_prediction=digests.get(prediction_id))
+        decided.append(delivery)
+        if isinstance(delivery, Apply) or (isinstance(delivery, AlreadyApplied) and delivery.is_new_key):
+            at_key[one.key] = one.question
+            digests[prediction_id] = one.question.input_digest
+            rows.append(_row(key, one, is_new=isinstance(delivery, Apply), now_ns=now_ns))
+    if rows:
+        await connection.execute(insert(item), rows)
+    return tuple(decided)
+
+
+def select_waiting(limit: int, except_packs: Collection[str]) -> AnySelect:
+    """The oldest items without an answer."""
+    query = select(item).where(item.c.state == WAITING).order_by(item.c.row_id).limit(limit)
+    return query.where(item.c.hub_pack.not_in(except_packs)) if except_packs else query
+
+
+def waiting_item(row: AnyRow) -> WaitingItem:
+    """What a row of `select_waiting` says."""
+    return WaitingItem(
+        row_id=row.row_id,
+        device=key_of(row),
+        item_class=ItemClass(row.item_class),
+        question=Question(PredictionId(row.prediction_id), row.input_digest),
+        hub_pack=row.hub_pack,
+        payload=row.payload,
+    )
+
+
+async def close(connection: AsyncConnection, row_ids: Iterable[int]) -> None:
+    """Mark items as answered."""
+    await connection.execute(update(item).where(item.c.row_id.in_(row_ids)).values(state=ANSWERED))
+
+
+async def _known(
+    connection: AsyncConnection, key: DeviceKey, items: Sequence[Delivered]
+) -> tuple[dict[ItemKey, Question], dict[str, str]]:
+    """What is stored at these items' places, and for their predictions."""
+    wanted = (item.c.store_id, item.c.item_class, item.c.seq, item.c.prediction_id, item.c.input_digest)
+    places = [(one.key.store_id, int(one.key.item_class), one.key.seq) for one in items]
+    ids = {one.question.prediction_id for one in items}
+    # Two selects, not one with OR: each has an index of its own.
+    at_place = select(*wanted).where(
+        belongs_to(item, key), tuple_(item.c.store_id, item.c.item_class, item.c.seq).in_(places)
+    )
+    of_prediction = select(*wanted).where(belongs_to(item, key), item.c.prediction_id.in_(ids))
+    rows = (await connection.execute(union_all(at_place, of_prediction))).all()
+    at_key = {
+        ItemKey(StoreId(row.store_id), ItemClass(row.item_class), row.seq): Question(
+            PredictionId(row.prediction_id), row.input_digest
+        )
+        for row in rows
+    }
+    return at_key, {row.prediction_id: row.input_digest for row in rows}
+
+
+def _row(key: DeviceKey, one: Delivered, *, is_new: bool, now_ns: int) -> dict[str, Any]:
+    return {
+        **columns(key),
+        "store_id": one.key.store_id,
+        "item_class": int(one.key.item_class),
+        "seq": one.key.seq,
+        "prediction_id": one.question.prediction_id,
+        "input_digest": one.question.input_digest,
+        "hub_pack": one.hub_pack,
+        "state": WAITING if is_new else REPEATED,
+        "payload": one.payload if is_new else b"",
+        "received_at_ns": now_ns,
+    }

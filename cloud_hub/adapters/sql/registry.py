@@ -1,0 +1,69 @@
+"""Owns the one query over all that the tables know about each device; what it means is `core.registry`."""
+
+from sqlalchemy import and_, func, select
+
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, key_columns, key_of
+from cloud_hub.adapters.sql.items import WAITING
+from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, certificate, device, device_session, heartbeat, item
+from cloud_hub.adapters.sql.stored_json import read_heartbeat
+from cloud_hub.core.registry import DeviceFacts
+
+
+def select_registry() -> AnySelect:
+    """One row a device, ordered by key."""
+    counts = (
+        select(
+            *key_columns(item),
+            func.count().label("n_items"),
+            func.count().filter(item.c.state == WAITING).label("n_waiting"),
+        )
+        .group_by(*key_columns(item))
+        .subquery()
+    )
+    newest = (
+        select(*key_columns(certificate), func.max(certificate.c.not_after_ns).label("not_after_ns"))
+        .group_by(*key_columns(certificate))
+        .subquery()
+    )
+    joined = device
+    for other in (device_session, heartbeat, counts, newest):
+        on = and_(*(device.c[name] == other.c[name] for name in DEVICE_COLUMNS))
+        joined = joined.outerjoin(other, on)  # type: ignore[assignment]
+    return (
+        select(
+            *key_columns(device),
+            device.c.is_removed,
+            device.c.enrolled_at_ns,
+            device.c.agent_version,
+            device_session.c.session_epoch,
+            device_session.c.store_id,
+            device_session.c.verdict_seq,
+            device_session.c.verdict_acked,
+            heartbeat.c.received_at_ns,
+            heartbeat.c.report,
+            counts.c.n_items,
+            counts.c.n_waiting,
+            newest.c.not_after_ns,
+        )
+        .select_from(joined)
+        .order_by(*key_columns(device))
+    )
+
+
+def device_facts(row: AnyRow) -> DeviceFacts:
+    """What a row of `select_registry` says."""
+    return DeviceFacts(
+        key=key_of(row),
+        is_removed=row.is_removed,
+        enrolled_at_ns=row.enrolled_at_ns,
+        certificate_not_after_ns=row.not_after_ns,
+        session_epoch=row.session_epoch or 0,
+        agent_version=row.agent_version,
+        store_id=row.store_id or "",
+        last_heartbeat_at_ns=row.received_at_ns,
+        heartbeat=None if row.report is None else read_heartbeat(row.report),
+        items=row.n_items or 0,
+        waiting=row.n_waiting or 0,
+        verdicts=row.verdict_seq or 0,
+        verdicts_acked=row.verdict_acked or 0,
+    )

@@ -1,0 +1,65 @@
+"""Owns the statements on sessions: one row a device, with its epoch, its verdict counter and its cursor."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cloud_hub.adapters.sql.device_keys import belongs_to, columns
+from cloud_hub.adapters.sql.schema import device_session, item
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.ports import OpenedSession
+from protos.messages.escalation import Hello, ItemClass
+
+
+async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
+    """Start a new epoch, and lift the verdict counter above what the device has seen."""
+    before = (await connection.execute(select(device_session).where(belongs_to(device_session, key)))).first()
+    seen = hello.verdict_cursor
+    values = {
+        "session_epoch": 1 if before is None else before.session_epoch + 1,
+        "store_id": hello.store_id,
+        "opened_at_ns": now_ns,
+        "verdict_seq": seen if before is None else max(seen, before.verdict_seq),
+        "verdict_acked": seen if before is None else max(seen, before.verdict_acked),
+    }
+    if before is None:
+        await connection.execute(insert(device_session).values(**columns(key), **values))
+    else:
+        await connection.execute(update(device_session).where(belongs_to(device_session, key)).values(**values))
+    floors = await connection.execute(
+        select(item.c.item_class, func.max(item.c.seq))
+        .where(belongs_to(item, key), item.c.store_id == hello.store_id)
+        .group_by(item.c.item_class)
+    )
+    applied = tuple((ItemClass(item_class), int(seq)) for item_class, seq in floors)
+    return OpenedSession(int(values["session_epoch"]), applied)
+
+
+async def acknowledge(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:
+    """Advance the device's cursor; never back, and never past what was given out."""
+    await connection.execute(
+        update(device_session)
+        .where(
+            belongs_to(device_session, key),
+            device_session.c.verdict_acked < verdict_seq,
+            device_session.c.verdict_seq >= verdict_seq,
+        )
+        .values(verdict_acked=verdict_seq)
+    )
+
+
+async def verdict_counters(connection: AsyncConnection, keys: Iterable[DeviceKey]) -> dict[DeviceKey, int]:
+    """The place of the latest verdict in each device's log."""
+    counters: dict[DeviceKey, int] = {}
+    for key in keys:
+        counter = await connection.execute(select(device_session.c.verdict_seq).where(belongs_to(device_session, key)))
+        counters[key] = counter.scalar_one()
+    return counters
+
+
+async def set_verdict_counter(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:
+    """Write the place of the latest verdict in a device's log."""
+    await connection.execute(
+        update(device_session).where(belongs_to(device_session, key)).values(verdict_seq=verdict_seq)
+    )

@@ -1,0 +1,48 @@
+"""Owns the values that one column holds as JSON, both ways: an output, the models behind it, a heartbeat."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from model_packs.outputs import Output, from_json
+from protos.messages.fleet import BindingReport, Heartbeat
+from protos.messages.inference import ModelUse, Role
+
+
+def output_text(output: Output | None) -> str | None:
+    """An output as stored; None could not be scored."""
+    return None if output is None else json.dumps(output.to_json())
+
+
+def read_output(text: str | None) -> Output | None:
+    """What `output_text` wrote."""
+    return None if text is None else from_json(json.loads(text))
+
+
+def models_text(models: Sequence[ModelUse]) -> str:
+    """Models as stored."""
+    return json.dumps([asdict(model) for model in models])
+
+
+def read_models(text: str) -> tuple[ModelUse, ...]:
+    """What `models_text` wrote."""
+    return tuple(_model(document) for document in json.loads(text))
+
+
+def heartbeat_text(heartbeat: Heartbeat) -> str:
+    """A heartbeat as stored."""
+    return json.dumps(asdict(heartbeat))
+
+
+def read_heartbeat(text: str) -> Heartbeat:
+    """What `heartbeat_text` wrote."""
+    document: dict[str, Any] = json.loads(text)
+    bindings = tuple(
+        BindingReport(**{**binding, "model": _model(binding["model"])}) for binding in document["bindings"]
+    )
+    return Heartbeat(**{**document, "problems": tuple(document["problems"]), "bindings": bindings})
+
+
+def _model(document: Mapping[str, str]) -> ModelUse:
+    return ModelUse(pack=document["pack"], digest=document["digest"], role=Role(document["role"]))

@@ -1,0 +1,107 @@
+"""Owns the statements on the verdict log: one a device, numbered without gaps. Revisions are `core.revisions`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cloud_hub.adapters.sql import items, sessions
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_columns, key_of
+from cloud_hub.adapters.sql.schema import verdict
+from cloud_hub.adapters.sql.stored_json import models_text, output_text, read_models, read_output
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.revisions import Answered, next_revision
+from cloud_hub.ports import Answer
+from protos.messages.escalation import PredictionId, Verdict
+from protos.messages.inference import Tier
+
+
+async def answer(connection: AsyncConnection, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
+    """Log verdicts, each at the end of its device's log, and close the items."""
+    last = await _last_revisions(connection, answers)
+    counters = await sessions.verdict_counters(connection, {one.item.device for one in answers})
+    logged: list[tuple[DeviceKey, Verdict]] = []
+    for one in answers:
+        place = (one.item.device, one.item.question.prediction_id)
+        revision = next_revision(last.get(place), one.tier)
+        if revision is None:
+            continue
+        last[place] = Answered(revision, one.tier)
+        counters[one.item.device] += 1
+        logged.append((one.item.device, _verdict(one, counters[one.item.device], revision)))
+    if logged:
+        await connection.execute(insert(verdict), [_row(key, said) for key, said in logged])
+        for key in {key for key, _ in logged}:
+            await sessions.set_verdict_counter(connection, key, counters[key])
+    await items.close(connection, [one.item.row_id for one in answers])
+    return tuple(logged)
+
+
+def select_log(key: DeviceKey, after_seq: int, limit: int) -> AnySelect:
+    """A page of a device's log."""
+    return (
+        select(verdict)
+        .where(belongs_to(verdict, key), verdict.c.verdict_seq > after_seq)
+        .order_by(verdict.c.verdict_seq)
+        .limit(limit)
+    )
+
+
+def read_verdict(row: AnyRow) -> Verdict:
+    """What a row of `select_log` says."""
+    return Verdict(
+        verdict_seq=row.verdict_seq,
+        prediction_id=PredictionId(row.prediction_id),
+        input_digest=row.input_digest,
+        revision=row.revision,
+        tier=Tier(row.tier),
+        output=read_output(row.output),
+        confidence=row.confidence,
+        models=read_models(row.models),
+        decided_at_ns=row.decided_at_ns,
+        infer_ms=row.infer_ms,
+    )
+
+
+async def _last_revisions(
+    connection: AsyncConnection, answers: Sequence[Answer]
+) -> dict[tuple[DeviceKey, str], Answered]:
+    ids = {one.item.question.prediction_id for one in answers}
+    rows = await connection.execute(
+        select(*key_columns(verdict), verdict.c.prediction_id, verdict.c.revision, verdict.c.tier)
+        .where(verdict.c.prediction_id.in_(ids))
+        .order_by(verdict.c.revision)
+    )
+    return {(key_of(row), row.prediction_id): Answered(row.revision, Tier(row.tier)) for row in rows}
+
+
+def _verdict(one: Answer, verdict_seq: int, revision: int) -> Verdict:
+    return Verdict(
+        verdict_seq=verdict_seq,
+        prediction_id=one.item.question.prediction_id,
+        input_digest=one.item.question.input_digest,
+        revision=revision,
+        tier=one.tier,
+        output=one.output,
+        confidence=one.confidence,
+        models=one.models,
+        decided_at_ns=one.decided_at_ns,
+        infer_ms=one.infer_ms,
+    )
+
+
+def _row(key: DeviceKey, said: Verdict) -> dict[str, Any]:
+    return {
+        **columns(key),
+        "verdict_seq": said.verdict_seq,
+        "prediction_id": said.prediction_id,
+        "input_digest": said.input_digest,
+        "revision": said.revision,
+        "tier": said.tier.value,
+        "output": output_text(said.output),
+        "confidence": said.confidence,
+        "models": models_text(said.models),
+        "decided_at_ns": said.decided_at_ns,
+        "infer_ms": said.infer_ms,
+    }
