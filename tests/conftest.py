@@ -9,12 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.processes import Process, installed_program
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """A property holds however slow the machine is: examples have no time limit."""
+    settings.register_profile("tandem", deadline=None)
+    settings.load_profile("tandem")
 
 
 @pytest.fixture
