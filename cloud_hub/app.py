@@ -28,7 +28,8 @@ from cloud_hub.adapters.http.pages import Pages
 from cloud_hub.adapters.http.server import HttpServer
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
-from cloud_hub.adapters.x509.authority import load_authority, load_server_files
+from cloud_hub.adapters.x509.authority import load_authority
+from cloud_hub.adapters.x509.server_certificate import load_server_files
 from cloud_hub.config import HubConfig
 from cloud_hub.errors import StorageError
 from cloud_hub.metrics import HubMetrics

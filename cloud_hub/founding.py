@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
-from cloud_hub.adapters.x509.authority import create_authority, create_server_certificate
+from cloud_hub.adapters.x509.authority import create_authority
+from cloud_hub.adapters.x509.server_certificate import create_server_certificate
 from cloud_hub.config import CONFIG_NAME, HubConfig, sample_hub
 from cloud_hub.ports import Clock
 from model_packs.process.durable import make_folder, write_file

@@ -3,12 +3,9 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from cloud_hub.adapters.x509.authority import (
-    CertificateFacts,
-    certificate_facts,
-    load_authority,
-    load_server_files,
-)
+from cloud_hub.adapters.x509.authority import load_authority
+from cloud_hub.adapters.x509.key_files import CertificateFacts, certificate_facts
+from cloud_hub.adapters.x509.server_certificate import load_server_files
 from cloud_hub.config import HubConfig
 from cloud_hub.errors import KeyFileError
 from cloud_hub.examination.findings import Finding, failed, ok, warning

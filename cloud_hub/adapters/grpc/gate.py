@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from cloud_hub.adapters.x509.authority import peer_key_digest
+from cloud_hub.adapters.x509.certificates import peer_key_digest
 from cloud_hub.core.devices import DeviceKey, checked_name
 from cloud_hub.errors import DeviceKeyError, DeviceRemovedError, DeviceUnknownError, HubError
 from cloud_hub.ports import Clock, DeviceStore

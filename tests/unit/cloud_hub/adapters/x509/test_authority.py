@@ -8,15 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from cloud_hub.adapters.x509.authority import (
-    CertificateAuthority,
-    certificate_facts,
-    create_authority,
-    create_server_certificate,
-    load_authority,
-    load_server_files,
-    peer_key_digest,
-)
+from cloud_hub.adapters.x509.authority import CertificateAuthority, create_authority, load_authority
+from cloud_hub.adapters.x509.certificates import peer_key_digest
+from cloud_hub.adapters.x509.key_files import certificate_facts
+from cloud_hub.adapters.x509.server_certificate import create_server_certificate, load_server_files
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import KeyFileError
 from protos.link.identity import DeviceIdentity, certificate_request_der, new_private_key_pem
