@@ -1,11 +1,18 @@
 """`cloud-hub devices`: the registry on a screen and as a document."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.cli import execute
+from cloud_hub.commands.opened_store import with_store
+from cloud_hub.config import CONFIG_NAME, load_config
+from cloud_hub.core.devices import DeviceKey
 from model_packs.process.exits import CliError, Exit
+from protos.messages.fleet import BindingReport, Heartbeat
+from protos.messages.inference import ModelUse
 from tests.unit.cloud_hub.commands.calls import documented, on, without_database
 
 
@@ -30,3 +37,21 @@ def test_a_database_that_is_not_made_is_unavailable(hub: Path) -> None:
     with pytest.raises(CliError, match="cloud-hub serve") as caught:
         on(hub, "devices", "list")
     assert caught.value.exit is Exit.UNAVAILABLE
+
+
+def test_a_device_is_one_line_that_cannot_move_the_cursor(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """State, outbox, questions and packs stand in the line; control characters that the device wrote do not."""
+
+    async def report(store: SqlStore) -> None:
+        binding = BindingReport("b", ModelUse("tiny\x1b[2J@1.0.0", "sha256:0"), 5, 2, 1, "holds")
+        await store.register_local(DeviceKey("o", "hall-1", "press-07"), 1)
+        await store.save_heartbeat(
+            DeviceKey("o", "hall-1", "press-07"), Heartbeat(1, 5, "ok", (), 3, 2, None, (binding,)), time.time_ns()
+        )
+
+    with_store(load_config(hub / CONFIG_NAME), report)
+    assert on(hub, "devices", "list") == Exit.OK
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.split()[0] == "DEVICE"
+    assert line.split()[:2] == ["press-07", "hall-1"]
+    assert line.split()[-5:] == ["ok", "3", "0", "0", "tiny?[2J@1.0.0"]
