@@ -46,7 +46,7 @@ def test_a_device_is_one_line_that_cannot_move_the_cursor(hub: Path, capsys: pyt
         binding = BindingReport("b", ModelUse("tiny\x1b[2J@1.0.0", "sha256:0"), 5, 2, 1, "holds")
         await store.register_local(DeviceKey("o", "hall-1", "press-07"), 1)
         await store.save_heartbeat(
-            DeviceKey("o", "hall-1", "press-07"), Heartbeat(1, 5, "ok", (), 3, 2, None, (binding,)), time.time_ns()
+            DeviceKey("o", "hall-1", "press-07"), Heartbeat(1, 5, "ok", (), 300, 2, None, (binding,)), time.time_ns()
         )
 
     with_store(load_config(hub / CONFIG_NAME), report)
@@ -54,4 +54,4 @@ def test_a_device_is_one_line_that_cannot_move_the_cursor(hub: Path, capsys: pyt
     heading, line = capsys.readouterr().out.splitlines()
     assert heading.split()[0] == "DEVICE"
     assert line.split()[:2] == ["press-07", "hall-1"]
-    assert line.split()[-5:] == ["ok", "3", "0", "0", "tiny?[2J@1.0.0"]
+    assert line.split()[-5:] == ["ok", "2", "0", "0", "tiny?[2J@1.0.0"]
