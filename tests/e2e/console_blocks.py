@@ -75,9 +75,13 @@ def missing_lines(shown: Sequence[str], printed: str) -> tuple[str, ...]:
 
 
 class Page:
-    """Runs the blocks of one page in ``folder``; leave it with ``close()``, which ends the terminals."""
+    """Runs the blocks of one page in ``folder``; leave it with ``close()``, which ends the terminals.
 
-    def __init__(self, folder: Path, logs: Path, environ: Mapping[str, str]) -> None:
+    What ``prefix`` says is put before each command, such as a network to run in.
+    """
+
+    def __init__(self, folder: Path, logs: Path, environ: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
+        self._shell = (*prefix, *_SHELL)
         self._folder = folder
         self._logs = logs
         self._environ = environ
@@ -102,7 +106,7 @@ class Page:
 
     def _run_command(self, command: Command) -> None:
         finished = run_to_end(
-            [*_SHELL, command.text], cwd=self._folder, environ=self._environ, deadline_s=_COMMAND_DEADLINE_S
+            [*self._shell, command.text], cwd=self._folder, environ=self._environ, deadline_s=_COMMAND_DEADLINE_S
         )
         printed = finished.stdout + finished.stderr
         assert finished.returncode == 0, f"$ {command.text}\nended with status {finished.returncode}:\n{printed}"
@@ -112,7 +116,7 @@ class Page:
     def _open_terminal(self, command: Command) -> None:
         name = Path(shlex.split(command.text)[0]).name
         terminal = Process(
-            [*_SHELL, command.text],
+            [*self._shell, command.text],
             log_path=self._logs / f"terminal-{len(self._terminals)}-{name}.log",
             cwd=self._folder,
             environ=self._environ,
