@@ -36,13 +36,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         StoreError: There is no database, or it cannot be read.
     """
-    device = load(args.config).agent.device
+    config = load(args.config)
+    device = config.agent.device
     reader = Reader(device.state_dir / FILE_NAME)
     reader.open()
     try:
-        found = equations({(str(binding), name): value for (binding, name), value in reader.figures().items()})
+        counts = {(str(binding), name): value for (binding, name), value in reader.figures().items()}
     finally:
         reader.close()
+    found = equations(counts, [one.id for one in config.bindings.binding])
     if args.json:
         sys.stdout.write(json.dumps(audit_document(device.id, found), indent=2) + "\n")
     else:
@@ -53,11 +55,9 @@ def run(args: argparse.Namespace) -> int:
 def _screen(found: Sequence[Equation]) -> str:
     lines: list[str] = []
     for one in found:
-        terms = " + ".join(f"{term.value} {term.name.partition('_')[2]}" for term in one.terms if term.value)
+        terms = " + ".join(f"{term.value} {term.name.partition('_')[2]}" for term in one.terms)
         mark = "ok  " if one.holds else "FAIL"
-        lines.append(f"{mark} {one.binding}  {one.name}: {one.left.value} = {terms or '0'}")
-    if not found:
-        lines.append("nothing was received yet")
+        lines.append(f"{mark} {one.binding}  {one.name}: {one.left.value} = {terms}")
     broken = sum(not one.holds for one in found)
     lines.append(f"{broken} of {len(found)} equations do not hold" if broken else "every equation holds")
     return "\n".join(lines) + "\n"

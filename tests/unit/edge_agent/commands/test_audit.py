@@ -53,7 +53,7 @@ def test_an_equation_that_does_not_hold_is_shown_and_ends_with_1(
     assert audit(tmp_path) == 1
     shown = capsys.readouterr().out
     assert "FAIL press  predictions: 1 = 0" in shown
-    assert "1 of 7 equations do not hold" in shown
+    assert "1 of 14 equations do not hold" in shown  # seven for each of two bindings: one counted, one configured
 
 
 def test_a_device_that_never_ran_has_no_database_and_is_told_so(tmp_path: Path) -> None:
@@ -63,10 +63,15 @@ def test_a_device_that_never_ran_has_no_database_and_is_told_so(tmp_path: Path) 
     assert "edge-agent run" in caught.value.mend
 
 
-def test_an_agent_that_received_nothing_has_nothing_to_prove(
+def test_the_equations_of_an_agent_that_received_nothing_are_all_zero(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An empty database is no error."""
+    """An empty database is no error, and every configured binding has its equations."""
     open_store(tmp_path / "state").store.close()
+    assert audit(tmp_path, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    assert len(document["equations"]) == 7
+    assert all(term["value"] == 0 for one in document["equations"] for term in (one["left"], *one["terms"]))
     assert audit(tmp_path) == 0
-    assert "nothing was received yet" in capsys.readouterr().out
+    assert "records: 0 = 0 journaled + 0 duplicate + 0 dead_lettered + 0 shed" in capsys.readouterr().out

@@ -47,6 +47,41 @@ def test_every_end_of_an_escalation_is_counted() -> None:
     assert of_reason(Count.SAMPLES_UNUSED, Unused.GAP) == "samples_unused{gap}"
 
 
+def test_every_term_of_a_binding_that_received_nothing_is_there() -> None:
+    """A term is never left out because it is zero; one by reason stands without a reason then."""
+    found = equations({}, ["idle"])
+    assert {equation.name: [term.name for term in equation.terms] for equation in found} == {
+        "records": ["records_journaled", "records_duplicate", "records_dead_lettered", "records_shed"],
+        "samples": ["samples_used", "samples_late", "samples_out_of_range", "samples_unused", "samples_pending"],
+        "windows": ["windows_inferred", "windows_skipped", "windows_pending"],
+        "predictions": [
+            "predictions_published",
+            "predictions_expired",
+            "predictions_evicted",
+            "predictions_pending_publish",
+        ],
+        "revisions": ["revisions_published", "revisions_expired", "revisions_evicted", "revisions_pending_publish"],
+        "escalations wanted": ["escalations_suppressed_budget", "escalations_created"],
+        "escalations created": [
+            "escalations_answered",
+            "escalations_answered_late",
+            "escalations_rejected",
+            "escalations_expired",
+            "escalations_evicted",
+            "escalations_dead_lettered",
+            "escalations_purged",
+            "escalations_pending",
+        ],
+    }
+    assert all(equation.holds and equation.right == 0 for equation in found)
+
+
+def test_a_configured_binding_is_audited_once() -> None:
+    """Whether something of it was counted or not, and beside one that is no longer configured."""
+    found = equations(GOOD, ["b", "idle"])
+    assert [equation.binding for equation in found] == ["b"] * 7 + ["idle"] * 7
+
+
 def test_equations_hold_when_everything_is_somewhere() -> None:
     """Terms by reason are listed one by one."""
     found = equations(GOOD)
