@@ -36,7 +36,7 @@ class AgentError(Exception):
 
 
 class InputFault(StrEnum):
-    """Why a message was dead-lettered; the closed set of labels of `edge_records_dead_lettered_total`."""
+    """Why a message was dead-lettered; the closed set of reasons of the counter `records_dead_lettered`."""
 
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
