@@ -1,6 +1,5 @@
 """Owns the doctor's look at the machine: the state folder's disk and the outbox. It leaves nothing behind."""
 
-import fcntl
 import os
 import shutil
 import statistics
@@ -10,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.lock import is_held
 from edge_agent.adapters.sqlite.reading import Reader
-from edge_agent.adapters.sqlite.store import FILE_NAME
+from edge_agent.adapters.sqlite.store import FILE_NAME, LOCK_NAME
 from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.examination.findings import Finding, failed, ok, warning
@@ -51,15 +51,7 @@ def examine_machine(config: Config, clock: Clock) -> Iterator[Finding]:
 
 def agent_is_running(config: Config) -> bool:
     """Whether an agent holds this state folder's lock."""
-    path = config.agent.device.state_dir / f"{FILE_NAME}.lock"
-    try:
-        with path.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_held(config.agent.device.state_dir / LOCK_NAME)
 
 
 def _space(place: Path, outbox_bytes: int) -> Finding:
