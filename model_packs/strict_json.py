@@ -161,18 +161,6 @@ class Table:
             return self._wrong(key, f"a number from {low} to {high}", value, low)
         return float(value)
 
-    def boolean(self, key: str) -> bool:
-        """Read true or false.
-
-        Args:
-            key: The key.
-
-        Returns:
-            The value, or False after a problem.
-        """
-        value = self._take(key)
-        return value if isinstance(value, bool) else self._wrong(key, "true or false", value, False)
-
     def texts(self, key: str) -> tuple[str, ...]:
         """Read an array of strings.
 

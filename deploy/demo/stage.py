@@ -71,7 +71,6 @@ class Stage:
         broker_address: tuple[str, int] | None = None,
     ) -> None:
         self.folder = folder
-        self._fleet = fleet
         self._tell = tell
         self._logs = folder / "logs"
         ports = free_ports(4 + len(fleet))
