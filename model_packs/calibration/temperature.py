@@ -136,7 +136,7 @@ def _loss_at(logits: NDArray[np.float64], labels: NDArray[np.intp], log_temperat
 def _table(logits: ArrayLike) -> NDArray[np.float64]:
     """Logits as float64 [rows, classes]."""
     table = np.asarray(logits, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] == 0:  # noqa: PLR2004 (a table has two axes)
+    if table.ndim != 2 or table.shape[1] == 0:  # noqa: PLR2004 - a table has two axes
         raise ValueError(f"logits are a table [rows, classes], not of shape {table.shape}")
     if not np.isfinite(table).all():
         raise ValueError("logits hold a value that is not finite")

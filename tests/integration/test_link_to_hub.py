@@ -193,9 +193,9 @@ def test_a_cut_connection_is_made_anew(hub: Hub, identity: Path) -> None:
         link = link_to(network.port, identity, book)
         link.open()
         for times in range(1, 4):
-            book.wait(lambda times=times: book.ups == times, f"session {times}")  # type: ignore[misc]
+            book.wait(lambda times=times: book.ups == times, f"session {times}")  # type: ignore[misc] # a default binds the turn's number
             book.add(question(times))
-            book.wait(lambda times=times: len(book.verdicts) == times, f"verdict {times}")  # type: ignore[misc]
+            book.wait(lambda times=times: len(book.verdicts) == times, f"verdict {times}")  # type: ignore[misc] # as above
             network.cut()
         link.close()
     assert len(book.downs) >= 2

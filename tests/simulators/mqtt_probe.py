@@ -30,7 +30,7 @@ class Message:
     qos: int
     retain: bool
 
-    def json(self) -> Any:  # noqa: ANN401 -- JSON is any value; the test says what it expects
+    def json(self) -> Any:  # noqa: ANN401 - JSON is any value; the test says what it expects
         """The payload as JSON."""
         return json.loads(self.payload)
 

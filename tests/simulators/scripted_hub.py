@@ -126,7 +126,7 @@ class ScriptedHub(EscalationServiceServicer):
         except queue.Empty:
             raise AssertionError("no stream was opened") from None
 
-    def Escalate(  # noqa: N802 -- the service's own name
+    def Escalate(  # noqa: N802 - the service's own name
         self, request_iterator: Iterator[pb.EscalateRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.EscalateResponse]:
         """Hand the stream to the test."""

@@ -22,7 +22,7 @@ def key(second: int) -> WindowKey:
     return WindowKey(AGENT, Person("p01"), T0 + second * S)
 
 
-def event(second: int, label: str | None, **changes: Any) -> bytes:  # noqa: ANN401 -- any JSON value
+def event(second: int, label: str | None, **changes: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """A final answer of the edge to the window at `second`, with changes."""
     body = {
         "schema": "edge.prediction/1",

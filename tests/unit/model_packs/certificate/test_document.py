@@ -97,7 +97,7 @@ def test_a_design_effect_that_was_not_measured_is_said_as_such() -> None:
 )
 def test_a_document_that_contradicts_its_counts_does_not_hold(change: dict[str, float | None], problem: str) -> None:
     """Recomputing from the counts finds every edited figure."""
-    certificate = dataclasses.replace(certificate_of(certified(), CIRCUMSTANCES), **change)  # type: ignore[arg-type]
+    certificate = dataclasses.replace(certificate_of(certified(), CIRCUMSTANCES), **change)  # type: ignore[arg-type] # a table of changes
 
     found = certificate.recompute()
 
