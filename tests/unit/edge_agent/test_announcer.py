@@ -1,11 +1,19 @@
 """News on the agent's own topics: now and then its status, at once each dead letter."""
 
 import json
+from pathlib import Path
 
+import jsonschema
+import pytest
+
+from edge_agent import announcer as announcer_module
 from edge_agent.announcer import STATS_EVERY_S, Announcer, OwnTopics
+from edge_agent.errors import InputFault
 from edge_agent.ports import DeadLetter, Unit
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
 from tests.unit.edge_agent.pipeline_parts import BINDING, BROKER, RedeliveringBroker
+
+SCHEMA = Path(announcer_module.__file__).parent / "schemas" / "edge.dead.1.json"
 
 
 def announcer(broker: RedeliveringBroker, clock: TestClock) -> Announcer:
@@ -49,3 +57,21 @@ def test_a_dead_letter_is_announced_without_its_payload() -> None:
         "received": "1970-01-01T00:00:00.000Z",
         "bytes": 10,
     }
+
+
+@pytest.mark.parametrize("reason", InputFault)
+def test_a_dead_letter_fits_its_schema_whatever_the_reason(reason: InputFault) -> None:
+    """What the agent publishes validates."""
+    broker = RedeliveringBroker()
+    news = announcer(broker, TestClock())
+    letter = DeadLetter(BINDING, "plant/m1/raw", reason.value, "samples[3]", 1_700_000_000_123_456_789, b"{}")
+    news.passed(Unit(dead_letters=(letter,)), 0.0)
+    news.run_once()
+    (dead,) = [json.loads(p.payload) for p in broker.answers if p.topic == "edge/press-07/dead"]
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(dead)
+
+
+def test_the_schema_of_dead_letters_names_no_reason_that_does_not_exist() -> None:
+    """Both lists are the same."""
+    schema = json.loads(SCHEMA.read_text())
+    assert set(schema["properties"]["reason"]["enum"]) == set(InputFault)
