@@ -1,0 +1,170 @@
+"""Owns one example of every message kind of wire version 1, with every field set, and where its golden bytes lie.
+
+An example and its bytes are for ever: a later program must read and write them so. A new field gets an example of its
+own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from model_packs.outputs import Classification
+from model_packs.tensors import Tensor
+from protos.codec import enrolment, escalation, fleet, packs
+from protos.messages.enrolment import EnrolRequest, EnrolResponse
+from protos.messages.escalation import (
+    Ack,
+    Credit,
+    Escalation,
+    GoAway,
+    Hello,
+    HubIncarnation,
+    Item,
+    ItemClass,
+    PredictionId,
+    Reason,
+    Reject,
+    StoreId,
+    Verdict,
+    VerdictAck,
+    Welcome,
+)
+from protos.messages.fleet import BindingReport, DeviceHello, FleetWelcome, Heartbeat, HeartbeatAck
+from protos.messages.inference import ModelUse, Role, Tier
+from protos.messages.packs import BlobChunk, BlobDescriptor, PackMetadata
+from protos.status import Status
+from protos.tandem.v1 import enrolment_pb2, escalation_pb2, fleet_pb2, packs_pb2
+
+GOLDEN = Path(__file__).parent / "golden" / "wire_v1"
+
+_START_NS = 1_700_000_000_000_000_000
+_EDGE = ModelUse("motion-band-edge@1.0.0", "sha256:" + "ab" * 32)
+_HUB = ModelUse("motion-band-hub@1.0.0", "sha256:" + "cd" * 32, Role.MEMBER)
+_STORE = StoreId("store-1")
+_INCARNATION = HubIncarnation("hub-1")
+_PREDICTION = PredictionId("abcdefghijklmnopqrstuvwx23")
+_INPUT = "sha256:" + "12" * 32
+
+_ESCALATION = Escalation(
+    prediction_id=_PREDICTION,
+    input_digest=_INPUT,
+    binding="motion",
+    partition="line1/m7",
+    window_start_ns=_START_NS,
+    window_end_ns=_START_NS + 1_000_000_000,
+    window_samples=2,
+    window_fill=0.5,
+    clock="synced",
+    edge_model=_EDGE,
+    hub_pack="motion-band-hub@1.0.0",
+    reason=Reason.LOW_CONFIDENCE,
+    propensity=1.0,
+    confidence=0.625,
+    edge_output=Classification("ROW", {"PEN": 0.375, "ROW": 0.625}),
+    inputs=(Tensor.from_array("window", np.array([[[1.5, -2.0], [0.0, np.inf]]], dtype=np.float32)),),
+    trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    codec_version=1,
+    threshold=0.75,
+    certificate_digest="sha256:" + "34" * 32,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One generated message and its codec."""
+
+    wire: type[Message]
+    to_wire: Callable[[Any], Message]
+    from_wire: Callable[[Any], Any]
+
+    def encode(self, value: object) -> bytes:
+        """The bytes of a frozen value, map entries sorted."""
+        return self.to_wire(value).SerializeToString(deterministic=True)
+
+    def decode(self, data: bytes) -> object:
+        """The frozen value of some bytes."""
+        return self.from_wire(self.wire.FromString(data))
+
+
+_ESCALATE_REQUEST = Kind(escalation_pb2.EscalateRequest, escalation.request_to_wire, escalation.request_from_wire)
+_ESCALATE_RESPONSE = Kind(escalation_pb2.EscalateResponse, escalation.response_to_wire, escalation.response_from_wire)
+_REPORT = Kind(fleet_pb2.DeviceReport, fleet.report_to_wire, fleet.report_from_wire)
+_DIRECTIVE = Kind(fleet_pb2.HubDirective, fleet.directive_to_wire, fleet.directive_from_wire)
+_ENROL_REQUEST = Kind(enrolment_pb2.EnrolRequest, enrolment.request_to_wire, enrolment.request_from_wire)
+_ENROL_RESPONSE = Kind(enrolment_pb2.EnrolResponse, enrolment.response_to_wire, enrolment.response_from_wire)
+_METADATA = Kind(packs_pb2.PackMetadata, packs.metadata_to_wire, packs.metadata_from_wire)
+_CHUNK = Kind(packs_pb2.BlobChunk, packs.chunk_to_wire, packs.chunk_from_wire)
+
+EXAMPLES: Mapping[str, tuple[Kind, object]] = {
+    "escalate_hello": (
+        _ESCALATE_REQUEST,
+        Hello(
+            _STORE,
+            ((ItemClass.ESCALATION, 42), (ItemClass.AUDIT, 7)),
+            verdict_cursor=40,
+            hub_incarnation=_INCARNATION,
+            agent_version="0.1.0",
+            capabilities=("verdicts",),
+            wire_version=1,
+        ),
+    ),
+    "escalate_item": (_ESCALATE_REQUEST, Item(ItemClass.ESCALATION, 42, low_water=41, age_ms=1500, body=_ESCALATION)),
+    "escalate_verdict_ack": (_ESCALATE_REQUEST, VerdictAck(41)),
+    "escalate_welcome": (
+        _ESCALATE_RESPONSE,
+        Welcome(3, _INCARNATION, ((ItemClass.ESCALATION, 41),), Credit(64, 1 << 23), _START_NS, wire_version=1),
+    ),
+    "escalate_ack": (_ESCALATE_RESPONSE, Ack(ItemClass.ESCALATION, ((1, 40), (42, 42)))),
+    "escalate_reject": (
+        _ESCALATE_RESPONSE,
+        Reject(ItemClass.AUDIT, 7, Status.RESOURCE_EXHAUSTED, "the hub is full", retry_after_ms=2000),
+    ),
+    "escalate_credit": (_ESCALATE_RESPONSE, Credit(32, 1 << 22)),
+    "escalate_verdict": (
+        _ESCALATE_RESPONSE,
+        Verdict(
+            verdict_seq=41,
+            prediction_id=_PREDICTION,
+            input_digest=_INPUT,
+            revision=1,
+            tier=Tier.HUB,
+            output=Classification("PEN", {"PEN": 0.875, "ROW": 0.125}),
+            confidence=0.875,
+            models=(_HUB,),
+            decided_at_ns=_START_NS + 2_000_000_000,
+            infer_ms=12.5,
+        ),
+    ),
+    "escalate_go_away": (_ESCALATE_RESPONSE, GoAway("a newer stream of this device", retry_after_ms=1000)),
+    "fleet_hello": (_REPORT, DeviceHello("0.1.0", _STORE, ("verdicts",), wire_version=1)),
+    "fleet_heartbeat": (
+        _REPORT,
+        Heartbeat(
+            number=9,
+            device_time_ns=_START_NS,
+            state="online",
+            problems=("the disk is slow",),
+            outbox_bytes=4096,
+            outbox_items=3,
+            outbox_oldest_age_ms=2500,
+            bindings=(BindingReport("motion", _EDGE, 100, 12, 11, "certified"),),
+        ),
+    ),
+    "fleet_welcome": (_DIRECTIVE, FleetWelcome(10_000, _START_NS, _INCARNATION, wire_version=1)),
+    "fleet_heartbeat_ack": (_DIRECTIVE, HeartbeatAck(9, _START_NS)),
+    "enrol_request": (_ENROL_REQUEST, EnrolRequest("token-1", "secret", b"request", "press-07", "0.1.0", 1)),
+    "enrol_response": (
+        _ENROL_RESPONSE,
+        EnrolResponse("acme", "plant-1", "press-07", b"chain", b"bundle", b"site key", _START_NS),
+    ),
+    "pack_metadata": (
+        _METADATA,
+        PackMetadata(b'{"schemaVersion":2}', "sha256:" + "ef" * 32, (BlobDescriptor("sha256:" + "01" * 32, 11_010),)),
+    ),
+    "pack_chunk": (_CHUNK, BlobChunk(65_536, b"\x00\x01\xfe\xff")),
+}
+"""By the name of its golden file."""
