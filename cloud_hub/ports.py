@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from cloud_hub.core.delivery import Delivery, ItemKey, Question
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.registry import DeviceFacts
-from cloud_hub.core.tokens import Token
 from model_packs.manifest import PackManifest
 from model_packs.outputs import Output
 from protos.messages.escalation import Hello, HubIncarnation, ItemClass, Verdict
@@ -160,13 +159,6 @@ class EscalationStore(Protocol):
 
     async def acknowledge(self, device: DeviceKey, verdict_seq: int) -> None:
         """Advance the device's cursor; never back; raises StorageError."""
-
-
-class TokenStore(Protocol):
-    """Join tokens."""
-
-    async def add_token(self, token: Token, now_ns: int) -> None:
-        """Store a new token; raises StorageError."""
 
 
 class FullModel(Protocol):

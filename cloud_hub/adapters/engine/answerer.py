@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cloud_hub.errors import PackUnavailableError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Clock, EscalationStore, FullModel, FullModels, StreamBell, WaitingItem
+from model_packs.errors import TensorError
 from model_packs.scoring import Scored, score
 from model_packs.tensors import Tensor
 from protos.codec.errors import CodecError
@@ -56,6 +57,7 @@ class Answerer:
         metrics: Where runs and verdicts are counted.
         clock: Wall clock, for the verdicts' time.
         max_batch: Most windows in one run.
+        poll_s: How often the loop looks without being woken.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Answerer:
         clock: Clock,
         *,
         max_batch: int,
+        poll_s: float = POLL_S,
     ) -> None:
         self._store = store
         self._models = models
@@ -74,6 +77,7 @@ class Answerer:
         self._metrics = metrics
         self._clock = clock
         self._max_batch = max_batch
+        self._poll_s = poll_s
         self._work = asyncio.Event()
         self._resting: dict[str, float] = {}
 
@@ -90,7 +94,7 @@ class Answerer:
                 if not await self.answer_waiting():
                     await self._rest()
                 backoff.reset()
-            except Exception:
+            except Exception:  # the top of this loop: whatever broke, the questions are still in the database
                 logger.exception("answering_failed")
                 self._metrics.loop_failures.labels("answerer").inc()
                 await asyncio.sleep(backoff.next_s())
@@ -116,7 +120,7 @@ class Answerer:
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S):
+            async with asyncio.timeout(self._poll_s):
                 await self._work.wait()
 
     async def _answer_pack(self, pack: str, items: Sequence[WaitingItem]) -> None:
@@ -156,25 +160,31 @@ class Answerer:
 
     async def _run(self, model: FullModel, questions: Sequence[_Question]) -> list[Answer]:
         began_s = time.perf_counter()
-        try:
-            scored = await self._scored(model, questions)
-        except Exception:
-            if len(questions) > 1:  # one bad window must not take its neighbours along
-                return [answer for one in questions for answer in await self._run(model, [one])]
-            logger.exception("full_model_failed", extra={"pack": str(model.manifest.ref)})
-            scored = (Scored(None, 0.0, ENGINE_ERROR),)
+        scored = await self._scored(model, questions)
+        if scored is None and len(questions) > 1:  # one bad window must not take its neighbours along
+            return [answer for one in questions for answer in await self._run(model, [one])]
         took_s = time.perf_counter() - began_s
         self._metrics.infer_s.observe(took_s)
         self._metrics.batch_windows.observe(len(questions))
         return [
             self._answer(model, one.item, said, infer_ms=took_s * _MS_PER_S)
-            for one, said in zip(questions, scored, strict=True)
+            for one, said in zip(questions, scored or (Scored(None, 0.0, ENGINE_ERROR),), strict=True)
         ]
 
-    async def _scored(self, model: FullModel, questions: Sequence[_Question]) -> tuple[Scored, ...]:
+    async def _scored(self, model: FullModel, questions: Sequence[_Question]) -> tuple[Scored, ...] | None:
+        """One engine run; None when the engine failed."""
         inputs = _stacked(model, questions)
-        outputs = model.run(inputs) if model.is_quick else await asyncio.to_thread(model.run, inputs)
-        return score(model.manifest, outputs)
+        facts = {"pack": str(model.manifest.ref), "windows": len(questions)}
+        try:
+            outputs = model.run(inputs) if model.is_quick else await asyncio.to_thread(model.run, inputs)
+        except Exception:  # calling an engine: whatever it does, the windows are unscorable and the loop goes on
+            logger.exception("full_model_failed", extra=facts)
+            return None
+        try:
+            return score(model.manifest, outputs)
+        except TensorError:
+            logger.exception("full_model_gave_other_outputs_than_declared", extra=facts)
+            return None
 
     def _answer(self, model: FullModel, item: WaitingItem, said: Scored, *, infer_ms: float) -> Answer:
         return Answer(

@@ -1,6 +1,6 @@
 """Owns the one query over all that the tables know about each device; what it means is `core.registry`."""
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import FromClause, and_, func, select
 
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, key_columns, key_of
 from cloud_hub.adapters.sql.items import WAITING
@@ -25,10 +25,10 @@ def select_registry() -> AnySelect:
         .group_by(*key_columns(certificate))
         .subquery()
     )
-    joined = device
+    joined: FromClause = device
     for other in (device_session, heartbeat, counts, newest):
         on = and_(*(device.c[name] == other.c[name] for name in DEVICE_COLUMNS))
-        joined = joined.outerjoin(other, on)  # type: ignore[assignment]
+        joined = joined.outerjoin(other, on)
     return (
         select(
             *key_columns(device),

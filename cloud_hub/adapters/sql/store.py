@@ -159,7 +159,7 @@ class SqlStore:
             lambda connection: sessions.acknowledge(connection, device, verdict_seq), patience_s=LAZY_S
         )
 
-    # --- TokenStore --------------------------------------------------------------------------------------------------
+    # --- for `cloud-hub tokens` --------------------------------------------------------------------------------------
 
     async def add_token(self, token: Token, now_ns: int) -> None:
         """Store a new token."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cloud_hub.adapters.engine.answerer import Answerer
+from cloud_hub.adapters.engine.answerer import POLL_S, Answerer
 from cloud_hub.core.delivery import Delivery, Question
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import PackUnavailableError, StorageError
@@ -37,6 +37,7 @@ class FakeModel:
         self.digest = "sha256:" + "f" * 64
         self.is_quick = is_quick
         self.batches: list[int] = []
+        self.output = "logits"
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Answer one batch."""
@@ -44,7 +45,7 @@ class FakeModel:
         self.batches.append(len(windows))
         if (windows == 13).any():
             raise RuntimeError("the engine broke")
-        return {"logits": np.tile([0.0, 4.0, 0.0], (len(windows), 1)) + windows[:, 0, :1]}
+        return {self.output: np.tile([0.0, 4.0, 0.0], (len(windows), 1)) + windows[:, 0, :1]}
 
 
 class FakeModels:
@@ -71,10 +72,12 @@ class FakeStore:
         self.items = list(items)
         self.logged: list[Answer] = []
         self.failures_left = 0
+        self.looked = asyncio.Event()
         self.answered = asyncio.Event()
 
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
         """The oldest."""
+        self.looked.set()
         return tuple([item for item in self.items if item.hub_pack not in except_packs][:limit])
 
     async def answer(self, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
@@ -147,11 +150,11 @@ def waiting(row_id: int, value: float = 1.0, pack: str = FULL) -> WaitingItem:
 
 
 def answerer(
-    store: FakeStore, model: FakeModel, *, max_batch: int = 64
+    store: FakeStore, model: FakeModel, *, max_batch: int = 64, poll_s: float = POLL_S
 ) -> tuple[Answerer, FakeBell, Registry, FakeModels]:
     """The answerer with its surroundings."""
     registry, bell, models = Registry(), FakeBell(), FakeModels(model)
-    loop = Answerer(store, models, bell, HubMetrics(registry), lambda: 42, max_batch=max_batch)
+    loop = Answerer(store, models, bell, HubMetrics(registry), lambda: 42, max_batch=max_batch, poll_s=poll_s)
     return loop, bell, registry, models
 
 
@@ -195,6 +198,21 @@ def test_one_bad_window_does_not_take_its_neighbours_along(manifest: PackManifes
     scenario()
 
 
+def test_a_model_that_gives_something_else_than_it_declares_is_an_engine_failure(manifest: PackManifest) -> None:
+    """Each question gets a verdict without output, and the loop goes on."""
+
+    @in_loop
+    async def scenario() -> None:
+        store = FakeStore([waiting(1), waiting(2)])
+        model = FakeModel(manifest)
+        model.output = "other"
+        loop, _, _, _ = answerer(store, model)
+        await loop.answer_waiting()
+        assert [one.unscorable for one in store.logged] == ["engine_error", "engine_error"]
+
+    scenario()
+
+
 def test_questions_to_a_missing_pack_rest_and_others_go_on(manifest: PackManifest) -> None:
     """The pack is asked for once, not in a loop; what can be answered is."""
 
@@ -231,14 +249,15 @@ def test_a_database_failure_loses_no_question(manifest: PackManifest) -> None:
 
 
 def test_a_woken_loop_answers_at_once(manifest: PackManifest) -> None:
-    """A wake between two looks is not lost."""
+    """A wake between two looks is not lost: the next look without one would be an hour later."""
 
     @in_loop
     async def scenario() -> None:
         store = FakeStore([])
-        loop, _, _, _ = answerer(store, FakeModel(manifest))
+        loop, _, _, _ = answerer(store, FakeModel(manifest), poll_s=3600.0)
         task = asyncio.create_task(loop.run())
-        await asyncio.sleep(0)
+        async with asyncio.timeout(10.0):
+            await store.looked.wait()
         store.items.append(waiting(1))
         loop.wake()
         async with asyncio.timeout(10.0):
