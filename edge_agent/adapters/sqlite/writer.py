@@ -97,6 +97,7 @@ class Writer:
         self._changed = threading.Condition()
         self._entries: deque[Unit | _Call] = deque()
         self._held: list[Unit | _Call] = []
+        self._tried = 0  # so many of them, from the oldest on, were in the last try, which may have been committed
         self._is_closing = False
         self._connection: sqlite3.Connection | None = None
         self._commit_number = 0
@@ -164,26 +165,28 @@ class Writer:
                 while self._entries and len(self._held) < _MAX_ENTRIES:
                     self._held.append(self._entries.popleft())
                 is_last = self._is_closing and not self._entries
-            if self._held and (is_last or self._clock.monotonic_s() >= self._retry_at_s):
-                self._try_to_commit()
+            while self._held and (is_last or self._clock.monotonic_s() >= self._retry_at_s):
+                if not self._try_to_commit():  # else what came after a commit in doubt is still held
+                    break
             if self._held and not self.is_durable:
                 self._shed()
             if is_last:
                 self._give_up()
                 return
 
-    def _try_to_commit(self) -> None:
+    def _try_to_commit(self) -> bool:
         began_s = self._clock.monotonic_s()
         try:
             tx = self._commit()
         except Exception as error:  # noqa: BLE001 - top of a supervised loop: logged, shown as a problem, backed off
             self._failed(error, began_s)
-            return
+            return False
         if self._failing_since_s is not None:
             logger.info("journal_recovered", extra={"path": str(self._path)})
         self._failing_since_s, self.problem = None, None
         self._backoff.reset()
-        done, self._held = self._held, []
+        done, self._held = self._held[: self._tried], self._held[self._tried :]
+        self._tried = 0
         acks = [ack for entry in done if isinstance(entry, Unit) for ack in entry.acks]
         if acks:
             self._acknowledge(acks)
@@ -192,15 +195,17 @@ class Writer:
                 entry.committed()
         if tx is not None:
             self._committed(tx, self._clock.monotonic_s() - began_s)
+        return True
 
     def _commit(self) -> Transaction | None:
-        """One transaction with everything held; None when an earlier try turns out to have been committed."""
+        """One transaction with everything held; None when the last try, of less, turns out to have been committed."""
         if self._connection is None:
             self._connection = open_writer(self._path)
             if int(read_meta(self._connection, _COMMIT_NUMBER) or 0) > self._commit_number:
                 self._commit_number += 1
                 return None
         connection = self._connection
+        self._tried = len(self._held)
         connection.execute("BEGIN IMMEDIATE")
         changes = connection.total_changes
         tx = Transaction(connection, Stamp.now(self._clock), self._new_row)
@@ -230,18 +235,12 @@ class Writer:
 
     def _shed(self) -> None:
         """Acknowledge what cannot be made durable, and keep the memory that it takes bounded."""
-        units = [entry for entry in self._held if isinstance(entry, Unit)]
-        calls = [entry for entry in self._held if isinstance(entry, _Call)]
-        acks = [ack for unit in units for ack in unit.acks]
+        acks = [ack for entry in self._held if isinstance(entry, Unit) for ack in entry.acks]
         if acks:
             self._acknowledge(acks)
-        units = [backlog.undurable(unit) if unit.acks else unit for unit in units]
-        if len(units) > _MAX_ENTRIES // 2 or sum(map(backlog.size_bytes, units)) > HELD_MAX_BYTES:
-            whole = Unit()
-            for unit in units:
-                whole = backlog.folded(whole, unit)
-            units = [whole]
-        self._held = [*units, *calls]
+        # What may be on disk already is never folded with what is not.
+        tried, untried = _undurable(self._held[: self._tried]), _undurable(self._held[self._tried :])
+        self._held, self._tried = [*tried, *untried], len(tried)
 
     def _give_up(self) -> None:
         for entry in self._held:
@@ -250,3 +249,14 @@ class Writer:
         if self._held:
             logger.error("journal_closed_with_uncommitted_work", extra={"held": len(self._held)})
         self._held = []
+
+
+def _undurable(entries: Sequence[Unit | _Call]) -> list[Unit | _Call]:
+    """The same entries once their messages are acknowledged; units that take too much memory are folded into one."""
+    units = [backlog.undurable(entry) if entry.acks else entry for entry in entries if isinstance(entry, Unit)]
+    if len(units) > _MAX_ENTRIES // 2 or sum(map(backlog.size_bytes, units)) > HELD_MAX_BYTES:
+        whole = Unit()
+        for unit in units:
+            whole = backlog.folded(whole, unit)
+        units = [whole]
+    return [*units, *(entry for entry in entries if isinstance(entry, _Call))]

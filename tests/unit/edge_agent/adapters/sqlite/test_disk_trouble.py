@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,11 +13,40 @@ from edge_agent.adapters.sqlite.errors import mend
 from edge_agent.adapters.sqlite.store import FILE_NAME
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.ports import JournalRow, RowId, Unit
+from protos.link.backoff import Backoff
 from tests.simulators.waiting import wait_until
 from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, Opened, decided, open_store, record_unit
 
 DEADLINE_S = 10.0
 SHED = of_reason(Count.RECORDS_SHED, backlog.JOURNAL_UNAVAILABLE)
+
+
+class InDoubt:
+    """A connection whose COMMIT reaches the disk and is then reported as failed, as after a failed sync."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: tuple[str, ...] = ()) -> sqlite3.Cursor:
+        """As the real one, but for COMMIT."""
+        cursor = self._connection.execute(sql, parameters)
+        if sql == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return cursor
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
+def in_doubt(opened: Opened) -> None:
+    """Let the next commit end in doubt, and the try after it wait until `wait_recovered`."""
+    opened.store.sweep()
+    writer = opened.store._writer
+    assert writer._connection is not None
+    writer._connection = cast("sqlite3.Connection", InDoubt(writer._connection))
+    writer._backoff = Backoff(initial_s=60.0, cap_s=60.0)
+    opened.store.submit(record_unit(opened.store, b"k1", decided(opened.store, "p1"), message_id=1))
+    wait_until(lambda: opened.store.problem, DEADLINE_S, "a commit in doubt")
 
 
 @contextmanager
@@ -77,6 +107,32 @@ def test_after_a_second_records_are_acknowledged_and_counted_as_shed(tmp_path: P
     assert opened.store.is_durable
     assert opened.broken_equations() == []
     opened.store.close()
+
+
+def test_what_came_after_a_commit_in_doubt_is_written_too(tmp_path: Path) -> None:
+    """The try that was reported as failed is found on disk: only what was in it is done, the rest is still to do."""
+    opened = open_store(tmp_path)
+    in_doubt(opened)
+    opened.store.submit(record_unit(opened.store, b"k2", decided(opened.store, "p2"), message_id=2))
+    wait_recovered(opened)
+    opened.store.sweep()
+    counts = opened.counts()
+    assert (counts[Count.RECORDS_RECEIVED], counts[Count.PREDICTIONS_DECIDED]) == (2, 2)
+    assert set(opened.store.remembered(BINDING).seen) == {b"k1", b"k2"}
+    assert [handle.message_id for handle in opened.acknowledged] == [1, 2]
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_closing_after_a_commit_in_doubt_writes_what_came_after_it(tmp_path: Path) -> None:
+    """The last try of all is made with everything that is left."""
+    opened = open_store(tmp_path)
+    in_doubt(opened)
+    opened.store.submit(record_unit(opened.store, b"k2", decided(opened.store, "p2"), message_id=2))
+    opened.store.close()
+    again = open_store(tmp_path)
+    assert set(again.store.remembered(BINDING).seen) == {b"k1", b"k2"}
+    again.store.close()
 
 
 def test_a_long_failure_keeps_memory_bounded_and_the_books_whole(tmp_path: Path) -> None:
