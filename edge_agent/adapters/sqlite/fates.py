@@ -24,7 +24,7 @@ from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verd
 NO_ROOM = "no_room"
 """Why news of an eviction was itself not kept: it may not push out anything else."""
 
-_BY_AGE_LIMIT = 500
+_LOOKED_AT = 1000
 _MAX_GENEROSITY = 3
 _PUBLISHED = {
     Subject.PREDICTION: Count.PREDICTIONS_PUBLISHED,
@@ -68,6 +68,8 @@ class Fates:
     def __init__(self, limits: Limits, escalation_max_age_s: float) -> None:
         self._limits = limits
         self._escalation_max_age_s = escalation_max_age_s
+        self._escalations_looked_up_to = 0
+        self._messages_looked_up_to = 0
 
     def decide(self, tx: Transaction, one: Decided) -> None:
         """Store a prediction, its message and its escalation."""
@@ -113,10 +115,16 @@ class Fates:
             self._deliver(tx, [self._rewritten(tx, found.binding, verdict.prediction_id, revised)])
 
     def expire(self, tx: Transaction) -> None:
-        """End what is too old: escalations by their limit, messages by their own."""
-        for prediction_id in _old_escalations(tx, self._escalation_max_age_s):
+        """End what is too old, a piece of the tables at a time: escalations by their limit, messages by their own."""
+        old, self._escalations_looked_up_to = _old_escalations(
+            tx, self._escalation_max_age_s, self._escalations_looked_up_to
+        )
+        for prediction_id in old:
             self.end(tx, prediction_id, Move.EXPIRE)
-        for row in outbox.overdue(tx.connection, tx.now, _BY_AGE_LIMIT):
+        overdue, self._messages_looked_up_to = outbox.overdue(
+            tx.connection, tx.now, self._messages_looked_up_to, _LOOKED_AT
+        )
+        for row in overdue:
             outbox.delete(tx, row.row)
             tx.count(row.binding, _EXPIRED[row.subject])
 
@@ -267,10 +275,14 @@ def _event(tx: Transaction, prediction_id: PredictionId) -> Event:
     return event
 
 
-def _old_escalations(tx: Transaction, max_age_s: float) -> list[PredictionId]:
+def _old_escalations(tx: Transaction, max_age_s: float, after: int) -> tuple[list[PredictionId], int]:
+    """Open ones among the next rows that are too old, and where the next call goes on: 0 after the last row."""
+    (last,) = tx.connection.execute(
+        "SELECT rowid FROM escalation WHERE rowid > ? ORDER BY rowid LIMIT 1 OFFSET ?", (after, _LOOKED_AT - 1)
+    ).fetchone() or (0,)
     found = tx.connection.execute(
-        "SELECT prediction_id FROM escalation WHERE state IN ('queued', 'sent', 'acked') "  # noqa: S608 - own text
-        f"AND {OLDER.format(limit_s=':max_age_s')} LIMIT {_BY_AGE_LIMIT}",
-        {**tx.now.parameters(), "max_age_s": max_age_s},
+        "SELECT prediction_id FROM escalation WHERE rowid > :after AND rowid <= :last "  # noqa: S608 - own text
+        f"AND +state IN ('queued', 'sent', 'acked') AND {OLDER.format(limit_s=':max_age_s')}",
+        {**tx.now.parameters(), "max_age_s": max_age_s, "after": after, "last": last or outbox.LAST_ROW},
     )
-    return [PredictionId(row[0]) for row in found]
+    return [PredictionId(row[0]) for row in found], int(last)

@@ -18,7 +18,10 @@ HUB = "hub"
 ROW_OVERHEAD_BYTES = 200
 """What a row costs beside its payload: columns, indexes, page slack; counted against the bound."""
 
-_OLDEST_LIMIT = 500
+LAST_ROW = 2**63 - 1
+"""No row has a larger number."""
+
+_OLDEST_LIMIT = 64
 
 
 class Subject(StrEnum):
@@ -150,18 +153,34 @@ def stored(connection: sqlite3.Connection, where: str, parameters: Mapping[str, 
 
 
 def oldest(connection: sqlite3.Connection, item_class: ItemClass) -> list[StoredRow]:
-    """The oldest rows of a class, a thousand or so; those that only wait for a verdict come first."""
-    found: list[StoredRow] = []
-    for condition in ("class = :class AND state = 'acked'", "class = :class AND state != 'acked'"):
-        found += stored(connection, condition, {"class": item_class}, _OLDEST_LIMIT)
-    return found
+    """Some of the oldest rows of a class; those that only wait for a verdict come first, and alone."""
+    parameters = {"class": item_class}
+    # The class is kept from choosing the index: with it, a class without such a row would be read to its end.
+    acked = "destination = 'hub' AND state = 'acked' AND +class = :class"
+    found = [] if item_class is ItemClass.PREDICTION else stored(connection, acked, parameters, _OLDEST_LIMIT)
+    return found or stored(connection, "class = :class AND state != 'acked'", parameters, _OLDEST_LIMIT)
 
 
-def overdue(connection: sqlite3.Connection, now: Stamp, limit: int) -> list[StoredRow]:
-    """Messages for brokers that are known to be older than their own expiry."""
-    return stored(
+def overdue(connection: sqlite3.Connection, now: Stamp, after: int, looked_at: int) -> tuple[list[StoredRow], int]:
+    """Messages for brokers that are known to be older than their own expiry, among the next rows.
+
+    Args:
+        connection: Any.
+        now: The present.
+        after: Row after which to look.
+        looked_at: Rows to look at.
+
+    Returns:
+        The messages, and where the next call goes on: 0 after the last row.
+    """
+    (last,) = connection.execute(
+        "SELECT row FROM outbox WHERE row > ? ORDER BY row LIMIT 1 OFFSET ?", (after, looked_at - 1)
+    ).fetchone() or (0,)
+    found = stored(
         connection,
-        f"destination != 'hub' AND expiry_s IS NOT NULL AND {OLDER.format(limit_s='expiry_s')}",
-        now.parameters(),
-        limit,
+        "row > :after AND row <= :last AND destination != 'hub' AND expiry_s IS NOT NULL "
+        f"AND {OLDER.format(limit_s='expiry_s')}",
+        {**now.parameters(), "after": after, "last": last or LAST_ROW},
+        looked_at,
     )
+    return found, int(last)

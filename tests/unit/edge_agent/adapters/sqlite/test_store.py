@@ -1,6 +1,7 @@
 """What the store promises the pipeline: whole units, acks after commits, everything again after a restart."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,34 @@ def test_stubs_of_a_full_disk_are_settled_at_start(tmp_path: Path) -> None:
     assert again.broken_equations() == []
     assert again.store.new_row() > RowId(unit.journal[0].row)
     again.store.close()
+
+
+def steps_with_backlog(folder: Path, backlog: int) -> tuple[int, int]:
+    """Thousands of SQLite's steps for one answer while the outbox is full, and for two sweeps."""
+    opened = open_store(folder, settings=StoreSettings(limits(1 << 32), 3600.0, 1 << 18))
+    store = opened.store
+    for first in range(0, backlog, 500):
+        store.submit(Unit(decided=tuple(decided(store, f"p{n}", expiry_s=86_400) for n in range(first, first + 500))))
+    store.remembered(BINDING)
+    store._fates._limits = replace(store._fates._limits, max_bytes=sum(one.bytes for one in store.outbox()))
+    ticks: list[None] = []
+    connection = store._writer._connection
+    assert connection is not None
+    connection.set_progress_handler(lambda: ticks.append(None), 1000)
+    store.submit(Unit(decided=(decided(store, "one more", expiry_s=86_400),)))
+    store.remembered(BINDING)
+    answer = len(ticks)
+    store.sweep()
+    store.sweep()
+    connection.set_progress_handler(None, 1000)
+    assert opened.broken_equations() == []
+    store.close()
+    return answer, len(ticks) - answer
+
+
+def test_a_long_backlog_makes_nothing_slower(tmp_path: Path) -> None:
+    """Five times the backlog is not five times the work, for an answer or a sweep."""
+    short = steps_with_backlog(tmp_path / "short", 1000)
+    long = steps_with_backlog(tmp_path / "long", 5000)
+    assert long[0] <= 2 * short[0] + 5
+    assert long[1] <= 2 * short[1] + 5
