@@ -7,6 +7,8 @@ from protos.messages.escalation import Escalation, Hello, Item
 MAX_ID_CHARS = 64
 MAX_DIGEST_CHARS = 128
 MAX_SEQ = 2**63 - 1
+MAX_CURSOR = 2**62
+"""Verdicts are numbered on from a device's cursor, so it must leave room below `MAX_SEQ`."""
 
 
 def check_hello(hello: Hello) -> None:
@@ -20,7 +22,7 @@ def check_hello(hello: Hello) -> None:
     """
     if len(hello.store_id) > MAX_ID_CHARS:
         raise QuestionInvalidError(f"the store id has more than {MAX_ID_CHARS} characters")
-    if hello.verdict_cursor > MAX_SEQ:
+    if hello.verdict_cursor > MAX_CURSOR:
         raise QuestionInvalidError(f"verdict cursor {hello.verdict_cursor} is too large")
 
 
