@@ -358,6 +358,7 @@ class BindingConfig:
             min_fill=self.window.min_fill,
             missing=self.payload.missing,
             max_partitions=self.window.max_partitions,
+            captures=self.partition,
         )
 
     def _topic_problems(self) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,7 @@ class HoppingSpec:
         min_fill: Least share of real values in a window that may be filled up, 0..1.
         missing: How holes are filled; `reject` skips windows that have any.
         max_partitions: Partitions kept at once; the one that was silent longest gives way.
+        captures: What the parts of a partition's name are.
     """
 
     rate_hz: float
@@ -59,6 +60,7 @@ class HoppingSpec:
     min_fill: float
     missing: Missing
     max_partitions: int
+    captures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,8 @@ class HoppingWindows:
             now_s: Monotonic receive clock; silence is counted from here.
 
         Returns:
-            Partitions that were left out, because rate, size, hop or channels have changed since; `abandon` them.
+            Partitions that were left out, because rate, size, hop, channels or captures have changed since;
+            `abandon` them.
         """
         foreign = frozenset(name for name, state in states.items() if state.shape != self._geometry.shape)
         for name in states.keys() - foreign:
@@ -304,6 +307,7 @@ class _Geometry:
     lateness: int
     min_fill: float
     missing: Missing
+    captures: tuple[str, ...]
 
     @classmethod
     def of(cls, spec: HoppingSpec, channels: int) -> "_Geometry":
@@ -324,12 +328,14 @@ class _Geometry:
             lateness=lateness,
             min_fill=spec.min_fill,
             missing=spec.missing,
+            captures=spec.captures,
         )
 
     @property
     def shape(self) -> str:
         """Tells kept states apart: windows of another shape cannot go on from them."""
-        return f"{self.grid.rate_hz:g} Hz, {self.size} every {self.hop}, {self.channels} channels"
+        names = "/".join(self.captures)
+        return f"{self.grid.rate_hz:g} Hz, {self.size} every {self.hop}, {self.channels} channels, by {names!r}"
 
     def first_open(self, closed_through: int) -> int:
         """The first window that ends after a slot."""

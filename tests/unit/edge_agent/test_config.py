@@ -120,7 +120,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert binding.result.template.captures == ("person", "binding", "device")
     spec = binding.payload_spec(6)
     assert (spec.channels, spec.rate_hz, spec.start_format, spec.valid_range) == (6, 50.0, StartFormat.ISO8601, None)
-    assert binding.window_spec().missing is Missing.REJECT
+    assert (binding.window_spec().missing, binding.window_spec().captures) == (Missing.REJECT, binding.partition)
     broker = config.bindings.mqtt["site"].settings("site", "press-07")
     assert (broker.version, broker.tls) == (ProtocolChoice.AUTO, TlsFiles())
     limits = agent.outbox.limits()

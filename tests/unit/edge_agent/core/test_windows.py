@@ -301,7 +301,15 @@ def test_a_newer_state_is_refused() -> None:
         PartitionState.from_json('{"v":2,"shape":"","closed_through_ns":0,"emitted":[]}')
 
 
-@pytest.mark.parametrize("spec", [replace(SPEC, size_s=0.5), replace(SPEC, hop_s=1.0), replace(SPEC, rate_hz=20.0)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(SPEC, size_s=0.5),
+        replace(SPEC, hop_s=1.0),
+        replace(SPEC, rate_hz=20.0),
+        replace(SPEC, captures=("site", "machine")),  # the kept partitions' names mean something else
+    ],
+)
 def test_windows_of_another_shape_do_not_go_on_from_a_state(spec: HoppingSpec) -> None:
     """After a change of the configuration the open windows are given up, and their samples are counted."""
     agent = Agent(SPEC)
