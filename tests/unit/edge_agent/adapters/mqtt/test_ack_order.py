@@ -33,6 +33,17 @@ def test_a_packet_id_can_be_used_again() -> None:
     assert order.acknowledge([1]) == [1]
 
 
+def test_a_repeated_acknowledgement_does_not_settle_a_later_message_of_the_same_id() -> None:
+    """A delivery that was tried again is acknowledged twice; its packet id comes round again with another message."""
+    order = AckOrder()
+    order.arrived(7)
+    assert order.acknowledge([7]) == [7]
+    assert order.acknowledge([7]) == []
+    order.arrived(7)
+    order.arrived(8)
+    assert order.acknowledge([8]) == []
+
+
 @given(st.permutations(range(20)))
 def test_any_order_of_acks_leaves_in_order_of_arrival(acks: list[int]) -> None:
     """Whatever the order in which records become durable, PUBACKs go out once each, in order of arrival."""
