@@ -209,8 +209,8 @@ class EscalationBook(Protocol):
         """Remember the hub's incarnation; items that were sent but not acked become queued again.
 
         Returns:
-            False when the hub has applied more than this store ever numbered: the store took a new id, and the caller
-            opens a new stream with a new `hello`.
+            False when the caller must open a new stream with a new `hello`: the hub has applied more than this store
+            ever numbered, and the store took a new id; or it has another verdict log, which is read from its start.
         """
         ...
 

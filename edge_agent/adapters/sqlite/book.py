@@ -174,6 +174,7 @@ class Book:
             if known is not None:
                 tx.set_meta(VERDICT_CURSOR, "0")  # its verdict log began again; what we hold is recognised by revision
                 self._requeue(tx, RowState.ACKED)
+                return False  # this stream's verdicts are counted from the cursor of another log
         self._requeue(tx, RowState.SENT)
         return True
 

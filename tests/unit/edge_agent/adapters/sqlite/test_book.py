@@ -1,6 +1,9 @@
 """What the store promises the escalation link: every question ends in one named way, and every answer counts once."""
 
 import json
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,9 +138,30 @@ def test_a_restored_hub_is_told_again(tmp_path: Path) -> None:
     book.sent([1, 2])
     book.acked(Ack(ItemClass.ESCALATION, ((1, 2),)))
     book.answered(verdict("p1", 7))
+    assert not book.welcomed(welcome("hub-2"))  # the stream's verdicts begin behind a cursor of the other log
     assert book.welcomed(welcome("hub-2"))
     assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [3, 2]
     assert (book.hello().verdict_cursor, book.hello().hub_incarnation) == (0, "hub-2")
+    opened.store.close()
+
+
+def test_verdicts_of_an_earlier_hub_database_are_not_skipped(tmp_path: Path) -> None:
+    """The stream that shows another log began behind a foreign cursor: what it brings is left, the next is taken."""
+    opened = with_escalations(tmp_path, 4)
+    book = opened.store.book
+    assert book.welcomed(welcome("hub-1"))
+    book.answered(verdict("p1", 1))
+    assert not book.welcomed(welcome("hub-2"))
+    assert book.welcomed(welcome("hub-2"))
+    for number in (2, 3):
+        book.answered(verdict(f"p{number}", number - 1))
+    assert not book.welcomed(welcome("hub-1"))  # it would bring only what lies above 2
+    assert book.hello().verdict_cursor == 0
+    assert book.welcomed(welcome("hub-1"))
+    book.answered(verdict("p1", 1))
+    book.answered(verdict("p4", 2))
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 4
+    assert opened.broken_equations() == []
     opened.store.close()
 
 
@@ -183,6 +207,34 @@ def test_a_passing_rejection_holds_the_item_back(tmp_path: Path) -> None:
     assert book.next_items(10, NONE_IN_FLIGHT) == []
     opened.clock.pass_s(5.1)
     assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [1]
+    opened.store.close()
+
+
+def test_rejections_come_in_while_items_are_read(tmp_path: Path) -> None:
+    """The reader thread holds items back while the sender asks for more: neither breaks, and no hold-back is lost."""
+    opened = open_store(tmp_path)
+    book, count = opened.store.book, 300
+    opened.commit(Unit(decided=tuple(decided(opened.store, f"p{n}") for n in range(count))))
+    done = threading.Event()
+
+    def send() -> None:
+        while not done.is_set():
+            book.next_items(1, NONE_IN_FLIGHT)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as sender:
+            sending = sender.submit(send)
+            try:
+                for seq in range(1, count + 1):
+                    book.rejected(Reject(ItemClass.ESCALATION, seq, Status.NOT_FOUND, "no such pack", 30_000))
+            finally:
+                done.set()
+            sending.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert book.next_items(count, NONE_IN_FLIGHT) == []
     opened.store.close()
 
 
