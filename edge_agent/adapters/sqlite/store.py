@@ -66,6 +66,7 @@ class Store:
         acknowledge: Sends acknowledgements after their commit.
         on_publishable: Called after a commit that added messages for brokers.
         on_commit: Told how long each commit took, in seconds.
+        on_failure: Told, with the writer's name, when one of the callbacks above raised.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Store:
         acknowledge: Callable[[Sequence[AckHandle]], None],
         on_publishable: Callable[[], None],
         on_commit: Callable[[float], None],
+        on_failure: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - the log says it, too
     ) -> None:
         self._path = folder / FILE_NAME
         self._clock = clock
@@ -96,6 +98,7 @@ class Store:
             apply=self._units.apply,
             acknowledge=acknowledge,
             committed=self._committed,
+            on_failure=on_failure,
         )
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
         self.book = Book(self._writer, self._reader, self._fates, clock, agent_version)

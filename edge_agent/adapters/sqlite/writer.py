@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from protos.link.backoff import Backoff
 
 UNAVAILABLE_AFTER_S = 1.0
 HELD_MAX_BYTES = 16 << 20
+THREAD_NAME = "store-writer"
 
 _COMMIT_NUMBER = "commit_number"
 _MAX_ENTRIES = 512
@@ -76,6 +78,7 @@ class Writer:
         apply: Writes one unit.
         acknowledge: Sends acknowledgements; called from the writer thread, in order, after their commit.
         committed: Told of every commit: the transaction and how long it took, in seconds.
+        on_failure: Told, with the thread's name, when `acknowledge` or `committed` raised; the thread goes on.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Writer:
         apply: Callable[[Transaction, Unit], None],
         acknowledge: Callable[[Sequence[AckHandle]], None],
         committed: Callable[[Transaction, float], None],
+        on_failure: Callable[[str], None],
     ) -> None:
         self._path = path
         self._clock = clock
@@ -94,6 +98,7 @@ class Writer:
         self._apply = apply
         self._acknowledge = acknowledge
         self._committed = committed
+        self._on_failure = on_failure
         self._changed = threading.Condition()
         self._entries: deque[Unit | _Call] = deque()
         self._held: list[Unit | _Call] = []
@@ -104,7 +109,7 @@ class Writer:
         self._failing_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff = Backoff(initial_s=0.1, cap_s=5.0)
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self.problem: str | None = None
 
     @property
@@ -187,15 +192,26 @@ class Writer:
         self._backoff.reset()
         done, self._held = self._held[: self._tried], self._held[self._tried :]
         self._tried = 0
-        acks = [ack for entry in done if isinstance(entry, Unit) for ack in entry.acks]
-        if acks:
-            self._acknowledge(acks)
+        self._acknowledge_all(done)
         for entry in done:
             if isinstance(entry, _Call):
                 entry.committed()
         if tx is not None:
-            self._committed(tx, self._clock.monotonic_s() - began_s)
+            self._tell(partial(self._committed, tx, self._clock.monotonic_s() - began_s))
         return True
+
+    def _acknowledge_all(self, entries: Sequence[Unit | _Call]) -> None:
+        acks = [ack for entry in entries if isinstance(entry, Unit) for ack in entry.acks]
+        if acks:
+            # Where it fails, the broker sends the messages again, and they are found to be repeats.
+            self._tell(partial(self._acknowledge, acks))
+
+    def _tell(self, told: Callable[[], None]) -> None:
+        try:
+            told()
+        except Exception:  # top of a supervised loop: whoever is told may fail, the next commit must come
+            logger.exception("after_commit_failed")
+            self._on_failure(THREAD_NAME)
 
     def _commit(self) -> Transaction | None:
         """One transaction with everything held; None when the last try, of less, turns out to have been committed."""
@@ -235,9 +251,7 @@ class Writer:
 
     def _shed(self) -> None:
         """Acknowledge what cannot be made durable, and keep the memory that it takes bounded."""
-        acks = [ack for entry in self._held if isinstance(entry, Unit) for ack in entry.acks]
-        if acks:
-            self._acknowledge(acks)
+        self._acknowledge_all(self._held)
         # What may be on disk already is never folded with what is not.
         tried, untried = _undurable(self._held[: self._tried]), _undurable(self._held[self._tried :])
         self._held, self._tried = [*tried, *untried], len(tried)

@@ -1,8 +1,9 @@
 """What happens while commits fail: nothing stops, nothing is lost from the books, and it is said what to mend."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -10,12 +11,20 @@ import pytest
 
 from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.errors import mend
-from edge_agent.adapters.sqlite.store import FILE_NAME
+from edge_agent.adapters.sqlite.store import FILE_NAME, Store, StoreSettings
 from edge_agent.core.accounting import Count, of_reason
-from edge_agent.ports import JournalRow, RowId, Unit
+from edge_agent.ports import AckHandle, JournalRow, RowId, Unit
 from protos.link.backoff import Backoff
 from tests.simulators.waiting import wait_until
-from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, Opened, decided, open_store, record_unit
+from tests.unit.edge_agent.adapters.sqlite.builders import (
+    BINDING,
+    Opened,
+    TestClock,
+    decided,
+    limits,
+    open_store,
+    record_unit,
+)
 
 DEADLINE_S = 10.0
 SHED = of_reason(Count.RECORDS_SHED, backlog.JOURNAL_UNAVAILABLE)
@@ -133,6 +142,37 @@ def test_closing_after_a_commit_in_doubt_writes_what_came_after_it(tmp_path: Pat
     again = open_store(tmp_path)
     assert set(again.store.remembered(BINDING).seen) == {b"k1", b"k2"}
     again.store.close()
+
+
+def test_the_writer_outlives_those_whom_it_tells(tmp_path: Path) -> None:
+    """A connection or an observer that fails costs no later commit and no later acknowledgement; it is counted."""
+    acknowledged: list[int] = []
+    failures: list[str] = []
+
+    def acknowledge(handles: Sequence[AckHandle]) -> None:
+        acknowledged.extend(handle.message_id for handle in handles)
+        if acknowledged == [1]:
+            raise OSError("the connection is gone")
+
+    def on_commit(took_s: float) -> None:
+        raise ValueError(f"an observer broke after {took_s} s")
+
+    store = Store(
+        tmp_path,
+        TestClock(),
+        StoreSettings(limits(), 3600.0, 1 << 18),
+        agent_version="1",
+        acknowledge=acknowledge,
+        on_publishable=lambda: None,
+        on_commit=on_commit,
+        on_failure=failures.append,
+    )
+    store.open()
+    for number in (1, 2):
+        store.submit(record_unit(store, b"k%d" % number, message_id=number))
+        wait_until(partial(acknowledged.count, number), DEADLINE_S, "an acknowledgement")
+    store.close()
+    assert failures == ["store-writer"] * 3
 
 
 def test_a_long_failure_keeps_memory_bounded_and_the_books_whole(tmp_path: Path) -> None:
