@@ -3,7 +3,7 @@
 from edge_agent.config import AgentConfig
 from edge_agent.errors import ConfigurationError
 from edge_agent.status import IdentityFacts
-from protos.link.identity import DeviceIdentity, IdentityError
+from protos.link.identity import REENROL_COMMANDS, DeviceIdentity, IdentityError
 
 
 def identity_facts(agent: AgentConfig) -> IdentityFacts | None:
@@ -21,7 +21,7 @@ def identity_facts(agent: AgentConfig) -> IdentityFacts | None:
         identity = DeviceIdentity.load(agent.device.identity_dir)
     except IdentityError as error:
         return IdentityFacts(None, f"{error}; {error.mend}")
-    return IdentityFacts(identity.not_after_ns, "enrol the device again: `edge-agent enrol --force` with a new token")
+    return IdentityFacts(identity.not_after_ns, f"enrol the device again: {REENROL_COMMANDS}")
 
 
 def require_same_device(agent: AgentConfig) -> None:

@@ -11,7 +11,7 @@ from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from model_packs.signing import PublicKey
 from model_packs.store import PackStore
-from protos.link.identity import SITE_KEY_FILE
+from protos.link.identity import REENROL_COMMANDS, SITE_KEY_FILE
 
 
 def trusted_keys(config: Config) -> tuple[PublicKey, ...]:
@@ -28,10 +28,14 @@ def trusted_keys(config: Config) -> tuple[PublicKey, ...]:
     """
     pinned = config.agent.device.identity_dir / SITE_KEY_FILE
     paths = [pinned] if pinned.exists() else []
-    try:
-        return tuple(PublicKey.load(path) for path in [*paths, *config.agent.packs.trusted_keys])
-    except SigningError as error:
-        raise PackUnusableError("trusted keys", error.reason, error.mend) from error
+    keys = []
+    for path in [*paths, *config.agent.packs.trusted_keys]:
+        try:
+            keys.append(PublicKey.load(path))
+        except SigningError as error:
+            mend = f"enrol the device again: {REENROL_COMMANDS}" if path == pinned else error.mend
+            raise PackUnusableError("trusted keys", error.reason, mend) from error
+    return tuple(keys)
 
 
 def find_pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...] | None) -> Pack | None:

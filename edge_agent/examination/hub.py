@@ -11,7 +11,7 @@ from edge_agent.errors import HubError
 from edge_agent.examination.findings import Finding, failed, ok, warning
 from edge_agent.ports import Clock
 from model_packs.process.exits import Exit
-from protos.link.identity import DeviceIdentity, IdentityError
+from protos.link.identity import REENROL_COMMANDS, DeviceIdentity, IdentityError
 from protos.messages.escalation import StoreId
 from protos.messages.fleet import DeviceHello, FleetWelcome
 
@@ -50,7 +50,7 @@ def _identity(device: DeviceConfig, clock: Clock) -> Finding:
         return failed("identity", str(error), error.mend, Exit.CONFIG)
     days = (identity.not_after_ns - clock.wall_ns()) / _NS_PER_S / _SECONDS_PER_DAY
     message = f"{identity.spiffe.uri}, valid until {to_text(identity.not_after_ns)}"
-    again = "enrol again: `edge-agent enrol --force` with a new join token"
+    again = f"enrol again: {REENROL_COMMANDS}"
     if identity.spiffe.device != device.id:
         return failed(
             "identity", f"{message}, but device.id is {device.id!r}", f"correct device.id, or {again}", Exit.CONFIG

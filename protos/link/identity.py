@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from model_packs.process.durable import write_file
@@ -21,6 +22,16 @@ KEY_FILE = "device.key"
 CHAIN_FILE = "device.pem"
 CA_FILE = "hub-ca.pem"
 SITE_KEY_FILE = "site.pub"
+
+REENROL_COMMANDS = (
+    "on the hub `cloud-hub tokens create --site S --device NAME`, "
+    "then here `edge-agent enrol --force --token-file F` with the token in F"
+)
+"""How a device gets a new identity under its old name, for the end of a mend."""
+
+_REENROL = f"enrol the device again: {REENROL_COMMANDS}"
+_ENROL = "run `edge-agent enrol --token-file F` with a join token from `cloud-hub tokens create --site S` in F"
+_NOWHERE = Path()
 
 _NAME = r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?"
 _URI = re.compile(
@@ -115,21 +126,36 @@ class DeviceIdentity:
     not_after_ns: int
 
     @classmethod
-    def from_parts(cls, *, key_pem: bytes, chain_pem: bytes, ca_pem: bytes, site_key_pem: bytes) -> Self:
-        """Put an identity together and check that its parts belong to each other.
+    def from_parts(
+        cls, *, key_pem: bytes, chain_pem: bytes, ca_pem: bytes, site_key_pem: bytes, folder: Path = _NOWHERE
+    ) -> Self:
+        """Put an identity together and check that its parts can be read and belong to each other.
+
+        Args:
+            key_pem: The device's private key.
+            chain_pem: Its certificate, and those between it and an authority.
+            ca_pem: Authorities that may sign the hub's certificate.
+            site_key_pem: Public key that signs packs.
+            folder: Where the parts lie, for messages.
 
         Raises:
-            IdentityError: The certificate is unreadable, is for another key, or names no device.
+            IdentityError: A part is unreadable, or the certificate is for another key or names no device.
         """
+        leaf = _read_certificates(chain_pem, folder / CHAIN_FILE)[0]
+        _read_certificates(ca_pem, folder / CA_FILE)
+        _require_site_key(site_key_pem, folder / SITE_KEY_FILE)
         try:
-            leaf = x509.load_pem_x509_certificates(chain_pem)[0]
+            key = _load_key(key_pem)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise IdentityError(f"{folder / KEY_FILE} holds no elliptic-curve key in PEM form", _REENROL) from exc
+        try:
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             spiffe = SpiffeId.parse(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
-            matches = leaf.public_key() == _load_key(key_pem).public_key()
         except (ValueError, IndexError, x509.ExtensionNotFound) as exc:
-            raise IdentityError(f"the device certificate cannot be used: {exc}", "enrol the device again") from exc
-        if not matches:
-            raise IdentityError("the device certificate is for another key", "enrol the device again")
+            raise IdentityError(f"the certificate in {folder / CHAIN_FILE} names no device", _REENROL) from exc
+        if leaf.public_key() != key.public_key():
+            what = f"the certificate in {folder / CHAIN_FILE} is for another key than {folder / KEY_FILE}"
+            raise IdentityError(what, _REENROL)
         not_after_ns = int(leaf.not_valid_after_utc.astimezone(UTC).timestamp()) * 1_000_000_000
         return cls(spiffe, key_pem, chain_pem, ca_pem, site_key_pem, not_after_ns)
 
@@ -146,23 +172,41 @@ class DeviceIdentity:
         """Read the identity that `save` wrote.
 
         Raises:
-            IdentityError: A file is missing or the parts do not fit; the mend says to enrol.
+            IdentityError: A file is missing or unreadable, or they do not fit; the mend says to enrol.
         """
         parts: dict[str, bytes] = {}
         for name in (CHAIN_FILE, KEY_FILE, CA_FILE, SITE_KEY_FILE):
             try:
                 parts[name] = (folder / name).read_bytes()
             except OSError as exc:
+                is_enrolled = (folder / CHAIN_FILE).exists()
                 raise IdentityError(
-                    f"no identity: {folder / name} cannot be read ({exc.strerror})",
-                    "run `edge-agent enrol` with a join token from `cloud-hub tokens create`",
+                    f"no {'whole ' if is_enrolled else ''}identity: {folder / name} cannot be read ({exc.strerror})",
+                    _REENROL if is_enrolled else _ENROL,
                 ) from exc
         return cls.from_parts(
             key_pem=parts[KEY_FILE],
             chain_pem=parts[CHAIN_FILE],
             ca_pem=parts[CA_FILE],
             site_key_pem=parts[SITE_KEY_FILE],
+            folder=folder,
         )
+
+
+def _read_certificates(pem: bytes, path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as exc:
+        raise IdentityError(f"{path} holds no certificate in PEM form", _REENROL) from exc
+
+
+def _require_site_key(pem: bytes, path: Path) -> None:
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise IdentityError(f"{path} holds no public key in PEM form", _REENROL) from exc
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise IdentityError(f"{path} holds another kind of key than Ed25519", _REENROL)
 
 
 def _load_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:

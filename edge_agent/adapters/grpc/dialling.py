@@ -13,12 +13,13 @@ import grpc
 from edge_agent.config import DeviceConfig, HubConfig
 from edge_agent.errors import HubError
 from edge_agent.ports import Clock
-from protos.link.identity import DeviceIdentity, IdentityError
+from protos.link.identity import REENROL_COMMANDS, DeviceIdentity, IdentityError
 from protos.link.tls import HubChannel, device_channel, insecure_channel
 from protos.status import Status
 
 _NS_PER_S = 1_000_000_000
-_REENROL = "enrol the device again: `edge-agent enrol --force` with a new join token"
+_REENROL = f"enrol the device again: {REENROL_COMMANDS}"
+_UNRESOLVED = ("errors resolving", "hostname lookup", "dns resolution", "resolution failed", "domain name not found")
 
 
 class Dialler(Protocol):
@@ -141,18 +142,20 @@ def explained(address: str, error: grpc.RpcError) -> HubError:
 def _unreached(address: str, said: str) -> tuple[str, str]:
     """Message and mend of UNAVAILABLE, by the words that gRPC uses for its cause."""
     lower = said.lower()
+    # Name resolution first: gRPC's words for its failure hold "hostname", as those for a wrong certificate do.
+    if any(words in lower for words in _UNRESOLVED):
+        return f"the name of hub {address} does not resolve", "check hub.address, or the device's DNS"
     if "certificate_verify_failed" in lower or "hostname" in lower or "peer name" in lower:
         what = f"the certificate of hub {address} is not accepted: {said}"
-        return what, "use a name that stands in the hub's certificate, or enrol again if the hub has a new authority"
+        mend = f"use a name that stands in the hub's certificate; if the hub has a new authority, {_REENROL}"
+        return what, mend
     if "wrong_version_number" in lower:
         return f"hub {address} does not speak TLS there", "check hub.address, or start the hub without --insecure"
-    if "resolution" in lower or "resolve" in lower or "domain name not found" in lower:
-        return f"the name of hub {address} does not resolve", "check hub.address, or the name service of the device"
     if "connection refused" in lower:
         return f"nothing listens at hub {address}", "start the hub (`cloud-hub serve`), or correct hub.address"
     if "handshake" in lower or "socket closed" in lower or "connection reset" in lower:
         return (
             f"hub {address} closed the connection ({said})",
-            "if it does so every time, the hub does not accept this device's certificate: enrol again",
+            f"if it does so every time, the hub does not accept this device's certificate: {_REENROL}",
         )
     return f"hub {address} cannot be reached: {said}", "check hub.address, the network and the firewall"

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from protos.link.backoff import Backoff
 from protos.link.identity import (
+    CA_FILE,
     CHAIN_FILE,
     KEY_FILE,
+    SITE_KEY_FILE,
     DeviceIdentity,
     IdentityError,
     SpiffeId,
@@ -49,7 +51,9 @@ def _self_signed(key_pem: bytes, uri: str) -> bytes:
 def _identity() -> DeviceIdentity:
     key_pem = new_private_key_pem()
     chain_pem = _self_signed(key_pem, SPIFFE.uri)
-    return DeviceIdentity.from_parts(key_pem=key_pem, chain_pem=chain_pem, ca_pem=chain_pem, site_key_pem=b"site")
+    site_key = ed25519.Ed25519PrivateKey.generate().public_key()
+    site_key_pem = site_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return DeviceIdentity.from_parts(key_pem=key_pem, chain_pem=chain_pem, ca_pem=chain_pem, site_key_pem=site_key_pem)
 
 
 def test_a_spiffe_id_reads_back() -> None:
@@ -91,12 +95,25 @@ def test_a_certificate_for_another_key_is_refused(tmp_path: Path) -> None:
         DeviceIdentity.load(tmp_path)
 
 
-def test_a_damaged_certificate_is_named(tmp_path: Path) -> None:
-    """Garbage on disk is an identity error, not a traceback."""
+@pytest.mark.parametrize("name", [CHAIN_FILE, KEY_FILE, CA_FILE, SITE_KEY_FILE])
+def test_a_damaged_file_is_named_in_our_own_words(name: str, tmp_path: Path) -> None:
+    """Garbage on disk is an identity error that names the file and both commands, not a PEM library's text."""
     _identity().save(tmp_path)
-    (tmp_path / CHAIN_FILE).write_bytes(b"garbage")
-    with pytest.raises(IdentityError, match="cannot be used"):
+    (tmp_path / name).write_bytes(b"garbage")
+    with pytest.raises(IdentityError, match=rf"{name} holds no .* in PEM form$") as caught:
         DeviceIdentity.load(tmp_path)
+    assert "`cloud-hub tokens create --site S --device NAME`" in caught.value.mend
+    assert "`edge-agent enrol --force --token-file F`" in caught.value.mend
+
+
+def test_a_file_that_is_gone_from_an_identity_is_named(tmp_path: Path) -> None:
+    """The device was enrolled: the mend is the way to enrol it again under its name."""
+    _identity().save(tmp_path)
+    (tmp_path / CA_FILE).unlink()
+    with pytest.raises(IdentityError, match=rf"{CA_FILE} cannot be read") as caught:
+        DeviceIdentity.load(tmp_path)
+    assert "--device NAME" in caught.value.mend
+    assert "edge-agent enrol --force" in caught.value.mend
 
 
 def test_a_certificate_request_is_signed_by_the_key() -> None:

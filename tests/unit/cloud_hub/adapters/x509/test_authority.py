@@ -14,6 +14,7 @@ from cloud_hub.adapters.x509.key_files import certificate_facts
 from cloud_hub.adapters.x509.server_certificate import create_server_certificate, load_server_files
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import KeyFileError
+from model_packs.signing import generate_site_key
 from protos.link.identity import DeviceIdentity, certificate_request_der, new_private_key_pem
 
 PRESS = DeviceKey("o", "hall-1", "press-07")
@@ -59,8 +60,12 @@ def test_a_device_certificate_is_a_device_identity(folder: Path) -> None:
     request = certificate_request_der(key_pem, "i-am-the-admin")
     signer, now_ns = authority(folder), time.time_ns()
     issued = signer.issue(request, PRESS, now_ns)
+    site_key = generate_site_key(folder / "site.key")
     identity = DeviceIdentity.from_parts(
-        key_pem=key_pem, chain_pem=issued.chain_pem, ca_pem=signer.certificate_pem, site_key_pem=b""
+        key_pem=key_pem,
+        chain_pem=issued.chain_pem,
+        ca_pem=signer.certificate_pem,
+        site_key_pem=site_key.public.pem.encode(),
     )
     assert identity.spiffe.uri == "spiffe://tandem/org/o/site/hall-1/device/press-07"
     leaf, above = x509.load_pem_x509_certificates(issued.chain_pem)

@@ -33,8 +33,16 @@ class Failure(grpc.RpcError):
         ("UNAVAILABLE", "connect failed: Connection refused (111)", "nothing listens", "cloud-hub serve"),
         ("UNAVAILABLE", "SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED: ...", "is not accepted", "name that stands"),
         ("UNAVAILABLE", "SSL: WRONG_VERSION_NUMBER", "does not speak TLS", "--insecure"),
-        ("UNAVAILABLE", "DNS resolution failed for hub.lan:8443", "does not resolve", "hub.address"),
-        ("UNAVAILABLE", "Socket closed", "closed the connection", "enrol again"),
+        ("UNAVAILABLE", "DNS resolution failed for hub.lan:8443", "does not resolve", "DNS"),
+        (
+            "UNAVAILABLE",
+            "errors resolving hub.lan:8443: [field:hostname lookup error:address lookup failed for hub.lan:8443: "
+            "Domain name not found]",
+            "does not resolve",
+            "check hub.address",
+        ),
+        ("UNAVAILABLE", "Hostname Verification Check failed.", "is not accepted", "name that stands"),
+        ("UNAVAILABLE", "Socket closed", "closed the connection", "edge-agent enrol --force"),
         ("UNAVAILABLE", "something new", "cannot be reached: something new", "firewall"),
         ("PERMISSION_DENIED", "device press-07 is removed", "press-07 is removed", "--force"),
         ("UNAUTHENTICATED", "unknown", "refuses this device", "--force"),
