@@ -3,8 +3,8 @@
 import argparse
 import logging
 import os
+import queue
 import signal
-import threading
 from pathlib import Path
 
 from edge_agent.adapters.clock import SystemClock
@@ -42,9 +42,11 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load(args.config)
     logs.configure(config.agent.log.level, json=config.agent.log.is_json)
-    stopping = threading.Event()
+    # Not an Event: its set() in a handler that interrupts its own wait() takes a lock that this thread may hold, for ever.
+    # A SimpleQueue's put() is made for signal handlers (library reference, queue.SimpleQueue).
+    stop_signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in _STOP_SIGNALS:
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda received, _: stop_signals.put(received))
     agent = Agent(config, SystemClock())
     run_file = config.agent.device.state_dir / FILE_NAME
     agent.open()
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         running = Running(os.getpid(), config.agent.device.id, agent.http.host, agent.http.port)
         for path in (run_file, *([args.ready_file] if args.ready_file else [])):
             running.write(path)
-        stopping.wait()
+        stop_signals.get()
         logger.info("agent_stopping", extra={"device": config.agent.device.id})
         run_file.unlink(missing_ok=True)
     finally:
