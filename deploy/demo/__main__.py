@@ -5,6 +5,7 @@ and 143 when interrupted.
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import signal
@@ -12,8 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
-from deploy.demo.programs import ProgramError
-from deploy.demo.report import Report
+from deploy.demo.programs import ProgramError, installed
 from deploy.demo.results import ListenerError
 from deploy.demo.sensors import SensorError
 from deploy.demo.story import Story
@@ -24,6 +24,7 @@ from model_packs.shipped.motion_band.dataset import DEFAULT_CACHE, DatasetError
 
 _REPOSITORY: Final = Path(__file__).parents[2]
 _GOAL_MISSED: Final = 1
+_NEXT_LINE: Final = "\n"  # the terminal has echoed ^C
 _TERMINATED: Final = 143  # 128 + SIGTERM, as shells report it
 
 
@@ -58,7 +59,12 @@ def main() -> int:
         raise CliError(str(exc), f"the logs are in {folder / 'logs'}", Exit.UNAVAILABLE) from exc
     finally:
         _close(story, view)
-    _end(report, folder, is_kept=is_kept, as_json=args.json)
+        if is_kept:
+            sys.stderr.write(f"demo: configs, state and logs are in {_relative(folder)}\n")
+        else:
+            shutil.rmtree(folder)
+    if args.json:
+        sys.stdout.write(json.dumps(report.to_json(), allow_nan=False) + "\n")
     return Exit.OK if report.ok else _GOAL_MISSED
 
 
@@ -102,31 +108,28 @@ def _run_folder(wanted: Path | None) -> Path:
 
 def _hold(story: Story) -> None:
     """Keep everything alive until the person has seen enough."""
-    lines = ["", "everything still runs; in another terminal:"]
-    lines += [f"  .venv/bin/edge-agent status --config {config}" for config in story.configs()]
+    lines = ["", "everything still runs; in another terminal, from this folder:"]
+    lines += [f"  {_relative(installed('edge-agent'))} status --config {_relative(path)}" for path in story.configs()]
     sys.stdout.write("\n".join([*lines, "press Ctrl-C to stop", ""]))
     sys.stdout.flush()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-    except KeyboardInterrupt:
-        sys.stdout.write("\n")
+
+
+def _relative(path: Path | str) -> str:
+    """As short as a person can type it: from the current folder, or whole when that has to climb."""
+    there = Path(path)
+    return str(there.relative_to(Path.cwd()) if there.is_relative_to(Path.cwd()) else there)
 
 
 def _close(story: Story, view: View) -> None:
     """End everything; a second Ctrl-C does not leave half of it behind."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    story.close()
     view.close()
-
-
-def _end(report: Report, folder: Path, *, is_kept: bool, as_json: bool) -> None:
-    if is_kept:
-        sys.stderr.write(f"demo: configs, state and logs are in {folder}\n")
-    else:
-        shutil.rmtree(folder)
-    if as_json:
-        sys.stdout.write(json.dumps(report.to_json(), allow_nan=False) + "\n")
+    sys.stderr.write(f"{_NEXT_LINE if sys.stderr.isatty() else ''}demo: stopping…\n")
+    for name in story.close():
+        sys.stderr.write(f"demo: {name} did not stop by itself\n")
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:

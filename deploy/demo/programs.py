@@ -125,12 +125,11 @@ class Program:
         """Ask it to stop (SIGTERM); past a deadline, kill it. May be called twice.
 
         Returns:
-            Whether it stopped by itself, with exit code 0.
+            Whether it was not running any more, or stopped by itself with exit code 0.
         """
-        if self._process is None:
+        if self._process is None or not self.is_running:
             return True
-        if self.is_running:
-            self._signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
         try:
             return self._process.wait(_STOP_DEADLINE_S) == 0
         except subprocess.TimeoutExpired:

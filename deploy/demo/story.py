@@ -141,15 +141,17 @@ class Story:
         self._play(stage, judge, sensors, began_s, wall_s)
         return self._verdict(stage, judge)
 
-    def close(self) -> None:
-        """End everything; may be called twice."""
+    def close(self) -> list[str]:
+        """End everything; may be called twice.
+
+        Returns:
+            Programs that did not stop by themselves with exit code 0.
+        """
         if self._sensors is not None:
             self._sensors.close()
         if self._listener is not None:
             self._listener.close()
-        if self._stage is not None:
-            for name in self._stage.close():
-                self._view.event(f"{name} did not stop by itself")
+        return [] if self._stage is None else self._stage.close()
 
     def configs(self) -> list[Path]:
         """The agents' configs, for a person who wants to look around."""

@@ -4,11 +4,13 @@ Both are given the same `Frame`s, events and report by the story; neither asks a
 """
 
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TextIO
+from itertools import compress
+from typing import Final, Literal, NamedTuple, Protocol, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -24,7 +26,10 @@ from deploy.demo.report import OUTSIDE, Goal, Report, percent
 _SHOWN_EVENTS: Final = 8
 _LINE_INTERVAL_S: Final = 10.0
 _NOTHING: Final = "-"
-_LINE_END: Final = "\n"
+_AGENT_DOWN: Final = "agent down"
+_WIDE_COLUMNS: Final = 100  # of the terminal; below, the columns that others imply are left out
+_PANEL_FRAME_CHARS: Final = 4
+_PANEL_FRAME_LINES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +118,13 @@ class Lines:
         self._shown_at_s = frame.elapsed_s
         for member in frame.members:
             cells = row_cells(member, frame.tallies[member.name], frame.pulses.get(member.name))
-            named = ", ".join(
-                f"{title.replace(_LINE_END, ' ')} {cell}" for title, cell in zip(_COLUMNS, cells, strict=True)
-            )
-            self.event(named)
+            named = [
+                cell if cell == _AGENT_DOWN else f"{' '.join(column.heading.split())} {cell}"
+                for column, cell in zip(_COLUMNS, cells, strict=True)
+            ]
+            self.event(", ".join(named))
+        for text in _reasons(frame):
+            self.event(text)
 
     def summary(self, report: Report) -> None:
         """Write the goals and the figures of each agent."""
@@ -163,7 +171,9 @@ class Screen:
         self._live.stop()
 
     def _draw(self) -> None:
-        self._live.update(live_screen(self._frame, tuple(self._events)), refresh=True)
+        size = self._console.size
+        screen = live_screen(self._frame, tuple(self._events), width=size.width, height=size.height)
+        self._live.update(screen, refresh=True)
 
 
 def choose_view(*, is_live: bool) -> View:
@@ -171,19 +181,26 @@ def choose_view(*, is_live: bool) -> View:
     return Screen(Console()) if is_live else Lines(sys.stderr)
 
 
-_COLUMNS: Final = (
-    "agent",
-    "answers\n/s",
-    "local\n%",
-    "escalated\n%",
-    "edge ms\np50 / p99",
-    "hub ms\np50 / p99",
-    "accuracy %: edge\nalone / hybrid / hub",
-    "outbox",
-    "hub\nlink",
-)
-_TEXT_COLUMNS: Final = frozenset({"agent", "escalated\n%", "hub\nlink"})
+class _Column(NamedTuple):
+    """One column of the live table; its least width is that of its usual texts, so that it does not jump."""
 
+    heading: str
+    min_chars: int
+    justify: Literal["left", "right"] = "right"
+    is_always_shown: bool = True
+
+
+_COLUMNS: Final = (
+    _Column("agent", 7, "left"),
+    _Column("answers\n/s", 7, is_always_shown=False),
+    _Column("local\n%", 5, is_always_shown=False),
+    _Column("escalated\n%", 9),
+    _Column("edge ms\np50/p99", 10),
+    _Column("hub ms\np50/p99", 10),
+    _Column("accuracy %\nedge/hybrid/hub", 16),
+    _Column("outbox", 6),
+    _Column("hub\nlink", len(_AGENT_DOWN), "left"),
+)
 
 _DEVICE_COLUMNS: Final = (
     "agent",
@@ -192,8 +209,8 @@ _DEVICE_COLUMNS: Final = (
     "edge\nalone",
     "hybrid",
     "hub\nalone",
-    "answer\np50 / p99",
-    "revision\np50 / p99",
+    "answer\np50/p99",
+    "revision\np50/p99",
 )
 
 
@@ -208,48 +225,74 @@ def row_cells(member: Member, tally: Tally, pulse: Pulse | None) -> tuple[str, .
     Returns:
         One text a column.
     """
-    reasons = ", ".join(
-        f"{reason} {100 * count / tally.answered:.1f}" for reason, count in tally.escalated.items() if tally.answered
-    )
     return (
         member.name,
         f"{tally.per_s:.1f}",
         f"{100 * (1 - tally.escalated_share):.1f}" if tally.answered else _NOTHING,
-        reasons or _NOTHING,
+        f"{100 * tally.escalated_share:.1f}" if tally.answered else _NOTHING,
         _times(tally.edge),
         _times(tally.hub),
-        " / ".join(map(_accuracy, (tally.edge_accuracy, tally.hybrid_accuracy, tally.hub_accuracy))),
+        "/".join(map(_accuracy, (tally.edge_accuracy, tally.hybrid_accuracy, tally.hub_accuracy))),
         _NOTHING if pulse is None else str(pulse.outbox_items),
-        "agent down" if pulse is None else ("up" if pulse.hub_connected else "hub down"),
+        _AGENT_DOWN if pulse is None else ("up" if pulse.hub_connected else "down"),
     )
 
 
-def live_screen(frame: Frame | None, events: Sequence[str]) -> RenderableType:
+def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, height: int) -> RenderableType:
     """The screen while the story runs.
 
     Args:
         frame: The state; None before the watches begin.
-        events: The latest events, oldest first.
+        events: The latest events, oldest first; as many as there is room for are shown.
+        width: Of the terminal, in characters.
+        height: Of the terminal, in lines.
     """
     parts: list[RenderableType] = []
     if frame is not None:
-        title = f"{frame.elapsed_s:.0f} s of {frame.length_s:.0f} s"
-        table = _table(title)
-        for heading in _COLUMNS:
-            justify: Literal["left", "right"] = "left" if heading in _TEXT_COLUMNS else "right"
-            table.add_column(heading, justify=justify, overflow="fold", no_wrap="escalated" not in heading)
-        for member in frame.members:
-            pulse = frame.pulses.get(member.name)
-            table.add_row(
-                *row_cells(member, frame.tallies[member.name], pulse),
-                style="red" if pulse is None else ("yellow" if not pulse.hub_connected else ""),
-            )
-        parts.append(table)
         outside = ", ".join(member.name for member in frame.members if not member.is_certified)
-        parts.append(Text(f"{outside}: {OUTSIDE}; in no accuracy goal", style="dim"))
-        parts.append(Text("latencies in ms over the last 10 s, seen by the driver; accuracies so far", style="dim"))
-    parts.append(Panel(Text("\n".join(events) or "starting"), title="what happened", title_align="left"))
+        legend = (
+            *_reasons(frame),
+            f"{outside}: {OUTSIDE}; in no accuracy goal",
+            "latencies in ms over the last 10 s, seen by the driver; accuracies so far",
+        )
+        wrapped = [line for text in legend for line in textwrap.wrap(text, width)]
+        parts += [_live_table(frame, is_wide=width >= _WIDE_COLUMNS), Text("\n".join(wrapped), style="dim")]
+        height -= len(frame.members) + _TABLE_HEAD_LINES + len(wrapped)
+    lines = [line for text in events or ["starting"] for line in textwrap.wrap(text, width - _PANEL_FRAME_CHARS)]
+    shown = lines[-max(1, height - _PANEL_FRAME_LINES - 1) :]  # the last line is the cursor's
+    parts.append(Panel(Text("\n".join(shown)), title="what happened", title_align="left"))
     return Group(*parts)
+
+
+_TABLE_HEAD_LINES: Final = 4  # title, two lines of headings, rule
+
+
+def _live_table(frame: Frame, *, is_wide: bool) -> Table:
+    table = _table(f"{frame.elapsed_s:.0f} s of {frame.length_s:.0f} s")
+    is_shown = [is_wide or column.is_always_shown for column in _COLUMNS]
+    for column in compress(_COLUMNS, is_shown):
+        table.add_column(column.heading, justify=column.justify, min_width=column.min_chars, no_wrap=True)
+    for member in frame.members:
+        pulse = frame.pulses.get(member.name)
+        table.add_row(
+            *compress(row_cells(member, frame.tallies[member.name], pulse), is_shown),
+            style="red" if pulse is None else ("yellow" if not pulse.hub_connected else ""),
+        )
+    return table
+
+
+def _reasons(frame: Frame) -> list[str]:
+    """Why windows were escalated: one line, or none before the first; shares only where there is more than one."""
+    tallies = {member.name: frame.tallies[member.name] for member in frame.members}
+    reasons = sorted({reason for tally in tallies.values() for reason in tally.escalated})
+    if len(reasons) <= 1:
+        return [f"all escalated for {reason}" for reason in reasons]
+    shares = (
+        f"{name} " + ", ".join(f"{reason} {100 * count / tally.answered:.1f}" for reason, count in escalated)
+        for name, tally in tallies.items()
+        if (escalated := sorted(tally.escalated.items()))
+    )
+    return [f"escalated %, by reason: {'; '.join(shares)}"]
 
 
 def report_screen(report: Report) -> RenderableType:
@@ -313,7 +356,7 @@ def _interval(interval: Interval | None) -> str:
 def _times(latency: Latency) -> str:
     if latency.p50_ms is None or latency.p99_ms is None:
         return _NOTHING
-    return f"{latency.p50_ms:.0f} / {latency.p99_ms:.0f}"
+    return f"{latency.p50_ms:.0f}/{latency.p99_ms:.0f}"
 
 
 def _accuracy(value: float | None) -> str:

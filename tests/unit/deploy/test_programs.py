@@ -61,6 +61,15 @@ def test_stop_is_gentle_and_may_be_called_twice(run_folder: Path) -> None:
     assert not program.is_running
 
 
+def test_a_program_that_was_killed_has_not_failed_to_stop(run_folder: Path) -> None:
+    """The story kills programs; an interruption meanwhile finds one that is gone, whatever its exit code."""
+    program = sleeper(run_folder)
+    program.start()
+    program.wait_until(lambda: "ready" in program.log_path.read_text(), "ready", 20)
+    program.kill()
+    assert program.stop()
+
+
 def test_a_killed_program_starts_again_with_the_same_log(run_folder: Path) -> None:
     """The second run appends to the log of the first."""
     program = sleeper(run_folder)

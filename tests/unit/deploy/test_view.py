@@ -1,7 +1,9 @@
 """The view: the same facts as a live table, as lines, and as a summary."""
 
+import dataclasses
 import io
 
+import pytest
 from rich.console import Console
 
 from deploy.demo.fleet import FLEET
@@ -22,9 +24,9 @@ def frame(elapsed_s: float) -> Frame:
     return Frame(elapsed_s, 70.0, FLEET, tallies, pulses)
 
 
-def printed(renderable: object) -> str:
-    """What a wide terminal shows."""
-    console = Console(file=io.StringIO(), width=200)
+def printed(renderable: object, width: int = 200) -> str:
+    """What a terminal shows, a wide one unless said."""
+    console = Console(file=io.StringIO(), width=width)
     console.print(renderable)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -32,23 +34,94 @@ def printed(renderable: object) -> str:
 
 def test_a_row_shows_rate_shares_latencies_accuracies_and_links() -> None:
     """Each agent has a row; one that does not answer is said to be down, one without its hub as well."""
-    lines = printed(live_screen(frame(20.0), ["hub killed"])).splitlines()
+    lines = printed(live_screen(frame(20.0), ["hub killed"], width=200, height=40)).splitlines()
     rows = {member.name: next(line for line in lines if line.strip().startswith(f"{member.name} ")) for member in FLEET}
-    for text in ("90.0", "low_confidence 10.0", "100 / 100", "100.0", "7", "hub down"):
+    for text in ("90.0", "10.0", "100/100", "100.0", "7", " down"):
         assert text in rows[FLEET[0].name]
     assert "agent down" in rows[FLEET[1].name]
     assert "up" in rows[FLEET[2].name]
 
 
+def busy(elapsed_s: float) -> Frame:
+    """The widest figures that an outage gives, and two reasons."""
+    told = frame(elapsed_s)
+    slow = dataclasses.replace(told.tallies[FLEET[0].name].edge, p50_ms=113.0, p99_ms=12345.0)
+    tallies = {
+        name: dataclasses.replace(tally, edge=slow, hub=slow, escalated={"low_confidence": 1, "unscorable_answer": 1})
+        for name, tally in told.tallies.items()
+        if tally.answered
+    }
+    return dataclasses.replace(told, tallies={**told.tallies, **tallies})
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("told", [frame(20.0), busy(20.0)], ids=["calm", "busy"])
+def test_agents_and_headings_stand_whole_on_common_terminals(told: Frame, width: int) -> None:
+    """Nothing is cut or folded inside a word; the short table leaves out only what other columns imply."""
+    lines = printed(live_screen(told, ["hub killed"], width=width, height=24), width).splitlines()
+    assert [line.split()[0] for line in lines[4:7]] == [member.name for member in FLEET]
+    heads = sorted(" ".join(lines[1:3]).split())
+    short = [
+        "agent",
+        "escalated",
+        "%",
+        "edge",
+        "ms",
+        "p50/p99",
+        "hub",
+        "ms",
+        "p50/p99",
+        "accuracy",
+        "%",
+        "edge/hybrid/hub",
+        "outbox",
+        "hub",
+        "link",
+    ]
+    assert heads == sorted(short if width < 100 else [*short, "answers", "/s", "local", "%"])
+    assert lines[5].rstrip().endswith("agent down")
+    assert max(map(len, lines)) <= width
+    assert not any("…" in line for line in lines)
+
+
+def test_the_columns_do_not_jump_with_the_figures() -> None:
+    """An outage's latencies move no heading."""
+    calm, outage = (printed(live_screen(told, [], width=80, height=24), 80) for told in (frame(20.0), busy(20.0)))
+    assert calm.splitlines()[1:4] == outage.splitlines()[1:4]
+
+
+def test_reasons_are_told_under_the_table() -> None:
+    """One reason is named; of several each agent's shares are given."""
+    one, two = (printed(live_screen(told, [], width=200, height=24)) for told in (frame(20.0), busy(20.0)))
+    assert "all escalated for low_confidence" in one
+    assert "escalated %, by reason: right-a low_confidence" in two
+
+
+def test_the_live_screen_fits_the_terminal() -> None:
+    """Of many long events the latest are shown, as many as there is room for."""
+    events = [f"{number} {'something long happened to this agent ' * 3}" for number in range(8)]
+    lines = printed(live_screen(busy(20.0), events, width=80, height=24), 80).splitlines()
+    assert len(lines) <= 23
+    assert any("7 something long" in line for line in lines)
+
+
+def test_the_summary_stands_whole_at_80_columns() -> None:
+    """Agents, headings and verdicts are not cut."""
+    text = printed(report_screen(run_of()), 80)
+    assert "…" not in text
+    for word in ("right-a", "right-b", "left*", "windows", "escalated", "hybrid", "revision", "value", "limit"):
+        assert word in text
+
+
 def test_the_left_wrist_is_named_outside_the_population() -> None:
     """Neither the live table nor the summary lets the left wrist pass for certified."""
-    assert "left: outside the certificate's population" in printed(live_screen(frame(1.0), []))
+    assert "left: outside the certificate's population" in printed(live_screen(frame(1.0), [], width=200, height=40))
     assert "left*: outside the certificate's population" in printed(report_screen(run_of()))
 
 
 def test_the_screen_starts_before_there_is_anything_to_show() -> None:
     """Before the watches begin there are events only."""
-    assert "fetching" in printed(live_screen(None, ["fetching"]))
+    assert "fetching" in printed(live_screen(None, ["fetching"], width=80, height=24))
 
 
 def test_the_summary_names_missed_goals_and_both_intervals() -> None:
@@ -69,8 +142,11 @@ def test_lines_come_now_and_then() -> None:
     lines.close()
     text = stream.getvalue().splitlines()
     assert text[0] == "demo    0 s: hub killed"
-    assert len(text) == 1 + len(FLEET)
+    assert len(text) == 1 + len(FLEET) + 1
     assert "outbox 7" in text[1]
+    assert text[1].endswith("hub link down")
+    assert text[2].endswith("outbox -, agent down")
+    assert text[-1].endswith("all escalated for low_confidence")
 
 
 def test_the_live_screen_keeps_its_last_state_and_adds_the_summary() -> None:
