@@ -4,6 +4,7 @@ Pure: units in, units out. When to do it is the writer's decision.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_agent.core.accounting import Count, of_reason
@@ -20,6 +21,20 @@ def undurable(unit: Unit) -> Unit:
     for (binding, name), amount in unit.counts.items():
         counts[binding, _SHED if name == Count.RECORDS_JOURNALED else name] += amount
     return replace(unit, counts=dict(counts), acks=())
+
+
+def shed(units: Sequence[Unit]) -> Unit:
+    """Units that wait for a commit as one that holds no payloads; its messages are still to be acknowledged."""
+    whole = as_one(units)
+    return replace(undurable(whole), acks=whole.acks)
+
+
+def as_one(units: Sequence[Unit]) -> Unit:
+    """Any number of units `folded` into one, in order."""
+    left = [folded(Unit(), units[0] if units else Unit()), *units[1:]]
+    while len(left) > 1:  # neighbours first: one by one, the first would be copied for each of the others
+        left = [folded(*left[at : at + 2]) if at + 1 < len(left) else left[at] for at in range(0, len(left), 2)]
+    return left[0]
 
 
 def size_bytes(unit: Unit) -> int:

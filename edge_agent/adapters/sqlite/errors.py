@@ -77,5 +77,10 @@ def mend(error: Exception, path: Path) -> str:
     return template.format(path=path, folder=path.parent)
 
 
+def hanging_mend(path: Path) -> str:
+    """What a person can do about a write that does not end."""
+    return f"{_MENDS[sqlite3.SQLITE_IOERR].format(folder=path.parent)}; {_OTHER_WRITER.format(path=path)}"
+
+
 def _primary(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -105,12 +105,17 @@ class Store:
 
     @property
     def is_durable(self) -> bool:
-        """False while commits fail."""
+        """False while commits fail or hang."""
         return self._writer.is_durable
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the writer's thread runs; without it nothing is committed or acknowledged."""
+        return self._writer.is_alive
+
+    @property
     def problem(self) -> str | None:
-        """Why commits fail, with the mend; None while they work."""
+        """Why there are no commits, with the mend; None while there are."""
         return self._writer.problem
 
     def open(self) -> None:

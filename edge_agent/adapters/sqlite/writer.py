@@ -2,7 +2,11 @@
 
 What a unit or a call writes is decided by who made them. The thread takes whatever waits and commits it as one
 transaction. While commits fail it keeps trying; after `UNAVAILABLE_AFTER_S` it acknowledges what it holds anyway and
-counts it as shed, so that inference goes on (`on_journal_failure = "answer"`), and bounds what it holds in memory.
+counts it as shed, so that inference goes on, and bounds what it holds in memory.
+
+A commit that hangs (another program's lock, a stalling disk) is said after the same time, and what waits behind it is
+bounded, too. What is in it is neither acknowledged nor given up before it ends, since it may still succeed: until then
+a broker holds back what exceeds its window of unacknowledged messages.
 """
 
 import logging
@@ -17,7 +21,7 @@ from typing import TypeVar
 
 from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.age import Stamp
-from edge_agent.adapters.sqlite.errors import StoreClosedError, mend
+from edge_agent.adapters.sqlite.errors import StoreClosedError, hanging_mend, mend
 from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import NewRow, Transaction, read_meta
 from edge_agent.errors import StoreError
@@ -101,27 +105,38 @@ class Writer:
         self._on_failure = on_failure
         self._changed = threading.Condition()
         self._entries: deque[Unit | _Call] = deque()
+        self._waiting_bytes = 0
         self._held: list[Unit | _Call] = []
         self._tried = 0  # so many of them, from the oldest on, were in the last try, which may have been committed
         self._is_closing = False
         self._connection: sqlite3.Connection | None = None
         self._commit_number = 0
         self._failing_since_s: float | None = None
+        self._trying_since_s: float | None = None
         self._retry_at_s = 0.0
         self._backoff = Backoff(initial_s=0.1, cap_s=5.0)
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
-        self.problem: str | None = None
+        self._problem: str | None = None
 
     @property
     def is_durable(self) -> bool:
         """False after `UNAVAILABLE_AFTER_S` without a commit that should have happened."""
-        since_s = self._failing_since_s
-        return since_s is None or self._clock.monotonic_s() - since_s < UNAVAILABLE_AFTER_S
+        return self._overdue_s() < UNAVAILABLE_AFTER_S and not self._has_ended
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread runs; without it nothing is committed or acknowledged."""
         return self._thread.is_alive()
+
+    @property
+    def problem(self) -> str | None:
+        """Why there are no commits, with the mend; None while there are."""
+        if self._has_ended:
+            return f"journal: the thread {THREAD_NAME} has ended; restart the agent, and report it with its log"
+        problem, overdue_s = self._problem, self._overdue_s()
+        if problem is None and overdue_s >= UNAVAILABLE_AFTER_S:
+            return f"journal: a commit has been running for {overdue_s:.0f} s; {hanging_mend(self._path)}"
+        return problem
 
     def open(self, connection: sqlite3.Connection) -> None:
         """Take over an open write connection and start the thread."""
@@ -133,6 +148,9 @@ class Writer:
         """Queue a unit; never waits."""
         with self._changed:
             self._entries.append(unit)
+            self._waiting_bytes += backlog.size_bytes(unit)
+            if self._waiting_bytes > HELD_MAX_BYTES or len(self._entries) > _MAX_ENTRIES:
+                self._bound_waiting()
             self._changed.notify()
 
     def call(self, change: Callable[[Transaction], ResultT]) -> ResultT:
@@ -169,6 +187,7 @@ class Writer:
                     self._changed.wait(_FAILING_POLL_S)
                 while self._entries and len(self._held) < _MAX_ENTRIES:
                     self._held.append(self._entries.popleft())
+                self._waiting_bytes = sum(backlog.size_bytes(one) for one in self._entries if isinstance(one, Unit))
                 is_last = self._is_closing and not self._entries
             while self._held and (is_last or self._clock.monotonic_s() >= self._retry_at_s):
                 if not self._try_to_commit():  # else what came after a commit in doubt is still held
@@ -180,15 +199,16 @@ class Writer:
                 return
 
     def _try_to_commit(self) -> bool:
-        began_s = self._clock.monotonic_s()
+        began_s = self._trying_since_s = self._clock.monotonic_s()
         try:
             tx = self._commit()
         except Exception as error:  # noqa: BLE001 - top of a supervised loop: logged, shown as a problem, backed off
             self._failed(error, began_s)
             return False
+        self._trying_since_s = None
         if self._failing_since_s is not None:
             logger.info("journal_recovered", extra={"path": str(self._path)})
-        self._failing_since_s, self.problem = None, None
+        self._failing_since_s, self._problem = None, None
         self._backoff.reset()
         done, self._held = self._held[: self._tried], self._held[self._tried :]
         self._tried = 0
@@ -243,11 +263,32 @@ class Writer:
             self._connection.close()
             self._connection = None
         help_text = error.mend if isinstance(error, StoreError) else mend(error, self._path)
-        self.problem = f"journal: {error}; {help_text}"
+        self._problem = f"journal: {error}; {help_text}"
         if self._failing_since_s is None:
             self._failing_since_s = began_s
+        self._trying_since_s = None  # not before the failure is noted: the one passes into the other
         self._retry_at_s = self._clock.monotonic_s() + self._backoff.next_s()
         logger.error("journal_commit_failed", exc_info=error, extra={"mend": help_text, "held": len(self._held)})
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether the thread ended without being asked to."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._is_closing
+
+    def _overdue_s(self) -> float:
+        """How long a commit has been failing or running."""
+        since_s = self._failing_since_s
+        since_s = self._trying_since_s if since_s is None else since_s
+        return 0.0 if since_s is None else self._clock.monotonic_s() - since_s
+
+    def _bound_waiting(self) -> None:
+        """Fold what waits behind a commit that fails or hangs; one that runs goes on to take it as it is."""
+        if self.is_durable:
+            return
+        units = [entry for entry in self._entries if isinstance(entry, Unit)]
+        calls = [entry for entry in self._entries if isinstance(entry, _Call)]
+        whole = backlog.shed(units)
+        self._entries, self._waiting_bytes = deque([whole, *calls]), backlog.size_bytes(whole)
 
     def _shed(self) -> None:
         """Acknowledge what cannot be made durable, and keep the memory that it takes bounded."""
@@ -269,8 +310,5 @@ def _undurable(entries: Sequence[Unit | _Call]) -> list[Unit | _Call]:
     """The same entries once their messages are acknowledged; units that take too much memory are folded into one."""
     units = [backlog.undurable(entry) if entry.acks else entry for entry in entries if isinstance(entry, Unit)]
     if len(units) > _MAX_ENTRIES // 2 or sum(map(backlog.size_bytes, units)) > HELD_MAX_BYTES:
-        whole = Unit()
-        for unit in units:
-            whole = backlog.folded(whole, unit)
-        units = [whole]
+        units = [backlog.as_one(units)]
     return [*units, *(entry for entry in entries if isinstance(entry, _Call))]

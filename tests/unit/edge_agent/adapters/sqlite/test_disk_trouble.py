@@ -144,6 +144,56 @@ def test_closing_after_a_commit_in_doubt_writes_what_came_after_it(tmp_path: Pat
     again.store.close()
 
 
+def test_a_commit_that_hangs_is_said_and_what_waits_behind_it_is_bounded(tmp_path: Path) -> None:
+    """Another program holds the lock: events are no longer called durable, memory stays, and the end settles all."""
+    opened = open_store(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opened.store.submit(record_unit(opened.store, b"k0", decided(opened.store, "p0"), message_id=0))
+
+    def is_noticed() -> bool:
+        opened.clock.pass_s(0.5)
+        return not opened.store.is_durable
+
+    wait_until(is_noticed, DEADLINE_S, "a commit that takes too long")
+    assert "a commit has been running for" in (opened.store.problem or "")
+    assert opened.acknowledged == []
+    total = 1500
+    for number in range(1, total):
+        answer = decided(opened.store, f"p{number}")
+        opened.store.submit(record_unit(opened.store, b"k%d" % number, answer, message_id=number))
+    assert len(opened.store._writer._entries) <= 513
+    other.execute("ROLLBACK")
+    other.close()
+    wait_until(lambda: len(opened.acknowledged) == total, DEADLINE_S, "all acknowledged")
+    wait_recovered(opened)
+    assert [handle.message_id for handle in opened.acknowledged] == list(range(total))
+    counts = opened.counts()
+    assert counts[Count.RECORDS_RECEIVED] == total
+    assert counts[SHED] > 0
+    assert counts[Count.PREDICTIONS_DECIDED] == total
+    assert opened.store.is_durable
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_ended_is_a_problem(tmp_path: Path) -> None:
+    """Nothing would be committed or acknowledged any more, so it is said."""
+    opened = open_store(tmp_path)
+    assert opened.store.is_alive
+
+    def end(handles: Sequence[AckHandle]) -> None:
+        raise SystemExit(len(handles))
+
+    opened.store._writer._acknowledge = end
+    opened.store.submit(record_unit(opened.store, b"k1"))
+    wait_until(lambda: not opened.store.is_alive, DEADLINE_S, "the end of the thread")
+    assert "the thread store-writer has ended" in (opened.store.problem or "")
+    assert not opened.store.is_durable
+    opened.store.close()
+
+
 def test_the_writer_outlives_those_whom_it_tells(tmp_path: Path) -> None:
     """A connection or an observer that fails costs no later commit and no later acknowledgement; it is counted."""
     acknowledged: list[int] = []
