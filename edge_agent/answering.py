@@ -15,6 +15,7 @@ from edge_agent.core.prediction import CertificateUse, Prediction, event, input_
 from edge_agent.core.windows import ClosedWindow
 from edge_agent.ports import BindingName, Clock, Decided, Publish, RowId
 from model_packs.engines.session import Session
+from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored, score
 from model_packs.tensors import Tensor
@@ -105,18 +106,30 @@ class Answerer:
         ]
 
     def _infer(self, windows: Sequence[ClosedWindow]) -> Sequence[Scored]:
-        name = self._model.manifest.inputs[0].name
-        batch = np.stack([window.values for window in windows])
-        try:
-            began_s = self._clock.monotonic_s()
-            outputs = self._model.session.run({name: batch})
-            self._on_run(self._binding, self._clock.monotonic_s() - began_s)
-            return score(self._model.manifest, outputs)
-        except Exception:  # calling an engine: whatever it does, the window is unscorable
-            logger.exception("engine_failed", extra={"binding": self._binding, "windows": len(windows)})
+        scored = self._scored(windows)
+        if scored is not None:
+            return scored
         if len(windows) > 1:  # one window must not take the others down with it
             return [one for window in windows for one in self._infer([window])]
         return [Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)]
+
+    def _scored(self, windows: Sequence[ClosedWindow]) -> Sequence[Scored] | None:
+        """One engine run; None when the engine failed."""
+        name = self._model.manifest.inputs[0].name
+        batch = np.stack([window.values for window in windows])
+        facts = {"binding": self._binding, "windows": len(windows)}
+        began_s = self._clock.monotonic_s()
+        try:
+            outputs = self._model.session.run({name: batch})
+        except Exception:  # calling an engine: whatever it does, the windows are unscorable and the flow goes on
+            logger.exception("engine_failed", extra=facts)
+            return None
+        self._on_run(self._binding, self._clock.monotonic_s() - began_s)
+        try:
+            return score(self._model.manifest, outputs)
+        except TensorError:
+            logger.exception("engine_gave_other_outputs_than_declared", extra=facts)
+            return None
 
     def _decided(self, asked: Asked, scored: Scored, clock: str, *, is_durable: bool) -> Decided:
         model, window = self._model, asked.window

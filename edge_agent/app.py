@@ -2,7 +2,10 @@
 
     open     store → packs and sessions → windows as the last commit left them → threads → brokers → hub
     running  broker ─Delivery→ pipeline ─Unit→ store ─ack→ broker
-                        └─answer→ broker          └─escalation→ hub link ─verdict→ store ─revision→ publisher → broker
+                                  ├─answer→ broker
+                                  └─Unit→ announcer ─dead letters, and the status now and then→ broker
+             store ─its commit wakes→ book ─escalation→ hub link ─verdict, ack, reject→ book → store
+             store ─`revised` after a verdict, `unrevised` after a reject or an expiry (upkeep)→ publisher → broker
     close    hub → pipeline → store (commits, acknowledges) → brokers (`stopped`) → HTTP → sessions
 
 Nothing here decides, and nothing waits for a broker or a hub: the only waits at start are for the disk, and for the hub
@@ -12,7 +15,7 @@ when a pack is missing.
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
@@ -41,7 +44,7 @@ from edge_agent.pipeline import Pipeline
 from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, RowId
 from edge_agent.publisher import Publisher
 from edge_agent.status import Reporter, StoreFacts
-from edge_agent.supervision import Loop
+from edge_agent.supervision import Loop, ThreadWatch
 from model_packs.manifest import PackRef
 from model_packs.process.metrics import Registry
 from model_packs.signing import PublicKey
@@ -53,7 +56,6 @@ _DISTRIBUTION = "tandem-edge"
 _SWITCH_INTERVAL_S = 0.0005
 _RECONNECT_CAP_S = 15.0
 _SWEEP_EVERY_S = 1.0
-_STALLED_S = 10.0
 
 # A 3.1.1 broker may leave 1000 messages unacknowledged (the mosquitto.conf that we ship), whatever we would like.
 _LEAST_CAPACITY = 2048
@@ -87,7 +89,6 @@ class Agent:
         self._version = version(_DISTRIBUTION)
         self._closing = ExitStack()
         self._is_closing = threading.Event()
-        self._loops: list[Loop] = []
         self._registry = Registry()
         self._metrics = Metrics(self._registry)
         self._health = Health(_peers(config), self._metrics.peer)
@@ -100,6 +101,7 @@ class Agent:
             acknowledge=self._acknowledge,
             on_publishable=self._publishable,
             on_commit=self._metrics.committed,
+            on_failure=self._metrics.loop_failed,
         )
         self._models = Models(
             config, None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub), clock
@@ -151,11 +153,14 @@ class Agent:
         self._pipeline.restore()
 
         # From here on in the order of the story; closing goes the other way.
-        self._http = AgentHttp(self._config.agent.http.address, self._registry, self._not_ready, reporter.document)
+        watch = ThreadWatch(lambda: self._clock.monotonic_s() - self._pipeline.last_pass_s)
+        self._http = AgentHttp(self._config.agent.http.address, self._registry, watch.reasons, reporter.document)
         self._start(self._http)
         for broker in self._brokers.values():
             self._closing.callback(broker.close)
+        # Again, and before the brokers: the last commit acknowledges its records while they are still connected.
         self._closing.callback(self._store.close)
+        watch.watch("store-writer", lambda: self._store.is_alive)
         self._metrics.watch_store(self._store)
         for name, body in (
             ("publisher", self._publisher.run_once),
@@ -163,8 +168,7 @@ class Agent:
             ("upkeep", self._sweep),
             ("pipeline", self._pipeline.run_once),
         ):
-            self._loops.append(Loop(name, body, self._metrics.loop_failed))
-            self._start(self._loops[-1])
+            self._supervise(name, body, watch)
         for broker in self._brokers.values():
             broker.open()
         if self._config.agent.hub is not None:
@@ -174,7 +178,14 @@ class Agent:
     def _open_hub(self, hub: HubConfig, reporter: Reporter) -> None:
         dialler = self._dialler(hub)
         self._start(
-            EscalationLink(dialler, self._store.book, self._health, self._clock, Backoff(cap_s=_RECONNECT_CAP_S))
+            EscalationLink(
+                dialler,
+                self._store.book,
+                self._health,
+                self._clock,
+                Backoff(cap_s=_RECONNECT_CAP_S),
+                on_failure=self._metrics.loop_failed,
+            )
         )
         self._start(
             FleetSession(
@@ -184,8 +195,14 @@ class Agent:
                 clock=self._clock,
                 backoff=Backoff(cap_s=_RECONNECT_CAP_S),
                 on_state=self._health.fleet_changed,
+                on_failure=self._metrics.loop_failed,
             )
         )
+
+    def _supervise(self, name: str, body: Callable[[], None], watch: ThreadWatch) -> None:
+        loop = Loop(name, body, self._metrics.loop_failed)
+        self._start(loop)
+        watch.watch(name, lambda: loop.is_alive)
 
     def _start(self, part: Part) -> None:
         self._closing.callback(part.close)
@@ -221,6 +238,7 @@ class Agent:
             answerer,
             self._store,
             self._clock,
+            on_failure=self._metrics.loop_failed,
         )
 
     def _broker(self, name: str, capacity: int) -> MqttBroker:
@@ -237,6 +255,7 @@ class Agent:
             on_delivery=self._received,
             on_published=self._published,
             on_connection=self._connection_changed,
+            on_failure=self._metrics.loop_failed,
             backoff=Backoff(cap_s=_RECONNECT_CAP_S),
         )
 
@@ -278,14 +297,6 @@ class Agent:
     def _store_facts(self) -> StoreFacts:
         store = self._store
         return StoreFacts(store.figures(), store.outbox(), store.last_predictions(), store.problem)
-
-    def _not_ready(self) -> Sequence[str]:
-        """Reasons for `/readyz`: a broker or a hub that is away is none, since the agent goes on without them."""
-        reasons = [f"the thread {loop.name} has ended" for loop in self._loops if not loop.is_alive]
-        silent_s = self._clock.monotonic_s() - self._pipeline.last_pass_s
-        if silent_s > _STALLED_S:
-            reasons.append(f"the pipeline has made no pass for {silent_s:.0f} s")
-        return reasons
 
     def _sweep(self) -> None:
         self._is_closing.wait(_SWEEP_EVERY_S)

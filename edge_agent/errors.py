@@ -50,6 +50,8 @@ class InputFault(StrEnum):
     MISSING_VALUE = "missing_value"
     BAD_TIME = "bad_time"
     FUTURE_TIME = "future_time"
+    DECODER_FAILED = "decoder_failed"
+    """Ours, not the sender's: the decoder broke on it; the log has the traceback. No `InputFaultError` carries it."""
 
 
 class InputFaultError(AgentError):

@@ -20,6 +20,8 @@ from edge_agent.errors import InputFault, InputFaultError
 from edge_agent.ports import BindingName, Clock, DeadLetter, Delivery, JournalRow, RowId, UnitStore
 from protos.topics import TopicTemplate
 
+DECODER = "decoder"
+
 _TIMES = np.dtype("<i8")
 _VALUES = np.dtype("<f4")
 
@@ -58,6 +60,7 @@ class Lane:
         answerer: The model behind it.
         store: For row ids, and for what the last commit left.
         clock: Whether arrival times are to be trusted.
+        on_failure: Told of every failure of the decoder, with `DECODER`.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Lane:
         answerer: Answerer,
         store: UnitStore,
         clock: Clock,
+        *,
+        on_failure: Callable[[str], None],
     ) -> None:
         self._spec = spec
         self._new_windows = new_windows
@@ -74,6 +79,7 @@ class Lane:
         self._answerer = answerer
         self._store = store
         self._clock = clock
+        self._on_failure = on_failure
         self._seen = SeenKeys(spec.seen_limit)
         self._closed: list[Asked] = []
         self._abandoned: list[Changes] = []
@@ -122,17 +128,17 @@ class Lane:
         captures = self._spec.topic.match(delivery.topic) or {}
         received_ns = delivery.received_ns if self._clock.is_synced() else None
         if not all(captures.values()):
-            mend = "send on a topic whose every level has a name"
-            self._bury(delivery, InputFaultError(InputFault.MALFORMED, "the topic has an empty level", mend), draft)
+            self._bury(delivery, InputFault.MALFORMED, "the topic has an empty level", draft)
             return
         try:
             vectors = decode_vectors(delivery.payload, self._spec.payload, delivery.topic, received_ns)
         except InputFaultError as fault:
-            self._bury(delivery, fault, draft)
+            self._bury(delivery, fault.reason, fault.message, draft)
             return
         except Exception as error:  # decoding a stranger's bytes: whatever it does, the flow goes on
             logger.exception("decoder_failed", extra={"binding": binding, "topic": delivery.topic})
-            self._bury(delivery, InputFaultError(InputFault.MALFORMED, repr(error), "report it with the log"), draft)
+            self._on_failure(DECODER)
+            self._bury(delivery, InputFault.DECODER_FAILED, f"the agent's decoder failed: {error!r}", draft)
             return
         if vectors.key in self._seen:
             draft.count(binding, Count.RECORDS_DUPLICATE)
@@ -173,13 +179,11 @@ class Lane:
         for changes in abandoned:
             self._take(changes, 0, draft)
 
-    def _bury(self, delivery: Delivery, fault: InputFaultError, draft: Draft) -> None:
+    def _bury(self, delivery: Delivery, reason: InputFault, detail: str, draft: Draft) -> None:
         binding = self._spec.binding
-        draft.count(binding, of_reason(Count.RECORDS_DEAD_LETTERED, fault.reason))
+        draft.count(binding, of_reason(Count.RECORDS_DEAD_LETTERED, reason))
         draft.dead_letters.append(
-            DeadLetter(
-                binding, delivery.topic, fault.reason.value, fault.message, delivery.received_ns, delivery.payload
-            )
+            DeadLetter(binding, delivery.topic, reason.value, detail, delivery.received_ns, delivery.payload)
         )
 
     def _feed(

@@ -63,7 +63,9 @@ class Metrics:
             "edge_pass_duration_seconds", "Time of one pass: from its first delivery in hand to its last publish."
         )
         self._commit = registry.histogram("edge_journal_commit_seconds", "Time of one commit of the store.")
-        self._failures = registry.counter("edge_loop_failures_total", "Failed turns of supervised loops.", ["loop"])
+        self._failures = registry.counter(
+            "edge_loop_failures_total", "The agent's own faults that a loop caught and went on after.", ["loop"]
+        )
         self._link_up = registry.gauge("edge_link_up", "1 while a peer is connected.", ["peer"])
         self._durable = registry.gauge("edge_journal_available", "1 while the store commits.")
         self._bytes = registry.gauge("edge_outbox_bytes", "Bytes that wait in the outbox.", ["class"])
@@ -133,7 +135,7 @@ class Metrics:
         self._commit.observe(took_s)
 
     def loop_failed(self, loop: str) -> None:
-        """Note a failed turn of a loop."""
+        """Note a fault of the agent's own."""
         self._failures.labels(loop).inc()
 
     def peer(self, name: str, is_up: bool) -> None:  # noqa: FBT001 - `health.OnPeer`

@@ -1,10 +1,16 @@
-"""Owns the threads of the agent: one per loop, named; a failing loop is logged, counted, backed off and goes on."""
+"""Owns the threads of the agent: one per loop, named; a failing loop is logged, counted, backed off and goes on.
+
+`ThreadWatch` says which of them, or of those that other parts own, no longer do their work.
+"""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from protos.link.backoff import Backoff
+
+STALLED_S = 10.0
+"""A pipeline without a pass for so long is stuck: an idle one makes several a second."""
 
 _JOIN_DEADLINE_S = 3.0
 
@@ -60,3 +66,27 @@ class Loop:
                 self._stopping.wait(self._backoff.next_s())
             else:
                 self._backoff.reset()
+
+
+class ThreadWatch:
+    """Answers `/readyz`: a broker or a hub that is away is no reason, since the agent goes on without them.
+
+    Args:
+        silent_s: How long the pipeline has made no pass.
+    """
+
+    def __init__(self, silent_s: Callable[[], float]) -> None:
+        self._silent_s = silent_s
+        self._watched: list[tuple[str, Callable[[], bool]]] = []
+
+    def watch(self, name: str, is_alive: Callable[[], bool]) -> None:
+        """From now on the end of this thread is a reason."""
+        self._watched.append((name, is_alive))
+
+    def reasons(self) -> Sequence[str]:
+        """Why the agent does not do its work; none while it does."""
+        reasons = [f"the thread {name} has ended" for name, is_alive in self._watched if not is_alive()]
+        silent_s = self._silent_s()
+        if silent_s > STALLED_S:
+            reasons.append(f"the pipeline has made no pass for {silent_s:.0f} s")
+        return reasons

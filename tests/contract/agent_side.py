@@ -71,6 +71,7 @@ class AgentSide:
         self.deliveries: list[Delivery] = []
         self.published: list[int] = []
         self.connections: list[tuple[bool, str]] = []
+        self.failures: list[str] = []
         self.broker = MqttBroker(
             settings,
             sources,
@@ -80,6 +81,7 @@ class AgentSide:
             on_delivery=self._on_delivery,
             on_published=self._on_published,
             on_connection=self._on_connection,
+            on_failure=self.failures.append,
             backoff=Backoff(0.1, 0.5),
         )
 

@@ -72,9 +72,14 @@ def dialler(port: int, identity: Path) -> MutualTls:
     return MutualTls(f"{LOOPBACK}:{port}", identity, CLOCK)
 
 
+def fail(loop: str) -> None:
+    """No step of these tests may be a fault of the agent's own."""
+    raise AssertionError(loop)
+
+
 def link_to(port: int, identity: Path, book: FakeBook) -> EscalationLink:
     """A link that redials quickly."""
-    return EscalationLink(dialler(port, identity), book, book, CLOCK, Backoff(0.05, 0.2))
+    return EscalationLink(dialler(port, identity), book, book, CLOCK, Backoff(0.05, 0.2), on_failure=fail)
 
 
 def question(number: int, *, hub_pack: str = HUB_PACK) -> Escalation:
@@ -224,7 +229,7 @@ def test_an_expired_certificate_is_noticed_from_its_own_date(hub: Hub, identity:
     hub.process.kill()
     book = FakeBook()
     way = MutualTls(f"{LOOPBACK}:{hub.ports.grpc}", identity, Later())
-    link = EscalationLink(way, book, book, CLOCK, Backoff(0.05, 0.2))
+    link = EscalationLink(way, book, book, CLOCK, Backoff(0.05, 0.2), on_failure=fail)
     link.open()
     try:
         book.wait(lambda: bool(book.downs), "a report")
@@ -250,6 +255,7 @@ def test_heartbeats_go_on_over_a_restart_of_the_hub(hub: Hub, identity: Path, de
         clock=CLOCK,
         backoff=Backoff(0.05, 0.2),
         on_state=lambda is_up, reason: states.append((is_up, reason)),
+        on_failure=fail,
     )
     session.open()
     try:

@@ -7,7 +7,7 @@ What an ack, a reject or a verdict changes is the store's (`EscalationBook`). Th
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edge_agent.adapters.grpc.credit import CreditWindow
 from edge_agent.adapters.grpc.dialling import Dialler
@@ -52,10 +52,18 @@ class EscalationLink:
         state: Told how the link fares.
         clock: Monotonic clock for pauses that the hub asks for.
         backoff: Waits between sessions.
+        on_failure: Told of every failure that is the agent's own, with the loop's name.
     """
 
     def __init__(
-        self, dialler: Dialler, book: EscalationBook, state: HubLinkState, clock: Clock, backoff: Backoff
+        self,
+        dialler: Dialler,
+        book: EscalationBook,
+        state: HubLinkState,
+        clock: Clock,
+        backoff: Backoff,
+        *,
+        on_failure: Callable[[str], None],
     ) -> None:
         self._dialler = dialler
         self._book = book
@@ -63,7 +71,12 @@ class EscalationLink:
         self._clock = clock
         self._backoff = backoff
         self._loop = RedialLoop(
-            "hub-sender", dialler, self._talk, backoff, lambda reason: state.link_down(dialler.address, reason)
+            "hub-sender",
+            dialler,
+            self._talk,
+            backoff,
+            on_down=lambda reason: state.link_down(dialler.address, reason),
+            on_failure=on_failure,
         )
 
     def open(self) -> None:

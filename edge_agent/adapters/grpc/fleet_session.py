@@ -41,6 +41,7 @@ class FleetSession:
         clock: Monotonic clock for the interval.
         backoff: Waits between sessions.
         on_state: Told how the session fares.
+        on_failure: Told of every failure that is the agent's own, with the loop's name.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class FleetSession:
         clock: Clock,
         backoff: Backoff,
         on_state: OnFleetState,
+        on_failure: Callable[[str], None],
     ) -> None:
         self._dialler = dialler
         self._hello = hello
@@ -60,7 +62,14 @@ class FleetSession:
         self._backoff = backoff
         self._on_state = on_state
         self._number = 0
-        self._loop = RedialLoop("hub-fleet", dialler, self._talk, backoff, lambda reason: on_state(False, reason))
+        self._loop = RedialLoop(
+            "hub-fleet",
+            dialler,
+            self._talk,
+            backoff,
+            on_down=lambda reason: on_state(False, reason),
+            on_failure=on_failure,
+        )
 
     def open(self) -> None:
         """Start connecting."""

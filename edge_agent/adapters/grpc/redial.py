@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.adapters.grpc.dialling import Dialler
+from edge_agent.adapters.grpc.stream import OwnFaultError
 from edge_agent.errors import AgentError, HubError
 from protos.link.backoff import Backoff
 from protos.link.tls import HubChannel
@@ -42,15 +43,25 @@ class RedialLoop:
         talk: The conversation.
         backoff: Waits after failures; the conversation resets it when it went well.
         on_down: Told after every failure, with a text that names the thing and the mend.
+        on_failure: Told of every failure that is the agent's own, with the loop's name.
     """
 
     def __init__(
-        self, name: str, dialler: Dialler, talk: Conversation, backoff: Backoff, on_down: Callable[[str], None]
+        self,
+        name: str,
+        dialler: Dialler,
+        talk: Conversation,
+        backoff: Backoff,
+        *,
+        on_down: Callable[[str], None],
+        on_failure: Callable[[str], None],
     ) -> None:
+        self._name = name
         self._dialler = dialler
         self._talk = talk
         self._backoff = backoff
         self._on_down = on_down
+        self._on_failure = on_failure
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -73,10 +84,13 @@ class RedialLoop:
                 self._down(error)
                 wait_s = max(error.retry_after_s, self._backoff.next_s())
             except AgentError as error:
+                if isinstance(error, OwnFaultError):  # from the stream's reader, which has logged it
+                    self._on_failure(self._name)
                 self._down(error)
                 wait_s = self._backoff.next_s()
             except Exception:  # the top of this thread's loop: whatever broke, a new session begins
                 logger.exception("hub_session_broke", extra={"hub": self._dialler.address})
+                self._on_failure(self._name)
                 self._on_down("the agent failed while talking to the hub; its log has the traceback")
                 wait_s = self._backoff.next_s()
             self._closing.wait(wait_s)

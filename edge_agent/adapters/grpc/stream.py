@@ -27,6 +27,10 @@ _JOIN_S = 1.0
 logger = logging.getLogger(__name__)
 
 
+class OwnFaultError(HubError):
+    """The agent failed on its own; the log has the traceback, and who runs the stream counts it."""
+
+
 class Call(Protocol[MessageT_co]):
     """A running call, as generated stubs return it."""
 
@@ -116,14 +120,15 @@ class HubStream(Generic[OutT, InT]):
         except grpc.RpcError as exc:
             failure = self._explain(exc)
         except (CodecError, TensorError) as exc:
-            failure = self._ours(
-                f"hub {self._dialler.address} sent what this agent cannot read: {exc}", Status.INTERNAL
-            )
+            what = f"hub {self._dialler.address} sent what this agent cannot read: {exc}"
+            mend = "run the same release on hub and device"
+            failure = HubError(self._dialler.address, what, mend, Status.INTERNAL)
         except AgentError as exc:
             failure = exc
         except Exception:  # the top of the reader's loop: the stream ends, the next one begins anew
             logger.exception("hub_stream_broke", extra={"reader": self._reader.name})
-            failure = self._ours("the agent failed on a message of the hub; its log has the traceback", Status.INTERNAL)
+            what = f"the agent failed on a message of hub {self._dialler.address}"
+            failure = OwnFaultError(self._dialler.address, what, "its log has the traceback", Status.INTERNAL)
         finally:
             with self._changed:
                 self._failure = failure
@@ -136,6 +141,3 @@ class HubStream(Generic[OutT, InT]):
             return self._dialler.explain(error)
         except AgentError as explanation:
             return explanation
-
-    def _ours(self, message: str, status: Status) -> HubError:
-        return HubError(self._dialler.address, message, "run the same release on hub and device", status)

@@ -12,7 +12,7 @@ as shed and acks it.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import paho.mqtt.client as paho
 
@@ -65,6 +65,7 @@ class MqttBroker:
         on_delivery: Takes a record; where it has no room it counts the record as shed and acks it itself.
         on_published: Rows that the broker has acknowledged.
         on_connection: Every change and every failed attempt; `connected` with a reason means "up, but …".
+        on_failure: Told of every failure that is the agent's own, with the thread's name.
         backoff: Waits between attempts.
 
     Raises:
@@ -83,6 +84,7 @@ class MqttBroker:
         on_delivery: OnDelivery,
         on_published: OnPublished,
         on_connection: OnConnection,
+        on_failure: Callable[[str], None],
         backoff: Backoff,
     ) -> None:
         if settings.receive_maximum >= intake_capacity:
@@ -91,12 +93,14 @@ class MqttBroker:
                 f"pipeline's queue ({intake_capacity}): the broker's window is what holds records back"
             )
         self._settings = settings
+        self._thread_name = f"mqtt-{settings.name}"
         self._routes = Routes(sources)
         self._remembered = remembered
         self._clock = clock
         self._on_delivery = on_delivery
         self._on_published = on_published
         self._on_connection = on_connection
+        self._on_failure = on_failure
         self._backoff = backoff
         self._version = VersionChoice(settings.version)
         self._generation = 0
@@ -114,7 +118,7 @@ class MqttBroker:
 
     def open(self) -> None:
         """Start connecting, for ever, with jittered backoff."""
-        self._thread = threading.Thread(target=self._run, name=f"mqtt-{self._settings.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
         self._thread.start()
 
     def publish(self, publish: Publish) -> bool:
@@ -151,6 +155,7 @@ class MqttBroker:
                 reason = self._connect_and_serve()
             except Exception:  # the top of this thread's loop: whatever broke, dial again
                 logger.exception("mqtt_connection_broke", extra={"broker": self._settings.name})
+                self._on_failure(self._thread_name)
                 reason = say(self._settings, "was left after a fault of the agent", "its log has the traceback")
             if self._closing.is_set():
                 self._on_connection(self._settings.name, False, "closed")

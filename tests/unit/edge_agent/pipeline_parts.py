@@ -182,6 +182,7 @@ class SteadySession:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.poison: float | None = None
+        self.output = "logits"
 
     def open(self) -> None:
         """Nothing to do."""
@@ -200,7 +201,7 @@ class SteadySession:
         self.batches.append(len(windows))
         logits = np.zeros((len(windows), 3), np.float32)
         logits[:, 0] = 9.0
-        return {"logits": logits}
+        return {self.output: logits}
 
 
 class BreakableLane(Lane):
@@ -227,9 +228,12 @@ class Bench:
     capacity: int = 64
     hop_s: float = 1.0
     seen_limit: int = 1000
+    max_skew_s: Any = 300.0
     units: list[Unit] = field(default_factory=list)
     fault: Callable[[Unit], None] | None = None
     breaks_on: bytes | None = None
+    metrics_fault: Exception | None = None
+    failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.boot()
@@ -239,7 +243,7 @@ class Bench:
         self.publisher = Publisher(self.store, {BROKER: self.broker})
         windows = HoppingSpec(5.0, 1.0, self.hop_s, 0.0, 10.0, 0.9, Missing.REJECT, 10)
         payload = PayloadSpec(
-            CHANNELS, 5.0, "samples", "t0", StartFormat.ISO8601, ("seq",), None, Missing.REJECT, 10_000, 300.0
+            CHANNELS, 5.0, "samples", "t0", StartFormat.ISO8601, ("seq",), None, Missing.REJECT, 10_000, self.max_skew_s
         )
         spec = LaneSpec(
             binding=BINDING,
@@ -259,9 +263,16 @@ class Bench:
             Model(MANIFEST, self.session, self.policy, None, ModelUse("tiny-edge@1.0.0", MANIFEST.digest)),
             self.clock,
             new_row=self.store.new_row,
-            on_run=lambda binding, took_s: None,  # noqa: ARG005 - nobody measures here
+            on_run=self._ran,
         )
-        lane = BreakableLane(spec, partial(HoppingWindows, windows, CHANNELS), answerer, self.store, self.clock)
+        lane = BreakableLane(
+            spec,
+            partial(HoppingWindows, windows, CHANNELS),
+            answerer,
+            self.store,
+            self.clock,
+            on_failure=self.failures.append,
+        )
         lane.breaks_on = self.breaks_on
         self.pipeline = Pipeline(
             [lane], self.store, self.publisher, self.clock, observers=(self._passed,), capacity=self.capacity
@@ -289,6 +300,11 @@ class Bench:
     def count(self, name: str) -> int:
         """A committed counter."""
         return self.store.figures[BINDING, name]
+
+    def _ran(self, binding: str, took_s: float) -> None:
+        del binding, took_s
+        if self.metrics_fault is not None:
+            raise self.metrics_fault
 
     def _passed(self, unit: Unit, took_s: float) -> None:
         del took_s

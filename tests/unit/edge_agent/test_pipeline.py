@@ -113,6 +113,44 @@ def test_an_engine_error_makes_only_its_own_window_unscorable() -> None:
     assert bench.store.broken_equations() == []
 
 
+def test_an_engine_that_gives_something_else_than_declared_makes_windows_unscorable() -> None:
+    """The pack and its engine disagree: that is an engine's failure, and every window still gets its event."""
+    bench = Bench()
+    bench.session.output = "other"
+    bench.send(0)
+    bench.run()
+    assert bench.events()[0]["escalation"]["reason"] == "unscorable"
+    assert bench.store.broken_equations() == []
+
+
+def test_a_fault_beside_the_engine_is_not_told_as_an_unscorable_window() -> None:
+    """It fails the pass; the window is answered when the fault is gone."""
+    bench = Bench()
+    bench.metrics_fault = ValueError("a fault of ours")
+    bench.send(0)
+    bench.send(1)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        bench.pipeline.run_once()
+    bench.metrics_fault = None
+    bench.run(2)
+    assert [event["confidence"] > 0 for event in bench.events()] == [True, True]
+    assert bench.store.broken_equations() == []
+
+
+def test_a_decoder_that_breaks_is_our_fault_and_costs_no_other_record_anything() -> None:
+    """The record is dead-lettered under a reason of its own, never as malformed, and the failure is counted."""
+    bench = Bench(max_skew_s="no number")
+    bench.send(0)
+    bench.run()
+    (letter,) = bench.units[0].dead_letters
+    assert letter.reason == "decoder_failed"
+    assert "TypeError" in letter.detail
+    assert bench.count(of_reason(Count.RECORDS_DEAD_LETTERED, "decoder_failed")) == 1
+    assert bench.failures == ["decoder"]
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
 def test_a_full_queue_sheds_counts_and_acknowledges() -> None:
     """What the queue cannot hold is not lost in silence, and does not block the broker's window."""
     bench = Bench(capacity=3)

@@ -45,7 +45,10 @@ class Side:
         self.book = FakeBook()
         self.clock = Steered()
         dialler = LoopbackPlain(hub.address, "press-07")
-        self.link = EscalationLink(dialler, self.book, self.book, self.clock, Backoff(0.05, 0.1))
+        self.failures: list[str] = []
+        self.link = EscalationLink(
+            dialler, self.book, self.book, self.clock, Backoff(0.05, 0.1), on_failure=self.failures.append
+        )
 
 
 @pytest.fixture
@@ -121,6 +124,7 @@ def test_a_verdict_that_was_not_stored_is_not_acknowledged(hub: ScriptedHub, sid
     second.wait_for_count(2)
     assert second.received[1] == VerdictAck(1)
     assert "its log has the traceback" in side.book.downs[0]
+    assert side.failures == ["hub-sender"]
 
 
 def test_go_away_is_obeyed(hub: ScriptedHub, side: Side) -> None:
@@ -203,6 +207,7 @@ def test_a_message_that_cannot_be_read_ends_the_stream(hub: ScriptedHub, side: S
     stream.send_wire(pb.EscalateResponse())
     hub.next_stream()
     assert "cannot read" in side.book.downs[0]
+    assert side.failures == []
 
 
 def test_a_stream_that_ends_without_a_word_is_made_anew(hub: ScriptedHub, side: Side) -> None:
