@@ -35,7 +35,7 @@ STORE_ID = "store_id"
 HUB_INCARNATION = "hub_incarnation"
 VERDICT_CURSOR = "verdict_cursor"
 
-_HUB_CLASSES = (ItemClass.ESCALATION, ItemClass.AUDIT)
+_HUB_CLASSES = (ItemClass.ESCALATION,)  # `sent` and `in_flight` name items by number alone
 _MIN_HOLD_S = 1.0
 _UNTIL_FIXED_HOLD_S = 30.0
 
