@@ -12,7 +12,8 @@ from typing import Protocol
 from edge_agent.ports import Broker, Publish, RowId
 
 _BATCH = 200
-_WAIT_S = 1.0
+WAIT_S = 1.0
+"""How long a turn waits when nothing wakes it."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Publisher:
     def run_once(self) -> None:
         """Wait until there is something to do, or for a second; trim what is acknowledged; publish what waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_due, _WAIT_S)
+            self._changed.wait_for(lambda: self._is_due, WAIT_S)
             self._is_due = False
             done = tuple(self._acknowledged)
         if done:

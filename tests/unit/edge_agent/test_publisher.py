@@ -1,11 +1,12 @@
 """The last mile: each committed message goes to its broker once a connection, until it is acknowledged."""
 
+import time
 from collections.abc import Collection, Sequence
 
 import pytest
 
 from edge_agent.ports import Publish, RowId
-from edge_agent.publisher import Publisher
+from edge_agent.publisher import WAIT_S, Publisher
 from tests.unit.edge_agent.pipeline_parts import BROKER, RedeliveringBroker
 
 
@@ -52,6 +53,29 @@ def test_nothing_is_handed_to_a_broker_that_is_away() -> None:
     publisher.connection_changed(BROKER, is_up=True)
     publisher.run_once()
     assert len(broker.answers) == 3
+
+
+def test_a_commit_wakes_the_loop() -> None:
+    """What was committed while the loop waits goes out at once, not with its next look."""
+    rows, broker = Rows(0), RedeliveringBroker()
+    publisher = Publisher(rows, {BROKER: broker})
+    publisher.run_once()  # the first turn never waits
+    rows.waiting[RowId(1)] = Publish(RowId(1), BROKER, "t", b"x", 1)
+    publisher.wake()
+    began_s = time.monotonic()
+    publisher.run_once()
+    assert [publish.row for publish in broker.answers] == [1]
+    assert time.monotonic() - began_s < WAIT_S / 2
+
+
+def test_a_backlog_of_more_than_one_batch_does_not_wait_between_them() -> None:
+    """The loop wakes itself while there is more."""
+    rows, broker = Rows(1000), RedeliveringBroker()
+    publisher = Publisher(rows, {BROKER: broker})
+    began_s = time.monotonic()
+    while len(broker.answers) < 1000:
+        publisher.run_once()
+    assert time.monotonic() - began_s < 4 * WAIT_S / 2
 
 
 def test_news_without_a_row_is_not_trimmed() -> None:
