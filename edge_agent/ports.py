@@ -57,7 +57,6 @@ class Delivery:
     retained: bool
     received_ns: int
     ack: AckHandle | None
-    user_properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,7 +297,6 @@ class MqttBroker:
             retained=message.retain,
             received_ns=self._clock.wall_ns(),
             ack=handle,
-            user_properties=dict(getattr(message.properties, "UserProperty", ())),
         )
         if not self._on_delivery(delivery):
             logger.warning("record_shed", extra={"broker": self._settings.name, "topic": message.topic})
