@@ -4,13 +4,15 @@ Facts come from the store, the sessions and `health.py`; who asks (HTTP, the `st
 not its concern. The document's schema is `schemas/edge.status.1.json`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
 from edge_agent.answering import Model
-from edge_agent.core.accounting import Count
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.outbox import OnFull
 from edge_agent.core.timestamps import to_text
 from edge_agent.health import Health, Peer
 from edge_agent.models import OpenedModel
@@ -23,6 +25,8 @@ OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
 _NS_PER_S = 1_000_000_000
 _MAX_TOLD = 16
 _CERTIFICATE_WARNING_S = 7 * 86_400
+_LATE_SHARE = 0.01  # of the decoded samples; above, lateness_s or a clock is wrong
+_LATE_SAMPLES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Reporter:
         self._identity = identity
         self._max_bytes = max_bytes
         self._started_s = clock.monotonic_s()
+        self._began_with = dict(store().figures)
 
     def document(self) -> dict[str, Any]:
         """The agent as it is now."""
@@ -121,6 +126,7 @@ class Reporter:
     def _problems(self, facts: StoreFacts, identity: IdentityFacts | None) -> tuple[str, ...]:
         own = [] if facts.problem is None else [facts.problem]
         own += identity_problems(identity, self._clock.wall_ns())
+        own += loss_problems({key: value - self._began_with.get(key, 0) for key, value in facts.figures.items()})
         return (*own, *self._health.problems())[:_MAX_TOLD]
 
     def _binding_report(self, name: BindingName, model: Model, facts: StoreFacts) -> BindingReport:
@@ -155,6 +161,41 @@ def identity_problems(identity: IdentityFacts | None, now_ns: int) -> list[str]:
     return []
 
 
+def loss_problems(figures: Mapping[CounterKey, int]) -> list[str]:
+    """What got lost for want of space or time.
+
+    Args:
+        figures: Counted since the agent's start.
+
+    Returns:
+        A full outbox, for all bindings together, and each binding whose samples came late in numbers; with the mend.
+    """
+    problems = []
+    bindings = sorted({name for name, _ in figures})
+    for policy in OnFull:
+        answers, questions = (
+            sum(figures.get((name, of_reason(count, policy)), 0) for name in bindings for count in counts)
+            for counts in (_ANSWERS_EVICTED, _QUESTIONS_EVICTED)
+        )
+        if answers or questions:
+            problems.append(
+                f"outbox is full: {answers} answers, {questions} questions gave way since the start ({policy}); raise "
+                "outbox.max_bytes or find out why the hub or the broker is away"
+            )
+    for name in bindings:
+        late, decoded = (figures.get((name, count), 0) for count in (Count.SAMPLES_LATE, Count.SAMPLES_DECODED))
+        if late >= _LATE_SAMPLES and late > _LATE_SHARE * decoded:
+            problems.append(
+                f"{name}: {late} of {decoded} samples came too late for their windows since the start; look at the "
+                "senders' clocks or raise the window's lateness_s"
+            )
+    return problems
+
+
+_ANSWERS_EVICTED = (Count.PREDICTIONS_EVICTED, Count.REVISIONS_EVICTED)
+_QUESTIONS_EVICTED = (Count.ESCALATIONS_EVICTED,)
+
+
 def identity_json(identity: IdentityFacts | None, now_ns: int) -> dict[str, Any] | None:
     """The document's `identity`; null where no hub is configured."""
     if identity is None:
@@ -186,18 +227,21 @@ def opened_json(opened: OpenedModel) -> dict[str, Any]:
 def binding_json(name: BindingName, facts: StoreFacts, model: dict[str, Any] | None) -> dict[str, Any]:
     """One of the document's `bindings`; totals count since the store was made."""
     last = next((one for one in facts.last if one.binding == name), None)
+    dead = _by_reason(name, facts, (Count.RECORDS_DEAD_LETTERED,))
     return {
         "binding": name,
         "model": model,
         "received": facts.figures.get((name, Count.RECORDS_RECEIVED), 0),
-        "dead_lettered": sum(
-            value
-            for (binding, count), value in facts.figures.items()
-            if binding == name and count.startswith(Count.RECORDS_DEAD_LETTERED)
-        ),
+        "dead_lettered": sum(dead.values()),
+        "dead_lettered_by": dead,
+        "samples_late": facts.figures.get((name, Count.SAMPLES_LATE), 0),
         "decided": facts.figures.get((name, Count.PREDICTIONS_DECIDED), 0),
         "escalated": facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
         "answered": _answered(name, facts),
+        "evicted": {
+            "answers": _by_reason(name, facts, _ANSWERS_EVICTED),
+            "questions": _by_reason(name, facts, _QUESTIONS_EVICTED),
+        },
         "last_prediction": None
         if last is None
         else {"id": last.prediction_id, "status": last.status, "age_s": _rounded(last.age_s)},
@@ -219,6 +263,16 @@ def outbox_json(uses: Sequence[ClassUse], max_bytes: int) -> dict[str, Any]:
             for use in uses
         ],
     }
+
+
+def _by_reason(name: BindingName, facts: StoreFacts, counts: Sequence[Count]) -> dict[str, int]:
+    """Reason to number, the most frequent first; reasons that never were are left out."""
+    found: Counter[str] = Counter()
+    for (binding, written), value in facts.figures.items():
+        count, _, reason = written.removesuffix("}").partition("{")
+        if binding == name and count in counts and value:
+            found[reason] += value
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _answered(name: BindingName, facts: StoreFacts) -> int:

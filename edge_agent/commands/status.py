@@ -128,13 +128,24 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
         certificate = model["certificate"]
         stated = "no certificate" if certificate is None else f"certificate {certificate['state']}"
         lines.append(f"    runs       {model['pack']} on {model['engine']} ({model['provider']}), {stated}")
-    lines.append(f"    received   {binding['received']}, of which dead-lettered {binding['dead_lettered']}")
+    dead = f"dead-lettered {binding['dead_lettered']}{_reasons(binding.get('dead_lettered_by', {}))}"
+    lines.append(f"    received   {binding['received']}, of which {dead}")
+    if binding.get("samples_late"):
+        lines.append(f"    late       {binding['samples_late']} samples")
     lines.append(
         f"    decided    {binding['decided']}, escalated {binding['escalated']}, answered {binding['answered']}"
     )
+    evicted = [f"{what} {sum(by.values())}{_reasons(by)}" for what, by in binding.get("evicted", {}).items() if by]
+    if evicted:
+        lines.append(f"    evicted    {', '.join(evicted)}")
     newest = "none yet" if last is None else f"{_seconds(last['age_s'])} ago, {last['status']}"
     lines.append(f"    newest     {newest}")
     return lines
+
+
+def _reasons(by: dict[str, int]) -> str:
+    """Reasons in brackets; an agent of an older version, still running, names none."""
+    return f" ({', '.join(f'{reason} {count}' for reason, count in by.items())})" if by else ""
 
 
 def _age(one: dict[str, Any]) -> str:

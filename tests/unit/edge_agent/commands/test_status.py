@@ -11,9 +11,13 @@ import pytest
 from edge_agent import config
 from edge_agent.adapters.http import STATUS_PATH
 from edge_agent.cli import parser
+from edge_agent.core.accounting import Count, of_reason
+from edge_agent.health import Health
+from edge_agent.ports import BindingName, Unit
 from edge_agent.run_file import FILE_NAME, Running
+from edge_agent.status import Reporter, StoreFacts, loss_problems
 from model_packs.process.metrics import Registry
-from tests.unit.edge_agent.adapters.sqlite.builders import decided, open_store, record_unit
+from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, TestClock, decided, open_store, record_unit
 from tests.unit.edge_agent.commands.test_check import AGENT, BY_NAME, HUB
 
 SCHEMA = Path(config.__file__).parent / "schemas" / "edge.status.1.json"
@@ -52,6 +56,63 @@ def test_a_stopped_agent_shows_what_it_left(tmp_path: Path, capsys: pytest.Captu
     assert document["bindings"][0]["last_prediction"]["status"] == "provisional"
     assert {one["class"] for one in document["outbox"]["classes"]} == {"prediction", "escalation"}
     assert "newest     of unknown age" in shown
+
+
+def test_reasons_of_losses_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dead letters and evictions are told by reason, the most frequent first; late samples by their number."""
+    opened = open_store(tmp_path / "state")
+    counts = {
+        of_reason(Count.RECORDS_DEAD_LETTERED, "bad_time"): 2,
+        of_reason(Count.RECORDS_DEAD_LETTERED, "wrong_type"): 6,
+        Count.SAMPLES_LATE: 850,
+        of_reason(Count.PREDICTIONS_EVICTED, "drop_oldest"): 7,
+        of_reason(Count.REVISIONS_EVICTED, "drop_oldest"): 1,
+        of_reason(Count.ESCALATIONS_EVICTED, "drop_newest"): 3,
+    }
+    opened.commit(Unit(counts={(BINDING, str(name)): value for name, value in counts.items()}))
+    opened.store.close()
+    document, shown = status(tmp_path, capsys)
+    assert list(document["bindings"][0]["dead_lettered_by"].items()) == [("wrong_type", 6), ("bad_time", 2)]
+    assert "dead-lettered 8 (wrong_type 6, bad_time 2)" in shown
+    assert "late       850 samples" in shown
+    assert "evicted    answers 8 (drop_oldest 8), questions 3 (drop_newest 3)" in shown
+
+
+def test_losses_since_the_start_are_problems_with_a_mend() -> None:
+    """A full outbox is told once for all bindings, late samples where they are more than a few."""
+    press, pump = BindingName("press"), BindingName("pump")
+    figures = {
+        (press, of_reason(Count.PREDICTIONS_EVICTED, "drop_oldest")): 788,
+        (pump, of_reason(Count.ESCALATIONS_EVICTED, "drop_oldest")): 780,
+        (press, of_reason(Count.PREDICTIONS_EVICTED, "journal_unavailable")): 5,
+        (press, Count.SAMPLES_LATE): 850,
+        (press, Count.SAMPLES_DECODED): 9000,
+        (pump, Count.SAMPLES_LATE): 101,
+        (pump, Count.SAMPLES_DECODED): 100_000,
+    }
+    full, late = loss_problems({(name, str(count)): value for (name, count), value in figures.items()})
+    assert full.startswith("outbox is full: 788 answers, 780 questions gave way since the start (drop_oldest); raise")
+    assert late.startswith("press: 850 of 9000 samples came too late")
+    assert loss_problems({}) == []
+
+
+def test_only_losses_since_the_start_are_problems_of_a_running_agent() -> None:
+    """What an earlier run lost stands in the totals; it degrades nothing."""
+    key = (BINDING, of_reason(Count.ESCALATIONS_EVICTED, "drop_oldest"))
+    figures = {key: 5}
+    reporter = Reporter(
+        "press-07",
+        "1.0.0",
+        TestClock(),
+        health=Health({}, lambda _name, _is_up: None),
+        models={},
+        store=lambda: StoreFacts(dict(figures), (), (), None),
+        identity=lambda: None,
+        max_bytes=1,
+    )
+    assert reporter.heartbeat(1).problems == ()
+    figures[key] += 2
+    assert "0 answers, 2 questions" in reporter.heartbeat(2).problems[0]
 
 
 def test_a_running_agent_answers_for_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
