@@ -3,6 +3,8 @@
 Window `k` of a partition covers `[k * hop, k * hop + size)` after the Unix epoch. A sample belongs to the nearest slot
 of the sampling grid (`grid.py`). A full window closes at once; an incomplete one when the watermark (latest sample
 minus lateness) passes its end, or after a silence. A window without any sample never existed.
+Time does not go back: after a sample from the future, what comes before its windows is late. How far ahead a record may
+be is the decoder's bound (`max_skew_s`), which needs a synchronised clock; here nothing tells a glitch from a long gap.
 
 Every decoded sample is counted once, in the end: used | late | out_of_range | unused{reason}; until then it is pending
 in its journal row. Values and journal rows are kept while an open window may need them; with the partitions' states
