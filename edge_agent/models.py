@@ -1,10 +1,10 @@
-"""Owns the way from a binding's pack to an open session: find or fetch, compare, open, judge the certificate.
+"""Owns the way from a binding's pack to an open session: supply, compare, open, judge the certificate.
 
-Only verified packs run: finding one checks a signature by a key that this device trusts (`trusted_packs.py`). What a
-pack holds is `model_packs`; how the hub hands packs out is `adapters/grpc/pack_fetch.py`.
+Only verified packs run: finding one checks a signature by a key that this device trusts (`trusted_packs.py`). Where a
+pack comes from is `pack_supply.py`; what it holds is `model_packs`.
 """
 
-from collections.abc import Callable
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,21 +16,20 @@ from edge_agent.config import Config
 from edge_agent.core.decision import Policy, barrier
 from edge_agent.core.prediction import CertificateState, CertificateUse
 from edge_agent.errors import ConfigurationError, PackUnusableError
+from edge_agent.pack_supply import FetchPack, supply_pack
 from edge_agent.ports import BindingName, Clock
-from edge_agent.trusted_packs import find_pack, trusted_keys
+from edge_agent.trusted_packs import trusted_keys
 from model_packs.certificate.document import Certificate
 from model_packs.engines.opening import open_session
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError, PackError
-from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from model_packs.signing import PublicKey
 from protos.messages.inference import ModelUse
 
 _NS = 1_000_000_000
 
-FetchPack = Callable[[PackRef, tuple[PublicKey, ...]], object]
-"""Brings a pack here, signed by one of the keys."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +84,10 @@ class Models:
         self._open.close()
 
     def _pack(self, binding: BindingConfig, trusted: tuple[PublicKey, ...]) -> Pack:
-        found = find_pack(self._config, binding, trusted)
-        if found is None and self._fetch is not None:
-            self._fetch(PackRef.parse(binding.pack), trusted)
-            found = find_pack(self._config, binding, trusted)
-        if found is None:
-            raise PackUnusableError(
-                binding.pack,
-                f"pack {binding.pack} of binding {binding.name!r} is not on this device, and no hub is configured",
-                "name the pack's OCI layout by its path in bindings.toml, or configure a hub and enrol",
-            )
-        return found
+        supplied = supply_pack(self._config, binding, trusted, self._fetch)
+        if supplied.damage is not None:
+            logger.warning("pack_fetched_again", extra={"pack": binding.pack, "damage": supplied.damage})
+        return supplied.pack
 
     def _opened(self, binding: BindingConfig, pack: Pack) -> OpenedModel:
         try:

@@ -6,7 +6,7 @@ Fetching packs from the hub is `adapters/grpc`; the store's format is `model_pac
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.errors import PackUnusableError
-from model_packs.errors import PackError, SigningError
+from model_packs.errors import DamagedPackError, PackError, SigningError
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from model_packs.signing import PublicKey
@@ -61,8 +61,23 @@ def find_pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, 
             if not config.agent.device.packs_dir.is_dir() or store.resolve(ref) is None:
                 return None
         return store.load(ref, trusted)
+    except DamagedPackError as error:
+        raise PackUnusableError(binding.pack, str(error), _mend_of_damage(config, binding)) from error
     except PackError as error:
         raise PackUnusableError(binding.pack, str(error), error.mend) from error
+
+
+def enrol_command(config: Config) -> str:
+    """The command that fetches packs again, for a mend."""
+    return f"`edge-agent enrol --config {config.path}` (an enrolled device needs no token)"
+
+
+def _mend_of_damage(config: Config, binding: BindingConfig) -> str:
+    if binding.is_pack_path:
+        return f"bring a whole copy of the layout {config.pack_path(binding.pack)} to this device"
+    if config.agent.hub is None:
+        return "name the pack's OCI layout by its path in bindings.toml, or configure a hub and enrol"
+    return f"{enrol_command(config)}, or the next `edge-agent run`, fetches it again"
 
 
 def _only(store: PackStore, path: str) -> PackRef:

@@ -7,7 +7,7 @@ Keeping packs is `store.py`, which calls these in the order of docs/pack-format.
 from collections.abc import Sequence
 
 from model_packs.blobs import BlobFolder
-from model_packs.errors import BlobError, ManifestError, PackError, SigningError
+from model_packs.errors import BlobError, DamagedPackError, ManifestError, PackError, SigningError
 from model_packs.layout import FILEPATH, PACK_JSON, ImageManifest, read_image_manifest
 from model_packs.manifest import PackManifest, PackRef
 from model_packs.manifest_reading import MAX_PACK_JSON_BYTES, read_manifest
@@ -47,12 +47,15 @@ def require_signature(ref: PackRef, image: ImageManifest, blobs: BlobFolder, tru
         trusted: The keys that count.
 
     Raises:
-        PackError: pack.json is damaged, or no trusted key signed it.
+        DamagedPackError: pack.json is damaged.
+        PackError: No trusted key signed it.
     """
     try:
         pack_json = blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES)
         check_signed_by_one_of(pack_json, image.signatures, trusted)
-    except (BlobError, SigningError) as error:
+    except BlobError as error:
+        raise DamagedPackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
+    except SigningError as error:
         raise PackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
 
 
@@ -68,7 +71,8 @@ def check_content(ref: PackRef, image: ImageManifest, blobs: BlobFolder) -> Pack
         The manifest.
 
     Raises:
-        PackError: Something is missing, damaged, or not what pack.json names; the message names the file.
+        DamagedPackError: A blob is missing or damaged; the message names the file.
+        PackError: Something is not what pack.json names.
     """
     name = PACK_JSON
     try:
@@ -82,7 +86,7 @@ def check_content(ref: PackRef, image: ImageManifest, blobs: BlobFolder) -> Pack
     except ManifestError as error:
         raise PackError(str(ref), str(error), "build the pack again with model-pack build") from error
     except BlobError as error:
-        raise PackError(str(ref), f"{name}: {error.reason}", error.mend) from error
+        raise DamagedPackError(str(ref), f"{name}: {error.reason}", error.mend) from error
     return manifest
 
 

@@ -13,12 +13,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from model_packs.digests import Digest, digest_of, digest_of_file, hex_of, parse_digest
-from model_packs.errors import BlobError
+from model_packs.errors import BlobError, WrongBytesError
 from model_packs.process.durable import fsync_dir, make_folder, write_file
 
 SYNC_EVERY_BYTES: Final = 4 << 20
 _CHUNK_BYTES = 1 << 20
-_REFETCH = "fetch the pack again"
+_REFETCH = (
+    "bring the pack here again: `edge-agent enrol` on a device, `cloud-hub packs publish LAYOUT` on a hub, "
+    "`model-pack build` where it is built"
+)
 
 
 class BlobFolder:
@@ -69,7 +72,7 @@ class BlobFolder:
         except FileNotFoundError as error:
             raise BlobError(digest, "the blob is missing", _REFETCH) from error
         if not stat.S_ISREG(mode):
-            raise BlobError(digest, f"{path} is no regular file", f"remove it and {_REFETCH}")
+            raise BlobError(digest, f"{path} is no regular file", _REFETCH)
         return path
 
     def read(self, digest: Digest, max_bytes: int) -> bytes:
@@ -90,7 +93,7 @@ class BlobFolder:
             raise BlobError(digest, f"larger than {max_bytes} bytes", _REFETCH)
         data = path.read_bytes()
         if digest_of(data) != digest:
-            raise BlobError(digest, f"{path} holds other bytes", f"remove it and {_REFETCH}")
+            raise BlobError(digest, f"{path} holds other bytes", _REFETCH)
         return data
 
     def read_range(self, digest: Digest, offset: int, limit: int) -> bytes:
@@ -124,14 +127,28 @@ class BlobFolder:
         path = self.path(digest)
         found_bytes = path.stat().st_size
         if found_bytes != size_bytes:
-            raise BlobError(
-                digest, f"{path} has {found_bytes} bytes instead of {size_bytes}", f"remove it and {_REFETCH}"
-            )
+            raise BlobError(digest, f"{path} has {found_bytes} bytes instead of {size_bytes}", _REFETCH)
         if digest_of_file(path) != digest:
-            raise BlobError(digest, f"{path} holds other bytes", f"remove it and {_REFETCH}")
+            raise BlobError(digest, f"{path} holds other bytes", _REFETCH)
+
+    def is_whole(self, digest: Digest, size_bytes: int) -> bool:
+        """Tell whether a blob is here and undamaged.
+
+        Args:
+            digest: The blob.
+            size_bytes: What its descriptor says.
+
+        Returns:
+            False if it has to be brought here (again).
+        """
+        try:
+            self.check(digest, size_bytes)
+        except BlobError:
+            return False
+        return True
 
     def write(self, data: bytes) -> Digest:
-        """Store bytes durably.
+        """Store bytes durably; a damaged blob of that name is replaced.
 
         Args:
             data: The blob.
@@ -143,7 +160,7 @@ class BlobFolder:
             OSError: The disk is full or refuses.
         """
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self.is_whole(digest, len(data)):
             write_file(self._path(digest), data)
         return digest
 
@@ -166,7 +183,7 @@ class BlobFolder:
                 new.flush()
                 os.fsync(new.fileno())
             if digest_of_file(temporary) != digest:
-                raise BlobError(digest, f"{source} holds other bytes", f"remove it and {_REFETCH}")
+                raise BlobError(digest, f"{source} holds other bytes", _REFETCH)
             temporary.rename(self._path(digest))
         finally:
             temporary.unlink(missing_ok=True)
@@ -245,11 +262,11 @@ class BlobReceiver:
             data: Bytes from `offset` on.
 
         Raises:
-            BlobError: More bytes than announced.
+            WrongBytesError: More bytes than announced.
             OSError: The disk is full or refuses.
         """
         if self._offset + len(data) > self._size_bytes:
-            raise BlobError(self._digest, f"more than the announced {self._size_bytes} bytes arrive", _REFETCH)
+            raise WrongBytesError(self._digest, f"more than the announced {self._size_bytes} bytes arrive", _REFETCH)
         self._file.write(data)
         self._offset += len(data)
         self._unsynced_bytes += len(data)
@@ -260,7 +277,8 @@ class BlobReceiver:
         """Check the whole and put it in its place, durably; a wrong part is removed, so that a retry begins anew.
 
         Raises:
-            BlobError: Bytes are missing, or the whole has another digest.
+            BlobError: Bytes are missing.
+            WrongBytesError: The whole has another digest.
             OSError: The disk is full or refuses.
         """
         if self._offset != self._size_bytes:
@@ -269,7 +287,7 @@ class BlobReceiver:
         if digest_of_file(self._part) != self._digest:
             self._part.unlink()
             self.close()
-            raise BlobError(self._digest, "the received bytes have another digest", _REFETCH)
+            raise WrongBytesError(self._digest, "the received bytes have another digest", _REFETCH)
         self._part.rename(self._final)
         fsync_dir(self._final.parent)
         fsync_dir(self._part.parent)

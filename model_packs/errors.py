@@ -58,6 +58,14 @@ class BlobError(PackError):
     """One blob cannot be received or read; `ref` holds its digest."""
 
 
+class WrongBytesError(BlobError):
+    """What was received is not the blob that was announced."""
+
+
+class DamagedPackError(PackError):
+    """A pack whose blobs on this disk are missing or hold other bytes; a whole copy, brought here again, heals it."""
+
+
 class SigningError(ModelPackError):
     """A key cannot be used or a signature does not hold.
 

@@ -19,7 +19,10 @@ from model_packs.manifest import PackManifest, PackRef
 from model_packs.signing import KeyId
 from model_packs.tensors import TensorSpec, datatype_of
 
-_REFETCH = "fetch or build the pack again"
+_REFETCH = (
+    "bring the pack here again: `edge-agent enrol` on a device, `cloud-hub packs publish LAYOUT` on a hub, "
+    "`model-pack build` where it is built"
+)
 
 
 class Pack:
@@ -96,7 +99,7 @@ class Pack:
         except OSError as error:
             raise PackError(str(self.ref), f"{path}: cannot be read: {error.strerror}", _REFETCH) from error
         if digest_of(data) != self.manifest.file(path).digest:
-            raise PackError(str(self.ref), f"{path}: {found} holds other bytes", f"remove it and {_REFETCH}")
+            raise PackError(str(self.ref), f"{path}: {found} holds other bytes", _REFETCH)
         return data
 
     def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:

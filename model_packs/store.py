@@ -6,7 +6,7 @@ packs come from and which one runs is decided elsewhere. Threads and processes m
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Final
 from model_packs.admission import check_content, parse_image, require_signature
 from model_packs.blobs import BlobFolder, BlobReceiver
 from model_packs.digests import Digest
-from model_packs.errors import BlobError, PackError
+from model_packs.errors import BlobError, DamagedPackError, PackError
 from model_packs.layout import (
     MANIFEST_TYPE,
     MAX_DOCUMENT_BYTES,
@@ -117,6 +117,18 @@ class PackStore:
             True if its file exists; its content is checked when it is loaded.
         """
         return self._blobs.has(digest)
+
+    def has_whole_blob(self, digest: Digest, size_bytes: int) -> bool:
+        """Tell whether a blob is here and undamaged; reads all of it.
+
+        Args:
+            digest: The blob.
+            size_bytes: What its descriptor says.
+
+        Returns:
+            False if it has to be brought here (again).
+        """
+        return self._blobs.is_whole(digest, size_bytes)
 
     def blob_path(self, digest: Digest) -> Path:
         """Find a blob's file.
@@ -223,7 +235,8 @@ class PackStore:
         check_content(ref, image, self._blobs)
         with self._locked():
             packs = self._index()
-            if ref in packs and self._stored(ref, packs[ref]).digest != image.pack_layer.digest:
+            known = self._known_digest(ref, packs)
+            if known not in (None, image.pack_layer.digest):
                 mend = "a version never changes: raise it, or remove the old layout"
                 raise PackError(str(ref), f"{self.root} holds this version with other content", mend)
             digest = self._blobs.write(manifest_bytes)
@@ -232,9 +245,9 @@ class PackStore:
         return digest
 
     def import_layout(self, path: Path) -> PackRef:
-        """Copy the one pack of another layout into this one, checking every digest.
+        """Copy the one pack of another layout into this one, after checking every byte of that layout.
 
-        A pack that is here already keeps its signatures.
+        A pack that is here already keeps its signatures; what is damaged of it here is replaced.
 
         Args:
             path: The other layout.
@@ -250,7 +263,11 @@ class PackStore:
         packs = source.list()
         if len(packs) != 1:
             raise PackError(str(path), f"holds {len(packs)} packs", "give a layout with exactly one pack")
-        source.copy_to(self, packs[0].ref)
+        try:
+            source.copy_to(self, packs[0].ref)
+        except DamagedPackError as error:
+            mend = f"bring a whole copy of the layout {path} here, or build it again with `model-pack build`"
+            raise DamagedPackError(error.ref, error.reason, mend) from error
         return packs[0].ref
 
     def export_layout(self, ref: PackRef, path: Path) -> None:
@@ -269,7 +286,7 @@ class PackStore:
         self.copy_to(target, ref)
 
     def copy_to(self, target: "PackStore", ref: PackRef) -> None:
-        """Copy one pack into another open store.
+        """Copy one pack, checked down to the last byte, into another open store; what is damaged there is replaced.
 
         Args:
             target: The other store.
@@ -280,8 +297,9 @@ class PackStore:
             OSError: A disk refuses.
         """
         image = self._image(ref)
+        check_content(ref, image, self._blobs)
         for blob in image.blobs:
-            if not target.has_blob(blob.digest):
+            if not target.has_whole_blob(blob.digest, blob.size_bytes):
                 target.copy_blob(blob.digest, self.blob_path(blob.digest))
         for signature in target.signatures(ref, image.pack_layer.digest):
             image = image.signed(signature)
@@ -295,14 +313,17 @@ class PackStore:
             digest: The pack digest that they must belong to.
 
         Returns:
-            The signatures; none if the pack is not here with that digest.
+            The signatures; none if the pack is not here with that digest, or its manifest is damaged.
 
         Raises:
-            PackError: The index or the manifest is damaged.
+            PackError: The index is damaged.
         """
         if self.resolve(ref) is None:
             return ()
-        image = self._image(ref)
+        try:
+            image = self._image(ref)
+        except DamagedPackError:
+            return ()
         return image.signatures if image.pack_layer.digest == digest else ()
 
     def sign(self, ref: PackRef, key: SiteKey) -> Digest:
@@ -349,6 +370,13 @@ class PackStore:
         files = {file.path: self._blobs.path(file.digest) for file in manifest.files}
         return Pack(manifest, files, tuple(signature.key_id for signature in image.signatures))
 
+    def _known_digest(self, ref: PackRef, packs: Mapping[PackRef, Descriptor]) -> Digest | None:
+        """The digest of the pack that is here under this name; None too if its manifest is damaged: it is healed."""
+        try:
+            return self._stored(ref, packs[ref]).digest if ref in packs else None
+        except DamagedPackError:
+            return None
+
     def _stored(self, ref: PackRef, descriptor: Descriptor) -> StoredPack:
         image = parse_image(str(ref), self._manifest_bytes(ref, descriptor))
         return StoredPack(
@@ -370,7 +398,7 @@ class PackStore:
         try:
             return self._blobs.read(descriptor.digest, MAX_DOCUMENT_BYTES)
         except BlobError as error:
-            raise PackError(str(ref), f"image manifest: {error.reason}", error.mend) from error
+            raise DamagedPackError(str(ref), f"image manifest: {error.reason}", error.mend) from error
 
     def _index(self) -> dict[PackRef, Descriptor]:
         try:

@@ -24,8 +24,11 @@ from model_packs.process.exits import CliError, Exit
 from model_packs.process.settings import Problem, SettingsError
 from model_packs.process.toml_lines import KeyLines
 from model_packs.signing import PublicKey
+from protos.link.identity import CHAIN_FILE
 
 SCHEMA = "edge.check/1"
+
+_REFETCH = "build the pack again with `model-pack build`, and publish it under a new version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +140,13 @@ def _way(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...])
     try:
         return _Way(binding, pack, None if pack is None else pack.certificate, bool(trusted))
     except ModelPackError as error:
-        raise PackUnusableError(binding.pack, f"{binding.pack}: {error}", "fetch the pack again") from error
+        raise PackUnusableError(binding.pack, f"{error}", _REFETCH) from error
 
 
 def _screen(config: Config, ways: tuple[_Way, ...]) -> str:
     agent = config.agent
     hub = "no hub" if agent.hub is None else f"hub {agent.hub.services}"
-    enrolled = "enrolled" if agent.device.identity_dir.is_dir() else "not enrolled"
+    enrolled = "enrolled" if _is_enrolled(config) else "not enrolled"
     lines = [f"ok: {config.path}", f"device {agent.device.id}, {hub}, {enrolled}, state in {agent.device.state_dir}"]
     for way in ways:
         binding, payload, window = way.binding, way.binding.payload, way.binding.window
@@ -161,13 +164,18 @@ def _screen(config: Config, ways: tuple[_Way, ...]) -> str:
 
 def _pack_line(config: Config, way: _Way) -> str:
     if way.pack is None:
-        return f"{way.binding.pack}: not on this device yet; `edge-agent enrol` fetches it"
+        how = "the first run fetches it if the hub has it" if _is_enrolled(config) else "`edge-agent enrol` fetches it"
+        return f"{way.binding.pack}: not on this device; {how}"
     threshold = None if way.certificate is None else way.certificate.threshold
     kept = "keeps nothing" if threshold is None else f"keeps confidence of {threshold:.4g} or more"
     wall = _barrier(config, way)
     asks = f"asks {way.pack.manifest.escalates_to}" if wall is None else f"asks nobody ({wall})"
     signed = "" if way.is_signature_checked else "; signature not checked, no key is trusted before enrolment"
     return f"{way.pack.ref} ({way.pack.digest[:19]}…), {kept}, {asks}{signed}"
+
+
+def _is_enrolled(config: Config) -> bool:
+    return (config.agent.device.identity_dir / CHAIN_FILE).exists()
 
 
 def _barrier(config: Config, way: _Way) -> str | None:

@@ -17,10 +17,11 @@ from edge_agent.commands.endings import cli_error
 from edge_agent.config import Config, HubConfig, load
 from edge_agent.core.timestamps import to_text
 from edge_agent.errors import AgentError, EnrolmentError, HubError
-from edge_agent.trusted_packs import find_pack, trusted_keys
-from model_packs.errors import PackError
+from edge_agent.pack_supply import supply_pack
+from edge_agent.trusted_packs import trusted_keys
 from model_packs.manifest import PackRef
 from model_packs.process.exits import CliError, Exit
+from model_packs.signing import PublicKey
 from model_packs.store import PackStore
 from protos.link.identity import CHAIN_FILE, SITE_KEY_FILE, DeviceIdentity, IdentityError
 from protos.link.tokens import JoinToken, TokenError
@@ -128,29 +129,31 @@ def _token_text(args: argparse.Namespace) -> str:
     try:
         with args.token_file.open(encoding="utf-8") as file:
             return str(file.read(_MAX_TOKEN_FILE_BYTES))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliError(f"{args.token_file}: {error}", "give the file that holds the token", Exit.DATA) from error
+    except OSError as error:
+        why = (error.strerror or "cannot be read").lower()
+        mend = f"give the file that holds the token; {_CREATE_TOKEN}"
+        raise CliError(f"token file {args.token_file}: {why}", mend, Exit.DATA) from error
+    except UnicodeDecodeError as error:
+        mend = f"give the file that holds the token; {_CREATE_TOKEN}"
+        raise CliError(f"token file {args.token_file}: holds no text", mend, Exit.DATA) from error
 
 
 def _fetch_packs(config: Config, hub: HubConfig) -> None:
-    """Fetch what the bindings name by reference and is not here yet, verified."""
+    """Fetch what the bindings name by reference and is not here, or not whole, verified."""
     trusted = trusted_keys(config)
-    store = PackStore(config.agent.device.packs_dir)
-    try:
-        store.open()
-    except PackError as error:
-        raise CliError(str(error), error.mend, Exit.DATA) from error
     dialler = hub_dialler(hub, config.agent.device, SystemClock())
-    fetch = PackFetch(dialler, store, trusted)
+
+    def fetch(ref: PackRef, keys: tuple[PublicKey, ...]) -> object:
+        store = PackStore(config.agent.device.packs_dir)
+        store.open()
+        return PackFetch(dialler, store, keys).fetch(ref)
+
     by_name = {binding.pack: binding for binding in config.bindings.binding if not binding.is_pack_path}
     for name, binding in by_name.items():
-        try:
-            present = find_pack(config, binding, trusted)
-        except AgentError:  # damaged, or signed by another site's key: fetch what is missing and judge again
-            present = None
-        digest = fetch.fetch(PackRef.parse(name)) if present is None else present.digest
-        how = "fetched, signature checked" if present is None else "is here, signature checked"
-        sys.stdout.write(f"  pack       {name} ({digest[:19]}…) {how}\n")
+        supplied = supply_pack(config, binding, trusted, fetch)
+        how = "fetched" if supplied.was_fetched else "is here"
+        again = "" if supplied.damage is None else f"\n             again, for {supplied.damage}"
+        sys.stdout.write(f"  pack       {name} ({supplied.pack.digest[:19]}…) {how}, signature checked{again}\n")
 
 
 def _exit_of(error: AgentError) -> Exit:

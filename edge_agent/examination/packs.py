@@ -16,6 +16,7 @@ from model_packs.pack import Pack
 from model_packs.process.exits import Exit
 from model_packs.signing import PublicKey
 from model_packs.verification import check_golden
+from protos.link.identity import CHAIN_FILE
 
 
 def examine_packs(config: Config) -> Iterator[Finding]:
@@ -41,7 +42,12 @@ def _binding(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, .
         yield failed(name, error.message, error.mend, Exit.DATA)
         return
     if pack is None:
-        mend = "run `edge-agent enrol`, which fetches it; or name an OCI layout by its path"
+        is_enrolled = (config.agent.device.identity_dir / CHAIN_FILE).exists()
+        mend = (
+            "the first run fetches it if the hub has it (`cloud-hub packs list` on the hub)"
+            if is_enrolled
+            else "run `edge-agent enrol`, which fetches it; or name an OCI layout by its path"
+        )
         yield failed(name, f"{binding.pack} is not on this device", mend)
         return
     problems = check_binding(binding, pack.manifest)

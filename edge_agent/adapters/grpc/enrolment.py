@@ -28,6 +28,9 @@ CALL_S = 15.0
 WAITING_KEY_FILE = "device.key.new"
 
 _NEW_TOKEN = "make a new token at the hub with `cloud-hub tokens create`"  # noqa: S105 - words about a token
+_ENROLMENT_PORT = "hub.enrol_address must be the hub's enrolment port (8444 unless hub.toml says otherwise)"
+_MENDS = ("make ", "enrol ", "choose ", "use ")
+_CLOSED = ("socket closed", "handshake", "connection reset")
 _REFUSALS = frozenset(
     {Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.ALREADY_EXISTS, Status.INVALID_ARGUMENT, Status.NOT_FOUND}
 )
@@ -108,11 +111,24 @@ def _call(address: str, token: JoinToken, request: EnrolRequest) -> EnrolRespons
 def _refusal(address: str, error: grpc.RpcError) -> EnrolmentError | HubError:
     status = status_of(error)
     if status in _REFUSALS:
-        said = error.details() or status.name
-        return EnrolmentError(f"hub {address} refuses the enrolment: {said}", _NEW_TOKEN, status)
+        said, mend = _split(error.details() or status.name)
+        return EnrolmentError(f"hub {address} refuses the enrolment: {said}", mend, status)
     failure = explained(address, error)
-    if "certificate" in failure.message:
+    what = (error.details() or "").lower()
+    if status is Status.UNAVAILABLE and any(words in what for words in _CLOSED):
+        message = f"hub {address} closed the connection during enrolment"
+        return HubError(address, message, _ENROLMENT_PORT)
+    if status is Status.UNIMPLEMENTED or "wrong_version_number" in what:
+        return HubError(address, f"hub {address} does not serve enrolment there", _ENROLMENT_PORT)
+    if "is not accepted" in failure.message:
         message = f"{failure.message}; the join token is for a hub with another authority, or for another name of it"
         mend = "use a token of this very hub, and a name of it that stands in its certificate, as hub.enrol_address"
         return HubError(address, message, mend, Status.FAILED_PRECONDITION)
-    return failure
+    mend = failure.mend.replace("hub.address", "hub.enrol_address")
+    return HubError(address, failure.message, mend, failure.status)
+
+
+def _split(said: str) -> tuple[str, str]:
+    """The hub's sentence as message and mend: it tells most of its mends itself, after a colon."""
+    message, _, mend = said.partition(": ")
+    return (message, mend) if mend.startswith(_MENDS) else (said, _NEW_TOKEN)

@@ -1,4 +1,4 @@
-"""Owns fetching a pack from the hub: its manifest, the blobs that are not here yet, and the check of the whole.
+"""Owns fetching a pack from the hub: its manifest, the blobs that are not here whole, and the check of it all.
 
 An interrupted blob goes on where it stopped, in the next call or the next run. What makes a pack valid is the store's
 to say; which packs are needed is the command's.
@@ -10,8 +10,9 @@ import grpc
 
 from edge_agent.adapters.grpc.dialling import Dialler, status_of
 from edge_agent.errors import HubError, PackUnusableError
-from model_packs.digests import Digest
-from model_packs.errors import PackError
+from model_packs.blobs import BlobReceiver
+from model_packs.digests import Digest, digest_of
+from model_packs.errors import DamagedPackError, PackError, WrongBytesError
 from model_packs.manifest import PackRef
 from model_packs.process.progress import progress
 from model_packs.signing import PublicKey
@@ -30,6 +31,7 @@ RANGE_BYTES = 4 << 20
 MAX_BLOB_BYTES = 8 << 30
 
 _ATTEMPTS = 3
+_HUB_IS_DAMAGED = "run `cloud-hub doctor` on the hub; `cloud-hub packs publish LAYOUT` there heals a damaged pack"
 
 
 class PackFetch:
@@ -60,6 +62,8 @@ class PackFetch:
         hub = self._dialler.dial()
         try:
             return self._fetch(hub, ref)
+        except DamagedPackError as exc:  # every blob was whole a moment ago: this disk's doing, not the hub's
+            raise PackUnusableError(str(ref), f"pack {exc}", "check this device's disk, then fetch again") from exc
         except PackError as exc:
             message = f"pack {ref} from hub {self._dialler.address}: {exc.reason}"
             raise PackUnusableError(str(ref), message, exc.mend) from exc
@@ -72,21 +76,36 @@ class PackFetch:
         stub = PackServiceStub(hub.channel)
         request = pb.PackMetadataRequest(name=ref.name, version=ref.version)
         metadata = metadata_from_wire(stub.GetMetadata(request, timeout=METADATA_S, metadata=hub.metadata))
+        if digest_of(metadata.manifest) != metadata.manifest_digest:
+            raise PackError(str(ref), "the image manifest came as other bytes", _HUB_IS_DAMAGED)
         for blob in metadata.blobs:
             if blob.size_bytes > MAX_BLOB_BYTES:
                 mend = "publish it in smaller files"
                 raise PackError(str(ref), f"blob {blob.digest} has {blob.size_bytes} bytes, too many", mend)
-            if not self._store.has_blob(Digest(blob.digest)):
+            if not self._store.has_whole_blob(Digest(blob.digest), blob.size_bytes):
                 self._fetch_blob(stub, hub, ref, blob)
         self._store.add_manifest(ref, metadata.manifest)
         return self._store.load(ref, self._trusted).digest
 
     def _fetch_blob(self, stub: PackServiceStub, hub: HubChannel, ref: PackRef, blob: BlobDescriptor) -> None:
-        digest = Digest(blob.digest)
-        with (
-            self._store.receive(digest, blob.size_bytes) as receiver,
-            progress(blob.size_bytes, f"{ref} {blob.digest[7:15]}") as bar,
-        ):
+        for _ in range(2):  # a part that a power cut damaged here is found, and dropped, by the first
+            with self._store.receive(Digest(blob.digest), blob.size_bytes) as receiver:
+                was_resumed = receiver.offset > 0
+                try:
+                    self._fill(stub, hub, ref, blob, receiver)
+                    receiver.commit()
+                except WrongBytesError as exc:
+                    if not was_resumed:
+                        what = f"blob {blob.digest[:19]}… came as other bytes"
+                        raise PackError(str(ref), what, _HUB_IS_DAMAGED) from exc
+                else:
+                    return
+        raise PackError(str(ref), f"blob {blob.digest[:19]}… came as other bytes", _HUB_IS_DAMAGED)
+
+    def _fill(
+        self, stub: PackServiceStub, hub: HubChannel, ref: PackRef, blob: BlobDescriptor, receiver: BlobReceiver
+    ) -> None:
+        with progress(blob.size_bytes, f"{ref} {blob.digest[7:15]}") as bar:
             bar.advance(receiver.offset)
             failures = 0
             while receiver.offset < blob.size_bytes:
@@ -104,10 +123,8 @@ class PackFetch:
                     if failures >= _ATTEMPTS or STATUS_TABLE[status_of(exc)].retry is not Retry.CALL:
                         raise
                 if receiver.offset == before and not failures:
-                    raise PackError(
-                        str(ref), f"the hub has only {before} bytes of blob {blob.digest}", "publish it anew"
-                    )
-            receiver.commit()
+                    what = f"the hub has only {before} bytes of blob {blob.digest}"
+                    raise PackError(str(ref), what, _HUB_IS_DAMAGED)
 
     def _explain(self, ref: PackRef, error: grpc.RpcError) -> HubError | PackUnusableError:
         if status_of(error) is Status.NOT_FOUND:

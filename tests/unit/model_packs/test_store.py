@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model_packs.digests import digest_of
-from model_packs.errors import BlobError, PackError
+from model_packs.errors import BlobError, DamagedPackError, PackError
 from model_packs.layout import read_image_manifest
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey, generate_site_key
@@ -114,6 +114,42 @@ def test_importing_copies_a_pack_with_its_signatures(store: PackStore, empty: Pa
     signed = empty.list()
     empty.import_layout(store.root)
     assert empty.list() == signed
+
+
+def damage(path: Path) -> bytes:
+    """Flip the last bit of a blob; return what it held."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    return whole
+
+
+def test_importing_again_heals_every_damaged_blob(store: PackStore, empty: PackStore, key: SiteKey) -> None:
+    """Weights, pack.json, and the image manifest with its signatures; a whole layout is what counts."""
+    empty.import_layout(store.root)
+    empty.sign(REF, key)
+    for blob in sorted((empty.root / "blobs" / "sha256").iterdir()):
+        damage(blob)
+        empty.import_layout(store.root)
+        empty.sign(REF, key)
+        empty.load(REF, (key.public,))
+    (empty.root / "blobs" / "sha256" / empty.list()[0].digest[7:]).unlink()
+    empty.import_layout(store.root)
+    empty.load(REF, (key.public,))
+
+
+def test_a_damaged_layout_is_refused_though_its_blobs_are_here(store: PackStore, empty: PackStore) -> None:
+    """Every byte of what is given is checked, and a missing blob is no less a damage."""
+    empty.import_layout(store.root)
+    weights = store.load(REF, None).path("model.onnx")
+    whole = damage(weights)
+    with pytest.raises(DamagedPackError, match=r"model\.onnx: .* holds other bytes") as caught:
+        empty.import_layout(store.root)
+    assert str(store.root) in caught.value.mend
+    weights.unlink()
+    with pytest.raises(DamagedPackError, match=r"model\.onnx: the blob is missing"):
+        empty.import_layout(store.root)
+    weights.write_bytes(whole)
+    assert empty.import_layout(store.root) == REF
 
 
 def test_exporting_gives_a_layout_of_its_own(store: PackStore, tmp_path: Path) -> None:

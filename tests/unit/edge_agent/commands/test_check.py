@@ -13,7 +13,7 @@ from model_packs.errors import PackError
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
-from protos.link.identity import SITE_KEY_FILE
+from protos.link.identity import CHAIN_FILE, SITE_KEY_FILE
 from tests.simulators.packs import build_tiny
 
 SCHEMA = Path(config.__file__).parent / "schemas" / "edge.check.1.json"
@@ -106,8 +106,19 @@ def test_a_pack_that_is_not_here_yet_is_no_problem_with_a_hub(
 ) -> None:
     """Enrolment fetches it."""
     assert check(write(tmp_path, AGENT + HUB, BY_NAME)) == Exit.OK
-    assert "not on this device yet; `edge-agent enrol` fetches it" in capsys.readouterr().out
+    assert "not on this device; `edge-agent enrol` fetches it" in capsys.readouterr().out
     assert document(write(tmp_path, AGENT + HUB, BY_NAME), capsys)[1]["bindings"][0]["pack"] is None
+
+
+def test_an_enrolled_device_fetches_its_pack_at_the_first_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another enrolment is not what it needs."""
+    arguments = write(tmp_path, AGENT + HUB, BY_NAME)
+    (tmp_path / "state" / "identity").mkdir(parents=True)
+    (tmp_path / "state" / "identity" / CHAIN_FILE).touch()
+    assert check(arguments) == Exit.OK
+    assert "not on this device; the first run fetches it if the hub has it" in capsys.readouterr().out
 
 
 def test_without_a_hub_it_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,6 +149,7 @@ def test_a_pack_in_the_devices_store_is_found(
     identity = tmp_path / "state" / "identity"
     identity.mkdir()
     identity.joinpath(SITE_KEY_FILE).write_text(site_key.public.pem)
+    identity.joinpath(CHAIN_FILE).touch()
     assert check(write(tmp_path, AGENT + HUB, BY_NAME)) == Exit.OK
     assert ", enrolled," in capsys.readouterr().out
 

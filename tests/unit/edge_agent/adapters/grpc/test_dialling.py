@@ -36,8 +36,7 @@ class Failure(grpc.RpcError):
         ("UNAVAILABLE", "DNS resolution failed for hub.lan:8443", "does not resolve", "DNS"),
         (
             "UNAVAILABLE",
-            "errors resolving hub.lan:8443: [field:hostname lookup error:address lookup failed for hub.lan:8443: "
-            "Domain name not found]",
+            "errors resolving hub.lan:8443: [field:hostname lookup error:address lookup failed: Domain name not found]",
             "does not resolve",
             "check hub.address",
         ),
