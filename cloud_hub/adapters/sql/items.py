@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_, union_all, update
+from sqlalchemy import insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of
@@ -66,14 +66,19 @@ async def _known(
 ) -> tuple[dict[ItemKey, Question], dict[str, str]]:
     """What is stored at these items' places, and for their predictions."""
     wanted = (item.c.store_id, item.c.item_class, item.c.seq, item.c.prediction_id, item.c.input_digest)
-    places = [(one.key.store_id, int(one.key.item_class), one.key.seq) for one in items]
+    places: dict[tuple[str, int], list[int]] = {}
+    for one in items:
+        places.setdefault((one.key.store_id, int(one.key.item_class)), []).append(one.key.seq)
     ids = {one.question.prediction_id for one in items}
-    # Two selects, not one with OR: each has an index of its own.
-    at_place = select(*wanted).where(
-        belongs_to(item, key), tuple_(item.c.store_id, item.c.item_class, item.c.seq).in_(places)
-    )
+    # One select a class, not one with row values or OR: only so is each looked up by its index, seq by seq.
+    at_place = [
+        select(*wanted).where(
+            belongs_to(item, key), item.c.store_id == store_id, item.c.item_class == item_class, item.c.seq.in_(seqs)
+        )
+        for (store_id, item_class), seqs in places.items()
+    ]
     of_prediction = select(*wanted).where(belongs_to(item, key), item.c.prediction_id.in_(ids))
-    rows = (await connection.execute(union_all(at_place, of_prediction))).all()
+    rows = (await connection.execute(union_all(*at_place, of_prediction))).all()
     at_key = {
         ItemKey(StoreId(row.store_id), ItemClass(row.item_class), row.seq): Question(
             PredictionId(row.prediction_id), row.input_digest

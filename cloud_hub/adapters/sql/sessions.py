@@ -27,13 +27,13 @@ async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello
         await connection.execute(insert(device_session).values(**columns(key), **values))
     else:
         await connection.execute(update(device_session).where(belongs_to(device_session, key)).values(**values))
-    floors = await connection.execute(
-        select(item.c.item_class, func.max(item.c.seq))
-        .where(belongs_to(item, key), item.c.store_id == hello.store_id)
-        .group_by(item.c.item_class)
-    )
-    applied = tuple((ItemClass(item_class), int(seq)) for item_class, seq in floors)
-    return OpenedSession(int(values["session_epoch"]), applied)
+    applied: list[tuple[ItemClass, int]] = []
+    for item_class in ItemClass:  # one by one: the end of each is a step in the index, where GROUP BY reads all
+        place = (belongs_to(item, key), item.c.store_id == hello.store_id, item.c.item_class == int(item_class))
+        last = (await connection.execute(select(func.max(item.c.seq)).where(*place))).scalar_one()
+        if last is not None:
+            applied.append((item_class, int(last)))
+    return OpenedSession(int(values["session_epoch"]), tuple(applied))
 
 
 async def acknowledge(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import items, sessions
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_columns, key_of
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
 from cloud_hub.adapters.sql.schema import verdict
 from cloud_hub.adapters.sql.stored_json import models_text, output_text, read_models, read_output
 from cloud_hub.core.devices import DeviceKey
@@ -67,13 +67,19 @@ def read_verdict(row: AnyRow) -> Verdict:
 async def _last_revisions(
     connection: AsyncConnection, answers: Sequence[Answer]
 ) -> dict[tuple[DeviceKey, str], Answered]:
-    ids = {one.item.question.prediction_id for one in answers}
-    rows = await connection.execute(
-        select(*key_columns(verdict), verdict.c.prediction_id, verdict.c.revision, verdict.c.tier)
-        .where(verdict.c.prediction_id.in_(ids))
-        .order_by(verdict.c.revision)
-    )
-    return {(key_of(row), row.prediction_id): Answered(row.revision, Tier(row.tier)) for row in rows}
+    """The latest logged answer by prediction; device by device, since the index begins with the device."""
+    asked: dict[DeviceKey, set[str]] = {}
+    for one in answers:
+        asked.setdefault(one.item.device, set()).add(one.item.question.prediction_id)
+    last: dict[tuple[DeviceKey, str], Answered] = {}
+    for key, ids in asked.items():
+        rows = await connection.execute(
+            select(verdict.c.prediction_id, verdict.c.revision, verdict.c.tier)
+            .where(belongs_to(verdict, key), verdict.c.prediction_id.in_(ids))
+            .order_by(verdict.c.revision)
+        )
+        last |= {(key, row.prediction_id): Answered(row.revision, Tier(row.tier)) for row in rows}
+    return last
 
 
 def _verdict(one: Answer, verdict_seq: int, revision: int) -> Verdict:

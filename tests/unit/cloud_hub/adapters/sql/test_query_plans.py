@@ -1,0 +1,77 @@
+"""What the hub asks its database for each item and each answer is found by an index, however long the history."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.core.delivery import AlreadyApplied
+from tests.simulators.loops import in_loop
+from tests.unit.cloud_hub.adapters.sql.test_store import PRESS, SAW, answers, delivered, hello, opened
+
+Steps = Callable[[SqlStore], Awaitable[None]]
+
+
+def _plans(folder: Path, before: Steps, watched: Steps) -> list[str]:
+    """The plan of each SELECT and UPDATE of `watched`, after `before` filled the tables."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_conn: object, _cursor: object, statement: str, parameters: object, _context: object, _many: bool) -> None:  # noqa: FBT001 - SQLAlchemy calls it
+        if statement.startswith(("SELECT", "UPDATE")):
+            asked.append((statement, parameters))
+
+    @in_loop
+    async def story() -> None:
+        async with opened(folder) as store:
+            await before(store)
+            event.listen(store._engine.sync_engine, "before_cursor_execute", note)
+            await watched(store)
+
+    story()
+    database = sqlite3.connect(folder / "hub.db")
+    plans = [
+        row[3] for statement, values in asked for row in database.execute("EXPLAIN QUERY PLAN " + statement, values)
+    ]
+    database.close()
+    assert plans
+    return plans
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_arriving_items_are_looked_up_by_their_place(tmp_path: Path, count: int) -> None:
+    """Each search of the items goes by seq, by prediction id, or by the end of a class."""
+
+    async def fill(store: SqlStore) -> None:
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(n, f"p{n}") for n in range(1, 10)], 2)
+
+    async def arrive(store: SqlStore) -> None:
+        items = [delivered(n, f"p{n}") for n in range(1, 1 + count)]
+        assert await store.apply(PRESS, items, 3) == (AlreadyApplied(is_new_key=False),) * count
+        opened_again = await store.open_session(PRESS, hello(), 4)
+        assert [seq for _, seq in opened_again.applied] == [9]
+
+    searches = [plan for plan in _plans(tmp_path, fill, arrive) if " item " in plan]
+    assert searches
+    narrow = ("seq", "prediction_id=", "item_class=")
+    assert [plan for plan in searches if not any(column in plan for column in narrow)] == []
+
+
+def test_answering_reads_the_verdicts_of_its_predictions_only(tmp_path: Path) -> None:
+    """No statement of `answer` scans a table."""
+
+    async def fill(store: SqlStore) -> None:
+        for device in (PRESS, SAW):
+            await store.open_session(device, hello(), 1)
+            await store.apply(device, [delivered(n, f"p{n}") for n in range(1, 4)], 2)
+
+    async def answer(store: SqlStore) -> None:
+        waiting = await store.waiting(10)
+        assert len(await store.answer(answers(waiting))) == 6
+
+    plans = _plans(tmp_path, fill, answer)
+    assert [plan for plan in plans if plan.startswith(("SCAN verdict", "SCAN item"))] == []
