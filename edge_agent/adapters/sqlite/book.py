@@ -142,8 +142,7 @@ class Book:
 
     def acked(self, ack: Ack) -> None:
         """These items are durable at the hub."""
-        seqs = [seq for first, last in ack.ranges for seq in range(first, last + 1)]
-        self._writer.call(lambda tx: self._move_all(tx, ack.item_class, seqs, Move.ACK))
+        self._writer.call(lambda tx: self._acked(tx, ack))
 
     def rejected(self, reject: Reject) -> None:
         """Final statuses end the item; the others leave it queued for a while."""
@@ -188,6 +187,19 @@ class Book:
     def _move_all(self, tx: Transaction, item_class: ItemClass, seqs: Sequence[int], move: Move) -> None:
         for seq in seqs:
             self._fates.move_item(tx, item_class, seq, move)
+
+    def _acked(self, tx: Transaction, ack: Ack) -> None:
+        (highest,) = tx.connection.execute(
+            "SELECT last FROM sequence WHERE class = ?", (ack.item_class,)
+        ).fetchone() or (0,)
+        for first, last in ack.ranges:  # a peer's numbers: what they cover is looked up, never written out
+            if first <= highest:
+                covered = tx.connection.execute(
+                    "SELECT seq FROM escalation WHERE class = ? AND seq BETWEEN ? AND ? "
+                    "AND state IN ('queued', 'sent', 'acked')",
+                    (ack.item_class, first, min(last, highest)),
+                ).fetchall()
+                self._move_all(tx, ack.item_class, [seq for (seq,) in covered], Move.ACK)
 
     def _rejected(self, tx: Transaction, reject: Reject) -> None:
         found = tx.connection.execute(

@@ -320,3 +320,13 @@ def test_the_link_is_woken_by_a_commit(tmp_path: Path) -> None:
     opened.commit(record_unit(opened.store, b"k1", decided(opened.store, "p1")))
     assert book.wait_for_items(5.0)
     opened.store.close()
+
+
+def test_a_wide_range_costs_what_it_covers(tmp_path: Path) -> None:
+    """A hub that acknowledges "everything so far, and all that comes" does not take the agent's memory."""
+    opened = open_store(tmp_path)
+    opened.commit(Unit(decided=tuple(decided(opened.store, f"p{n}") for n in range(3))))
+    opened.store.book.acked(Ack(ItemClass.ESCALATION, ((2, 2**64 - 1),)))
+    counts = opened.counts()
+    opened.store.close()
+    assert (counts["escalations_pending{queued}"], counts["escalations_pending{acked}"]) == (1, 2)
