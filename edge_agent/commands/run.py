@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load(args.config)
     logs.configure(config.agent.log.level, json=config.agent.log.is_json)
-    # Not an Event: its set() in a handler that interrupts its own wait() takes a lock that this thread may hold, for ever.
+    # Not an Event: set() in a handler that interrupts this thread's wait() waits for ever for a lock that wait() holds.
     # A SimpleQueue's put() is made for signal handlers (library reference, queue.SimpleQueue).
     stop_signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in _STOP_SIGNALS:
