@@ -1,5 +1,10 @@
 """Owns the command line: which commands there are, and handing over to one. What a command does is its module's."""
 
+import os
+
+# gRPC's C core reads it when it is imported, and would put its own lines on stderr before our errors.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import argparse
 from importlib.metadata import version
 

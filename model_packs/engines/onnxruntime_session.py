@@ -3,6 +3,7 @@
 Choosing the variant is `opening.py`; the behaviour that is promised is `session.py`.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +75,8 @@ class OnnxRuntimeSession:
         """Load the library and the graph; see `Session.open`."""
         if self._engine is not None:
             return
+        # A device calls nobody but its hub. Read once, when the library is loaded; the call below is for Windows.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime  # noqa: PLC0415 - engines are imported only where a session opens
         except ImportError as error:
@@ -81,6 +84,7 @@ class OnnxRuntimeSession:
                 f"{self._manifest.ref} needs the engine {ENGINE}, which is not installed",
                 "pip install 'tandem-edge[cpu]'",
             ) from error
+        onnxruntime.disable_telemetry_events()
         graph = self._read_graph()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads

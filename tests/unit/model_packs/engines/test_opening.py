@@ -1,5 +1,6 @@
 """Which variant opens, and what is said when none can."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,39 @@ def test_opening_prints_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", START, str(tmp_path / "layout")], check=True, capture_output=True, cwd=ROOT, timeout=60
     )
     assert (ended.stdout, ended.stderr) == (b"", b"")
+
+
+WATCHED_ENGINE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from model_packs.engines.opening import open_session
+from model_packs.manifest import PackRef
+from model_packs.store import PackStore
+pack = PackStore(Path(sys.argv[1])).load(PackRef("tiny-edge", "1.0.0"), None)
+def call(frame, event, function):
+    if event == "c_call" and getattr(function, "__name__", "") == "disable_telemetry_events":
+        print("disabled by call")
+sys.setprofile(call)
+open_session(pack).close()
+sys.setprofile(None)
+import os
+print("disabled by environment", os.environ["ORT_DISABLE_TELEMETRY"])
+"""
+
+
+def test_an_engine_opens_with_its_telemetry_off_and_says_nothing(tmp_path: Path) -> None:
+    """ONNX Runtime would call its maker; the variable stops it before it loads, the call where it has no variable."""
+    build_tiny(tmp_path)
+    environ = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    ended = subprocess.run(
+        [sys.executable, "-c", WATCHED_ENGINE, str(tmp_path / "layout")],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environ,
+        timeout=60,
+    )
+    assert ended.stdout.splitlines() == ["disabled by call", "disabled by environment 1"]
+    assert ended.stderr == ""
