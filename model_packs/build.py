@@ -15,7 +15,7 @@ from model_packs.manifest import FileRole, GoldenSpec, PackFile, PackManifest, P
 from model_packs.manifest_checks import path_problem
 from model_packs.manifest_reading import MAX_FILE_BYTES, read_manifest
 from model_packs.pack import Pack
-from model_packs.pack_spec import GoldenEntry, OutputEntry, PackSpec, TensorEntry, WindowEntry
+from model_packs.pack_spec import ABSENT_MEND, GoldenEntry, OutputEntry, PackSpec, TensorEntry, WindowEntry
 from model_packs.process.settings import load_toml
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -41,7 +41,7 @@ def build_pack(spec_toml: Path, out: Path, sign: SiteKey | None = None) -> Pack:
             other content.
         OSError: The disk refuses.
     """
-    return build_spec(load_toml(spec_toml, PackSpec), spec_toml.absolute().parent, out, sign)
+    return build_spec(load_toml(spec_toml, PackSpec, absent_mend=ABSENT_MEND), spec_toml.absolute().parent, out, sign)
 
 
 def build_spec(spec: PackSpec, folder: Path, out: Path, sign: SiteKey | None = None) -> Pack:

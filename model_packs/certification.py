@@ -16,7 +16,7 @@ from model_packs.certificate.document import RISKS as RISKS  # noqa: PLC0414 - t
 from model_packs.certificate.document import Certificate, Circumstances, Risk, certificate_of
 from model_packs.certificate.errors import CertificateError
 from model_packs.digests import digest_of_file
-from model_packs.pack_spec import PackSpec
+from model_packs.pack_spec import ABSENT_MEND, PackSpec
 from model_packs.process.settings import load_toml
 
 _ARRAYS = ("score", "correct", "tune_scores", "clusters")
@@ -101,7 +101,7 @@ def issue(certified: Certified, spec_toml: Path, statement: Statement) -> Certif
         CertificateError: A stated text is not what a certificate may hold.
         OSError: The graph or the data set cannot be read.
     """
-    spec = load_toml(spec_toml, PackSpec)
+    spec = load_toml(spec_toml, PackSpec, absent_mend=ABSENT_MEND)
     if not spec.variants:
         raise CertificateError(f"{spec_toml}: declares no variant to certify")
     variant = min(spec.variants, key=lambda entry: entry.rank)

@@ -5,9 +5,11 @@ Turning a declaration and its files into a pack is `build.py`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from model_packs.process.settings import setting
+
+ABSENT_MEND: Final = "write pack.toml first (model-pack new DIR makes a commented one) or name another folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from model_packs.engines.opening import open_session
 from model_packs.engines.session import Session
+from model_packs.manifest import PackManifest
 from model_packs.pack import Pack
 from model_packs.process.progress import progress
 
@@ -76,7 +77,7 @@ def check_golden(pack: Pack, *, threads: int = 1) -> Check:
     inputs, outputs = pack.golden()
     session = open_session(pack, threads=threads)
     try:
-        largest = _largest_difference(session, inputs, outputs, pack.manifest.max_batch)
+        largest = _largest_difference(session, inputs, outputs, pack.manifest)
         facts = session.facts
     finally:
         session.close()
@@ -89,13 +90,13 @@ def check_golden(pack: Pack, *, threads: int = 1) -> Check:
 
 
 def _largest_difference(
-    session: Session, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]], max_batch: int
+    session: Session, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]], manifest: PackManifest
 ) -> float:
     """NaN counts as infinitely different, unless the recorded value is NaN, too."""
     n_examples = len(next(iter(inputs.values())))
     largest = 0.0
-    for start in progress(range(0, n_examples, max_batch), "golden examples"):
-        rows = slice(start, start + max_batch)
+    for start in progress(range(0, n_examples, manifest.max_batch), f"{manifest.ref}: batches of golden examples"):
+        rows = slice(start, start + manifest.max_batch)
         produced = session.run({name: array[rows] for name, array in inputs.items()})
         for name, expected in outputs.items():
             both_nan = np.isnan(produced[name]) & np.isnan(expected[rows])

@@ -6,9 +6,9 @@ Which failure gets which code is decided where the failure is known.
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -40,7 +40,30 @@ class CliError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that ends with `Exit.USAGE`, where argparse itself would end with 2."""
+    """An argument parser that ends with `Exit.USAGE`, where argparse itself would end with 2.
+
+    A sub-command that is given an argument it does not know says so itself, with its own usage; argparse would let the
+    whole program's parser say it.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # argparse overloads it for namespaces of any class
+        self,
+        args: Sequence[str] | None = None,
+        namespace: Any = None,  # noqa: ANN401 - as argparse declares it
+    ) -> tuple[Any, list[str]]:
+        """Parse; what argparse calls for each sub-command, too. See `ArgumentParser.parse_known_args`.
+
+        Args:
+            args: The arguments; those of the process if None.
+            namespace: Filled if given.
+
+        Returns:
+            The namespace and no unknown arguments: they end the program.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the mistake, and end the program.

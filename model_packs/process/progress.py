@@ -1,4 +1,4 @@
-"""Owns showing that long work moves: a bar on a terminal, a line now and then elsewhere.
+"""Owns showing that long work moves: a bar on a terminal; elsewhere a line now and then, and none for short work.
 
 It writes to stderr only, so that stdout stays for answers. The work itself is the caller's.
 """
@@ -14,6 +14,7 @@ T = TypeVar("T")
 _BAR_WIDTH = 30
 _TTY_INTERVAL_S = 0.1
 _LINE_INTERVAL_S = 5.0
+_SHORT_WORK_S = 1.0
 
 
 class Bar:
@@ -36,7 +37,7 @@ class Bar:
         self._is_tty = stream.isatty()
         self._interval_s = _TTY_INTERVAL_S if self._is_tty else _LINE_INTERVAL_S
         self._done = 0
-        self._shown_at_s = clock()
+        self._began_s = self._shown_at_s = clock()
 
     def __enter__(self) -> Self:
         return self
@@ -44,7 +45,8 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._show(is_last=True)
+        if self._is_tty or self._clock() - self._began_s > _SHORT_WORK_S:
+            self._show(is_last=True)
 
     def advance(self, steps: int = 1) -> None:
         """Record finished steps; something is written only when enough time has passed.

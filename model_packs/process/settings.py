@@ -24,6 +24,7 @@ ConfigT = TypeVar("ConfigT")
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_SHOWN_CHARS = 40
+_ABSENT_MEND = "write it first (the program's init command makes a commented one) or name another with --config"
 
 FieldDefault = Any
 """Any field's default, for type checkers, as `dataclasses.field` returns it."""
@@ -47,6 +48,7 @@ class Problem:
         key_path: Dotted path of the key (`bindings[0].topic`); empty for the file as a whole.
         message: What is wrong, for a person.
         nearest: The valid key that an unknown one most resembles.
+        mend: What to do about it, where that is not to correct the file.
     """
 
     file: Path
@@ -54,6 +56,7 @@ class Problem:
     key_path: str
     message: str
     nearest: str | None = None
+    mend: str | None = None
 
     def __str__(self) -> str:
         place = str(self.file) if self.line is None else f"{self.file}:{self.line}"
@@ -69,12 +72,15 @@ class SettingsError(CliError):
     """
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        files = ", ".join(sorted({str(problem.file) for problem in problems}))
+        files = ", ".join(sorted({str(problem.file) for problem in problems if problem.mend is None}))
+        mends = list(dict.fromkeys(problem.mend for problem in problems if problem.mend is not None))
+        if files:
+            mends.append(f"correct {files} as said above, then run the command again")
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
             f"{count} in the configuration\n{lines}",
-            f"correct {files} as said above, then run the command again",
+            "; ".join(mends),
             Exit.CONFIG,
         )
         self.problems = problems
@@ -99,7 +105,7 @@ def setting(default: FieldDefault = dataclasses.MISSING, *, doc: str, example: T
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def load_toml(path: Path, config: type[ConfigT]) -> ConfigT:
+def load_toml(path: Path, config: type[ConfigT], *, absent_mend: str = _ABSENT_MEND) -> ConfigT:
     """Read a TOML file into a config dataclass.
 
     Relative paths in fields of type `Path` (defaults, too) are taken from the file's own folder.
@@ -108,6 +114,7 @@ def load_toml(path: Path, config: type[ConfigT]) -> ConfigT:
         path: The file.
         config: A frozen dataclass; nested dataclasses are tables, `tuple[Sub, ...]` are arrays of tables,
             `Mapping[str, Sub]` are tables of tables.
+        absent_mend: What to do when there is no such file.
 
     Returns:
         The filled dataclass.
@@ -115,7 +122,7 @@ def load_toml(path: Path, config: type[ConfigT]) -> ConfigT:
     Raises:
         SettingsError: The file is missing, is no TOML, or has unknown, missing, mistyped or invalid keys (all listed).
     """
-    text = _read(path)
+    text = _read(path, absent_mend)
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -128,13 +135,16 @@ def load_toml(path: Path, config: type[ConfigT]) -> ConfigT:
     return cast("ConfigT", value)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, absent_mend: str) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
         text = data.decode()
     except FileNotFoundError as error:
-        raise SettingsError((Problem(path, None, "", "no such file"),)) from error
+        raise SettingsError((Problem(path, None, "", "no such file", mend=absent_mend),)) from error
+    except IsADirectoryError as error:
+        mend = "name the file in it, not the folder"
+        raise SettingsError((Problem(path, None, "", "is a folder", mend=mend),)) from error
     except UnicodeDecodeError as error:
         raise SettingsError((Problem(path, None, "", f"not UTF-8 text: byte {error.start}"),)) from error
     except OSError as error:

@@ -58,3 +58,18 @@ def test_wrong_arguments_end_with_usage(capsys: pytest.CaptureFixture[str]) -> N
         parser.parse_args(["--count", "x"])
     assert caught.value.code == 64
     assert "tool --help" in capsys.readouterr().err
+
+
+def test_an_unknown_argument_shows_the_usage_of_its_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the whole program's; one that stands before the sub-command is the program's."""
+    parser = Parser(prog="tool")
+    parser.add_subparsers(required=True).add_parser("audit").add_argument("--since")
+    for arguments, program in ((["audit", "--sinse", "5"], "tool audit"), (["--sinse", "audit"], "tool")):
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args(arguments)
+        assert caught.value.code == 64
+        told = capsys.readouterr().err
+        assert told.startswith(f"usage: {program} [-h]")
+        assert f"mend: {program} --help" in told
+        assert "--sinse" in told
+    assert parser.parse_args(["audit", "--since", "5"]).since == "5"

@@ -13,10 +13,20 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_items_pass_through_and_the_end_is_told() -> None:
-    """Away from a terminal a short piece of work writes one line."""
+def test_items_pass_through_and_short_work_says_nothing() -> None:
+    """Away from a terminal nobody waits for a second's work."""
     stream = io.StringIO()
     assert list(progress(["a", "b"], "copying", stream=stream)) == ["a", "b"]
+    assert stream.getvalue() == ""
+
+
+def test_the_end_of_longer_work_is_one_line() -> None:
+    """Away from a terminal more than a second is told once it is done."""
+    now_s = [0.0]
+    stream = io.StringIO()
+    with Bar(2, "copying", stream, clock=lambda: now_s[0]) as bar:
+        now_s[0] += 1.5
+        bar.advance(2)
     assert stream.getvalue() == "copying: 2/2\n"
 
 

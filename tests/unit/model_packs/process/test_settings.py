@@ -148,6 +148,17 @@ def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml: no such file") as caught:
         load_toml(tmp_path / "nowhere.toml", Config)
     assert caught.value.exit is Exit.CONFIG
+    assert caught.value.mend.startswith("write it first (the program's init command makes a commented one)")
+    with pytest.raises(SettingsError) as caught:
+        load_toml(tmp_path / "nowhere.toml", Config, absent_mend="tool new makes one")
+    assert caught.value.mend == "tool new makes one"
+
+
+def test_a_folder_is_not_taken_for_a_config(tmp_path: Path) -> None:
+    """There is nothing to correct in it; the mend says so."""
+    with pytest.raises(SettingsError, match="is a folder") as caught:
+        load_toml(tmp_path, Config)
+    assert caught.value.mend == "name the file in it, not the folder"
 
 
 def test_bytes_that_are_no_text_are_a_config_error(tmp_path: Path) -> None:
