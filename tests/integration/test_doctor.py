@@ -152,6 +152,10 @@ def test_a_corrupted_pack_is_named(running_hub: Hub, mosquitto: Mosquitto, tmp_p
     assert code == 65
     assert found["pack of motion"]["state"] == "failed"
     assert blob.name in found["pack of motion"]["message"]
+    assert f"`edge-agent enrol --config {agent.config}`" in found["pack of motion"]["mend"]
+    agent.start()  # which fetches it again
+    agent.process.kill()
+    assert doctor(agent)[1]["pack of motion"]["state"] == "ok"
 
 
 def test_a_running_agent_is_left_in_peace(running_hub: Hub, mosquitto: Mosquitto, tmp_path: Path) -> None:

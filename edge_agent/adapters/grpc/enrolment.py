@@ -28,6 +28,7 @@ CALL_S = 15.0
 WAITING_KEY_FILE = "device.key.new"
 
 _NEW_TOKEN = "make a new token at the hub with `cloud-hub tokens create`"  # noqa: S105 - words about a token
+_SAME_RELEASE = "run the same release on hub and device"
 _ENROLMENT_PORT = "hub.enrol_address must be the hub's enrolment port (8444 unless hub.toml says otherwise)"
 _MENDS = ("make ", "enrol ", "choose ", "use ")
 _CLOSED = ("socket closed", "handshake", "connection reset")
@@ -73,10 +74,10 @@ def enrol(address: str, token: JoinToken, device_id: str, folder: Path, agent_ve
         )
     except (IdentityError, SigningError) as exc:
         message = f"the answer of hub {address} cannot be used: {exc}"
-        raise EnrolmentError(message, "run the same release on hub and device", Status.INTERNAL) from exc
+        raise EnrolmentError(message, _SAME_RELEASE, Status.INTERNAL) from exc
     if identity.spiffe.device != device_id:
         message = f"hub {address} enrolled this device as {identity.spiffe.device!r}, not as {device_id!r}"
-        raise EnrolmentError(message, "run the same release on hub and device", Status.INTERNAL)
+        raise EnrolmentError(message, _SAME_RELEASE, Status.INTERNAL)
     identity.save(folder)
     (folder / WAITING_KEY_FILE).unlink()
     fsync_dir(folder)
@@ -101,7 +102,7 @@ def _call(address: str, token: JoinToken, request: EnrolRequest) -> EnrolRespons
         return response_from_wire(EnrolmentServiceStub(channel).Enrol(request_to_wire(request), timeout=CALL_S))
     except CodecError as exc:
         message = f"hub {address} sent an answer that this agent cannot read: {exc}"
-        raise EnrolmentError(message, "run the same release on hub and device", Status.INTERNAL) from exc
+        raise EnrolmentError(message, _SAME_RELEASE, Status.INTERNAL) from exc
     except grpc.RpcError as exc:
         raise _refusal(address, exc) from exc
     finally:
@@ -111,24 +112,26 @@ def _call(address: str, token: JoinToken, request: EnrolRequest) -> EnrolRespons
 def _refusal(address: str, error: grpc.RpcError) -> EnrolmentError | HubError:
     status = status_of(error)
     if status in _REFUSALS:
-        said, mend = _split(error.details() or status.name)
+        said, mend = _split(error.details() or status.name, status)
         return EnrolmentError(f"hub {address} refuses the enrolment: {said}", mend, status)
     failure = explained(address, error)
+    if "is not accepted" in failure.message:
+        message = f"{failure.message}; the join token is for a hub with another authority, or for another name of it"
+        mend = "use a token of this very hub, and a name of it that stands in its certificate, as hub.enrol_address"
+        return HubError(address, message, mend, Status.FAILED_PRECONDITION)
     what = (error.details() or "").lower()
     if status is Status.UNAVAILABLE and any(words in what for words in _CLOSED):
         message = f"hub {address} closed the connection during enrolment"
         return HubError(address, message, _ENROLMENT_PORT)
     if status is Status.UNIMPLEMENTED or "wrong_version_number" in what:
         return HubError(address, f"hub {address} does not serve enrolment there", _ENROLMENT_PORT)
-    if "is not accepted" in failure.message:
-        message = f"{failure.message}; the join token is for a hub with another authority, or for another name of it"
-        mend = "use a token of this very hub, and a name of it that stands in its certificate, as hub.enrol_address"
-        return HubError(address, message, mend, Status.FAILED_PRECONDITION)
     mend = failure.mend.replace("hub.address", "hub.enrol_address")
     return HubError(address, failure.message, mend, failure.status)
 
 
-def _split(said: str) -> tuple[str, str]:
+def _split(said: str, status: Status) -> tuple[str, str]:
     """The hub's sentence as message and mend: it tells most of its mends itself, after a colon."""
     message, _, mend = said.partition(": ")
-    return (message, mend) if mend.startswith(_MENDS) else (said, _NEW_TOKEN)
+    if mend.startswith(_MENDS):
+        return message, mend
+    return said, _SAME_RELEASE if status is Status.INVALID_ARGUMENT else _NEW_TOKEN
