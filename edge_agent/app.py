@@ -30,20 +30,20 @@ from edge_agent.adapters.mqtt.broker import MqttBroker
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
-from edge_agent.announcer import Announcer, OwnTopics
-from edge_agent.answering import Answerer
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
 from edge_agent.core.windows import HoppingWindows
-from edge_agent.health import FLEET, HUB, Health, broker_peer
+from edge_agent.delivery.announcer import Announcer, OwnTopics
+from edge_agent.delivery.publisher import Publisher
 from edge_agent.identity import identity_facts, require_same_device
-from edge_agent.lane import Lane, LaneSpec
-from edge_agent.metrics import Metrics
-from edge_agent.models import Models, OpenedModel
-from edge_agent.pipeline import Pipeline
+from edge_agent.inference.answering import Answerer
+from edge_agent.inference.lane import Lane, LaneSpec
+from edge_agent.inference.pipeline import Pipeline
+from edge_agent.packs.models import Models, OpenedModel
 from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, RowId
-from edge_agent.publisher import Publisher
-from edge_agent.status import Reporter, StoreFacts
+from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
+from edge_agent.reporting.metrics import Metrics
+from edge_agent.reporting.status import Reporter, StoreFacts
 from edge_agent.supervision import Loop, ThreadWatch
 from model_packs.manifest import PackRef
 from model_packs.process.metrics import Registry

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from edge_agent.adapters.mqtt.settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
+from edge_agent.broker_settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
 from edge_agent.core.decision import Egress
 from edge_agent.core.grid import MAX_RATE_HZ, rate_fraction, whole_slots
 from edge_agent.core.missing import Missing

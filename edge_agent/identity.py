@@ -1,9 +1,18 @@
 """Owns what the agent asks of its identity on disk: whose it is, and until when it holds. Enrolling is a command."""
 
+from dataclasses import dataclass
+
 from edge_agent.config import AgentConfig
 from edge_agent.errors import ConfigurationError
-from edge_agent.status import IdentityFacts
 from protos.link.identity import REENROL_COMMANDS, DeviceIdentity, IdentityError
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFacts:
+    """Until when the device's certificate holds; None before enrolment."""
+
+    not_after_ns: int | None
+    mend: str
 
 
 def identity_facts(agent: AgentConfig) -> IdentityFacts | None:

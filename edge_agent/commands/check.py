@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.binding_check import check_binding
 from edge_agent.binding_config import BindingConfig
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import Config, load
 from edge_agent.core.decision import barrier
 from edge_agent.errors import PackUnusableError
-from edge_agent.trusted_packs import find_pack, trusted_keys
+from edge_agent.packs.binding_check import check_binding
+from edge_agent.packs.trusted_packs import find_pack, trusted_keys
 from model_packs.certificate.document import Certificate
 from model_packs.errors import ModelPackError
 from model_packs.pack import Pack

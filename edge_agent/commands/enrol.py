@@ -17,8 +17,8 @@ from edge_agent.commands.endings import cli_error
 from edge_agent.config import Config, HubConfig, load
 from edge_agent.core.timestamps import to_text
 from edge_agent.errors import AgentError, EnrolmentError, HubError
-from edge_agent.pack_supply import supply_pack
-from edge_agent.trusted_packs import trusted_keys
+from edge_agent.packs.pack_supply import supply_pack
+from edge_agent.packs.trusted_packs import trusted_keys
 from model_packs.manifest import PackRef
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import PublicKey

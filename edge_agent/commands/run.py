@@ -11,7 +11,7 @@ from edge_agent.adapters.clock import SystemClock
 from edge_agent.app import Agent
 from edge_agent.commands.arguments import Subparsers, add_config
 from edge_agent.config import load
-from edge_agent.run_file import FILE_NAME, Running
+from edge_agent.reporting.run_file import FILE_NAME, Running
 from model_packs.process import logs
 from model_packs.process.exits import Exit
 

@@ -19,9 +19,17 @@ from edge_agent.core.timestamps import to_text
 from edge_agent.errors import StoreError
 from edge_agent.identity import identity_facts
 from edge_agent.ports import Clock
-from edge_agent.run_file import FILE_NAME as RUN_FILE_NAME
-from edge_agent.run_file import Running
-from edge_agent.status import SCHEMA, STOPPED, StoreFacts, binding_json, identity_json, identity_problems, outbox_json
+from edge_agent.reporting.run_file import FILE_NAME as RUN_FILE_NAME
+from edge_agent.reporting.run_file import Running
+from edge_agent.reporting.status import (
+    SCHEMA,
+    STOPPED,
+    StoreFacts,
+    binding_json,
+    identity_json,
+    identity_problems,
+    outbox_json,
+)
 from model_packs.process.exits import Exit
 
 _TIMEOUT_S = 2.0

@@ -10,8 +10,8 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from edge_agent.adapters.mqtt.broker import ONLINE, TRIAL_S
 from edge_agent.adapters.mqtt.connection import Accepted, Connection, Ended, Event, Refused, Subscribed
 from edge_agent.adapters.mqtt.failures import Heard, LinkFailure, refusal, silence
-from edge_agent.adapters.mqtt.settings import BrokerSettings
 from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
+from edge_agent.broker_settings import BrokerSettings
 from edge_agent.config import Config
 from edge_agent.examination.findings import Finding, failed, ok, warning
 

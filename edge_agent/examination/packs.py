@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 
-from edge_agent.binding_check import check_binding
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.errors import PackUnusableError
 from edge_agent.examination.findings import Finding, failed, ok, warning
-from edge_agent.trusted_packs import find_pack, trusted_keys
+from edge_agent.packs.binding_check import check_binding
+from edge_agent.packs.trusted_packs import find_pack, trusted_keys
 from model_packs.engines.opening import open_session
 from model_packs.engines.session import zero_inputs
 from model_packs.errors import EngineError, PackError

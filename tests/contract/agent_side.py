@@ -8,8 +8,8 @@ from typing import Protocol, Self
 
 from edge_agent.adapters.mqtt.broker import MqttBroker
 from edge_agent.adapters.mqtt.routing import Source
-from edge_agent.adapters.mqtt.settings import BrokerSettings, ProtocolChoice
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
+from edge_agent.broker_settings import BrokerSettings, ProtocolChoice
 from edge_agent.ports import BindingName, Delivery, Publish, RowId
 from protos.link.backoff import Backoff
 from protos.topics import TopicTemplate

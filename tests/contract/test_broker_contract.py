@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.adapters.mqtt.broker import TRIAL_S
-from edge_agent.adapters.mqtt.settings import ProtocolChoice
+from edge_agent.broker_settings import ProtocolChoice
 from tests.contract.agent_side import CLIENT_ID, STATUS_TOPIC, AgentSide, source
 from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import Message, MqttProbe

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edge_agent.adapters.mqtt.failures import LinkFailure
-from edge_agent.adapters.mqtt.settings import BrokerSettings, TlsFiles
+from edge_agent.broker_settings import BrokerSettings, TlsFiles
 from edge_agent.examination.brokers import look_at
 from tests.simulators.brokers import Mosquitto
 from tests.simulators.network import LOOPBACK, free_port, is_listening

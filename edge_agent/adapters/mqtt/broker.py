@@ -30,9 +30,9 @@ from edge_agent.adapters.mqtt.connection import (
 from edge_agent.adapters.mqtt.failures import Heard, LinkFailure, ending, flapping, refusal, say, silence
 from edge_agent.adapters.mqtt.link import Link
 from edge_agent.adapters.mqtt.routing import Routes, Source
-from edge_agent.adapters.mqtt.settings import BrokerSettings
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
+from edge_agent.broker_settings import BrokerSettings
 from edge_agent.ports import AckHandle, Clock, Delivery, OnConnection, OnDelivery, OnPublished, Publish, RowId
 from protos.link.backoff import Backoff
 

@@ -23,8 +23,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.adapters.mqtt.failures import dial_failure, file_failure
 from edge_agent.adapters.mqtt.routing import Source
-from edge_agent.adapters.mqtt.settings import BrokerSettings
 from edge_agent.adapters.mqtt.version_choice import V5
+from edge_agent.broker_settings import BrokerSettings
 
 CONNECT_TIMEOUT_S = 5.0
 

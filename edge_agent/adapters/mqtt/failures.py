@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.adapters.mqtt.settings import BrokerSettings
+from edge_agent.broker_settings import BrokerSettings
 
 _UNSUPPORTED_VERSION = 132
 _TAKEN_OVER = 142

@@ -9,7 +9,7 @@ from edge_agent.adapters.mqtt.ack_order import AckOrder
 from edge_agent.adapters.mqtt.connection import Connection, Subscribed
 from edge_agent.adapters.mqtt.failures import subscription
 from edge_agent.adapters.mqtt.routing import Source
-from edge_agent.adapters.mqtt.settings import BrokerSettings
+from edge_agent.broker_settings import BrokerSettings
 from edge_agent.ports import RowId
 
 

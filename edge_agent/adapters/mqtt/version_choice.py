@@ -2,7 +2,7 @@
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from edge_agent.adapters.mqtt.settings import ProtocolChoice
+from edge_agent.broker_settings import ProtocolChoice
 
 V5 = MQTTProtocolVersion.MQTTv5
 V311 = MQTTProtocolVersion.MQTTv311

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.adapters.mqtt.settings import BrokerSettings, ProtocolChoice, TlsFiles
 from edge_agent.binding_config import Retained
+from edge_agent.broker_settings import BrokerSettings, ProtocolChoice, TlsFiles
 from edge_agent.config import (
     DEFAULT_PATH,
     ENVIRONMENT_KEY,

@@ -12,10 +12,10 @@ from edge_agent import config
 from edge_agent.adapters.http import STATUS_PATH
 from edge_agent.cli import parser
 from edge_agent.core.accounting import Count, of_reason
-from edge_agent.health import Health
 from edge_agent.ports import BindingName, Unit
-from edge_agent.run_file import FILE_NAME, Running
-from edge_agent.status import Reporter, StoreFacts, loss_problems
+from edge_agent.reporting.health import Health
+from edge_agent.reporting.run_file import FILE_NAME, Running
+from edge_agent.reporting.status import Reporter, StoreFacts, loss_problems
 from model_packs.process.metrics import Registry
 from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, TestClock, decided, open_store, record_unit
 from tests.unit.edge_agent.commands.test_check import AGENT, BY_NAME, HUB

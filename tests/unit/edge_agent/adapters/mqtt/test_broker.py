@@ -4,8 +4,8 @@ import queue
 from pathlib import Path
 
 from edge_agent.adapters.mqtt.broker import MqttBroker
-from edge_agent.adapters.mqtt.settings import BrokerSettings
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
+from edge_agent.broker_settings import BrokerSettings
 from protos.link.backoff import Backoff
 from tests.simulators.clocks import SystemClock
 

@@ -9,7 +9,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.adapters.mqtt import failures
 from edge_agent.adapters.mqtt.failures import Heard
-from edge_agent.adapters.mqtt.settings import BrokerSettings
+from edge_agent.broker_settings import BrokerSettings
 
 SETTINGS = BrokerSettings(
     name="plant", url="mqtts://plant.lan", client_id="edge-press-07", status_topic="s", username="press-07"

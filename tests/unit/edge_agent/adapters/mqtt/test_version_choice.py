@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_agent.adapters.mqtt.settings import ProtocolChoice
 from edge_agent.adapters.mqtt.version_choice import V5, V311, VersionChoice
+from edge_agent.broker_settings import ProtocolChoice
 
 
 def test_auto_tries_5_first_and_keeps_it() -> None:

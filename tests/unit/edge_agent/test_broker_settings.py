@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.adapters.mqtt.settings import BrokerSettings, Endpoint
+from edge_agent.broker_settings import BrokerSettings, Endpoint
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.core.prediction import CertificateState
-from edge_agent.models import certificate_use
+from edge_agent.packs.models import certificate_use
 from model_packs.certificate.document import Certificate
 from model_packs.digests import digest_of
 from model_packs.engines.session import SessionFacts

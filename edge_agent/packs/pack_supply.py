@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.errors import HubError, PackUnusableError
-from edge_agent.trusted_packs import enrol_command, find_pack
+from edge_agent.packs.trusted_packs import enrol_command, find_pack
 from model_packs.errors import PackError
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.binding_check import check_binding
 from edge_agent.binding_config import BindingConfig, PayloadConfig, ResultConfig, WindowConfig
+from edge_agent.packs.binding_check import check_binding
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
 from tests.simulators.packs import build_tiny

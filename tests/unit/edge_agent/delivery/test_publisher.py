@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
+from edge_agent.delivery.publisher import WAIT_S, Publisher
 from edge_agent.ports import Publish, RowId
-from edge_agent.publisher import WAIT_S, Publisher
-from tests.unit.edge_agent.pipeline_parts import BROKER, RedeliveringBroker
+from tests.unit.edge_agent.inference.pipeline_parts import BROKER, RedeliveringBroker
 
 
 class Rows:

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.answering import Answerer, Model
 from edge_agent.core.accounting import Count, equations
 from edge_agent.core.decision import Policy
 from edge_agent.core.missing import Missing
 from edge_agent.core.payload import PayloadSpec, StartFormat
 from edge_agent.core.windows import HoppingSpec, HoppingWindows
-from edge_agent.draft import Draft
-from edge_agent.lane import Lane, LaneSpec
-from edge_agent.pipeline import Pipeline
+from edge_agent.delivery.publisher import Publisher
+from edge_agent.inference.answering import Answerer, Model
+from edge_agent.inference.draft import Draft
+from edge_agent.inference.lane import Lane, LaneSpec
+from edge_agent.inference.pipeline import Pipeline
 from edge_agent.ports import (
     AckHandle,
     BindingName,
@@ -35,13 +36,12 @@ from edge_agent.ports import (
     RowId,
     Unit,
 )
-from edge_agent.publisher import Publisher
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError
 from protos.messages.inference import ModelUse
 from protos.topics import TopicTemplate
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
-from tests.unit.edge_agent.manifests import MANIFEST
+from tests.unit.edge_agent.packs.manifests import MANIFEST
 
 BINDING = BindingName("press")
 BROKER = "plant"

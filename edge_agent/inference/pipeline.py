@@ -11,10 +11,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from edge_agent.core.accounting import Count, of_reason
-from edge_agent.draft import Draft
-from edge_agent.lane import Lane
+from edge_agent.delivery.publisher import Publisher
+from edge_agent.inference.draft import Draft
+from edge_agent.inference.lane import Lane
 from edge_agent.ports import AckHandle, BindingName, Clock, Delivery, Unit, UnitStore
-from edge_agent.publisher import Publisher
 
 QUEUE_FULL = "queue_full"
 FAILED_ALONE = "failed_alone"

@@ -1,6 +1,6 @@
 """What is known of peers becomes problems with a mend, each told once."""
 
-from edge_agent.health import FLEET, HUB, Health
+from edge_agent.reporting.health import FLEET, HUB, Health
 
 
 def health() -> tuple[Health, list[tuple[str, bool]]]:

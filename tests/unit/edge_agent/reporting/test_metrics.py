@@ -4,10 +4,10 @@ import re
 
 from edge_agent.adapters.sqlite.reading import ClassUse
 from edge_agent.core.decision import Policy
-from edge_agent.metrics import Metrics
+from edge_agent.reporting.metrics import Metrics
 from model_packs.process.metrics import Registry
 from protos.messages.escalation import ItemClass
-from tests.unit.edge_agent.pipeline_parts import Bench, message
+from tests.unit.edge_agent.inference.pipeline_parts import Bench, message
 
 
 class Outbox:

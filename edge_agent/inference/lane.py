@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.answering import Answerer, Asked
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.payload import PayloadSpec, Vectors, decode_vectors
 from edge_agent.core.windows import Changes, HoppingWindows, PartitionState
-from edge_agent.dedupe import SeenKeys
-from edge_agent.draft import Draft
 from edge_agent.errors import InputFault, InputFaultError
+from edge_agent.inference.answering import Answerer, Asked
+from edge_agent.inference.dedupe import SeenKeys
+from edge_agent.inference.draft import Draft
 from edge_agent.ports import BindingName, Clock, DeadLetter, Delivery, JournalRow, RowId, UnitStore
 from protos.topics import TopicTemplate
 

@@ -9,16 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from edge_agent.answering import Model
-from edge_agent.binding_check import check_binding
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.core.decision import Policy, barrier
 from edge_agent.core.prediction import CertificateState, CertificateUse
 from edge_agent.errors import ConfigurationError, PackUnusableError
-from edge_agent.pack_supply import FetchPack, supply_pack
+from edge_agent.inference.answering import Model
+from edge_agent.packs.binding_check import check_binding
+from edge_agent.packs.pack_supply import FetchPack, supply_pack
+from edge_agent.packs.trusted_packs import trusted_keys
 from edge_agent.ports import BindingName, Clock
-from edge_agent.trusted_packs import trusted_keys
 from model_packs.certificate.document import Certificate
 from model_packs.engines.opening import open_session
 from model_packs.engines.session import SessionFacts

@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent.config import Config, load
 from edge_agent.errors import HubError, PackUnusableError
-from edge_agent.pack_supply import FetchPack, Supplied, supply_pack
+from edge_agent.packs.pack_supply import FetchPack, Supplied, supply_pack
 from model_packs.manifest import PackRef
 from model_packs.signing import PublicKey, SiteKey, generate_site_key
 from model_packs.store import PackStore

@@ -6,14 +6,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from edge_agent import announcer as announcer_module
-from edge_agent.announcer import STATS_EVERY_S, Announcer, OwnTopics
+from edge_agent.delivery import announcer as announcer_module
+from edge_agent.delivery.announcer import STATS_EVERY_S, Announcer, OwnTopics
 from edge_agent.errors import InputFault
 from edge_agent.ports import DeadLetter, Unit
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
-from tests.unit.edge_agent.pipeline_parts import BINDING, BROKER, RedeliveringBroker
+from tests.unit.edge_agent.inference.pipeline_parts import BINDING, BROKER, RedeliveringBroker
 
-SCHEMA = Path(announcer_module.__file__).parent / "schemas" / "edge.dead.1.json"
+SCHEMA = Path(announcer_module.__file__).parents[1] / "schemas" / "edge.dead.1.json"
 
 
 def announcer(broker: RedeliveringBroker, clock: TestClock) -> Announcer:

@@ -4,9 +4,9 @@ import pytest
 
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.decision import Barrier, Policy
-from edge_agent.pipeline import FAILED_ALONE, QUEUE_FULL
+from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL
 from edge_agent.ports import Unit
-from tests.unit.edge_agent.pipeline_parts import BROKER, Bench, message
+from tests.unit.edge_agent.inference.pipeline_parts import BROKER, Bench, message
 
 
 def test_a_pass_answers_every_window_that_closed_in_it() -> None:

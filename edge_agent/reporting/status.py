@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
-from edge_agent.answering import Model
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.outbox import OnFull
 from edge_agent.core.timestamps import to_text
-from edge_agent.health import Health, Peer
-from edge_agent.models import OpenedModel
+from edge_agent.identity import IdentityFacts
+from edge_agent.inference.answering import Model
+from edge_agent.packs.models import OpenedModel
 from edge_agent.ports import BindingName, Clock, CounterKey
+from edge_agent.reporting.health import Health, Peer
 from protos.messages.fleet import BindingReport, Heartbeat
 
 SCHEMA = "edge.status/1"
@@ -37,14 +38,6 @@ class StoreFacts:
     outbox: tuple[ClassUse, ...]
     last: tuple[LastPrediction, ...]
     problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityFacts:
-    """Until when the device's certificate holds; None before enrolment."""
-
-    not_after_ns: int | None
-    mend: str
 
 
 class Reporter:
