@@ -31,7 +31,7 @@ from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.adapters.x509.server_certificate import load_server_files
 from cloud_hub.config import HubConfig
-from cloud_hub.errors import StorageError
+from cloud_hub.errors import NoDatabaseError, StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock
 from model_packs.engines.opening import open_session
@@ -86,7 +86,8 @@ class Hub:
         self._registry = registry
         self._metrics = HubMetrics(registry)
         self._streams = Streams(self._metrics)
-        self._store = SqlStore(database.make_engine(config.database), clock, self._metrics.commit_s.observe)
+        self._engine = database.make_engine(config.database)
+        self._store = SqlStore(self._engine, clock, self._metrics.commit_s.observe)
 
     async def open(self) -> Listening:
         """Start everything; what was stored and not answered before is answered now.
@@ -96,6 +97,7 @@ class Hub:
 
         Raises:
             KeyFileError: A key or certificate cannot be used.
+            NoDatabaseError: The database is missing or empty; `cloud-hub init` makes one.
             SigningError: The site key cannot be used.
             StorageError: The database cannot be used.
             PackError: The pack store is damaged.
@@ -128,6 +130,8 @@ class Hub:
 
         # What we know: the database, and the packs.
         self._stack.push_async_callback(self._store.close)
+        if await database.revision(self._engine) is None:
+            raise NoDatabaseError(config.database)
         await self._store.upgrade()
         await self._store.open()
         packs = PackStore(folder.packs)

@@ -24,6 +24,7 @@
 
     OperatorError                       no peer ever sees one; the person at the hub mends it
     ├── KeyFileError                    a key or certificate file cannot be used
+    ├── NoDatabaseError                 the database is missing or empty
     └── ListenError                     a port cannot be bound
 
 What a status means for the caller (retry or not, HTTP twin) is `protos.status`; how a command ends is
@@ -221,6 +222,17 @@ class OperatorError(Exception):
 
 class KeyFileError(OperatorError):
     """A key or certificate file of the hub cannot be used."""
+
+
+class NoDatabaseError(OperatorError):
+    """The hub's database is missing or empty: it would forget every device, token and verdict."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"there is nothing in the hub's database {url}",
+            "restore the database from a backup, correct database_url in hub.toml, "
+            "or found a new hub with `cloud-hub init`",
+        )
 
 
 class ListenError(OperatorError):

@@ -2,13 +2,15 @@
 
 from typing import TypeAlias
 
-from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, StorageError
+from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, NoDatabaseError, StorageError
 from model_packs.errors import PackError, SigningError
 from model_packs.process.exits import CliError, Exit
 
-Failure: TypeAlias = StorageError | ListenError | KeyFileError | SigningError | PackError | DeviceNameError | OSError
+Failure: TypeAlias = (
+    StorageError | NoDatabaseError | ListenError | KeyFileError | SigningError | PackError | DeviceNameError | OSError
+)
 
-FAILURES = (StorageError, ListenError, KeyFileError, SigningError, PackError, DeviceNameError, OSError)
+FAILURES = (StorageError, NoDatabaseError, ListenError, KeyFileError, SigningError, PackError, DeviceNameError, OSError)
 """What ends a command with a message; anything else is a fault of this program, and shows its traceback."""
 
 
@@ -24,7 +26,7 @@ def cli_error(error: Failure) -> CliError:
     match error:
         case StorageError():
             ending = (str(error), "check database_url, the disk and its free space", Exit.UNAVAILABLE)
-        case ListenError():
+        case NoDatabaseError() | ListenError():
             ending = (str(error), error.mend, Exit.UNAVAILABLE)
         case KeyFileError():
             ending = (str(error), error.mend, Exit.CONFIG)

@@ -65,6 +65,16 @@ def test_a_killed_hub_starts_again_on_its_database(
     assert incarnations[0] == incarnations[1]
 
 
+def test_a_hub_without_its_database_does_not_begin_anew(site: HubSite, program: Callable[..., Process]) -> None:
+    """A folder that lost hub.db is named with its mends: an empty database would forget every device."""
+    for file in site.config_path.parent.glob("hub.db*"):
+        file.unlink()
+    hub = program("cloud-hub", "serve", "--config", str(site.config_path))
+    assert hub.wait(20.0) == Exit.UNAVAILABLE
+    hub.wait_for_log("there is nothing in the hub's database")
+    hub.wait_for_log("restore the database from a backup")
+
+
 @pytest.mark.parametrize("key", ["grpc_port", "enrolment_port", "http_port"])
 def test_a_taken_port_is_named(site: HubSite, program: Callable[..., Process], tmp_path: Path, key: str) -> None:
     """A second hub on a port of the first ends with 69 and names the address."""

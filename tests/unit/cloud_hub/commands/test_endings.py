@@ -3,12 +3,13 @@
 import pytest
 
 from cloud_hub.commands.endings import FAILURES, Failure, cli_error
-from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, StorageError
+from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, NoDatabaseError, StorageError
 from model_packs.errors import PackError, SigningError
 from model_packs.process.exits import Exit
 
 ENDINGS: list[tuple[Failure, Exit, str]] = [
     (StorageError("the database is away"), Exit.UNAVAILABLE, "the database is away"),
+    (NoDatabaseError("sqlite+aiosqlite:///hub.db"), Exit.UNAVAILABLE, "hub.db"),
     (ListenError("devices", "127.0.0.1:1", "taken"), Exit.UNAVAILABLE, "127.0.0.1:1"),
     (KeyFileError("ca.key is no key", "restore it"), Exit.CONFIG, "ca.key"),
     (SigningError("site.key is no key", "restore it"), Exit.CONFIG, "site.key"),
