@@ -18,13 +18,8 @@ class Backoff:
         self._wait = wait_random_exponential(multiplier=initial_s, max=cap_s)
         self._state = RetryCallState(Retrying(), fn=None, args=(), kwargs={})
 
-    @property
-    def attempts(self) -> int:
-        """Failures since the last success."""
-        return self._state.attempt_number - 1
-
     def next_s(self) -> float:
-        """Seconds to wait before the next attempt; counts a failure."""
+        """Seconds to wait before the next attempt; the upper end grows with each call."""
         wait_s = float(self._wait(self._state))
         self._state.attempt_number += 1
         return wait_s

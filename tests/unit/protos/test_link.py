@@ -150,10 +150,11 @@ def test_backoff_grows_to_its_cap_and_forgets() -> None:
     waits = [backoff.next_s() for _ in range(50)]
     assert all(0.0 <= wait_s <= 4.0 for wait_s in waits)
     assert max(waits[5:]) > 0.5
-    assert backoff.attempts == 50
-    backoff.reset()
-    assert backoff.attempts == 0
-    assert all(Backoff(0.5, 4.0).next_s() <= 0.5 for _ in range(20))
+    first_waits = []
+    for _ in range(20):
+        backoff.reset()
+        first_waits.append(backoff.next_s())
+    assert max(first_waits) <= 0.5
 
 
 def test_a_repeat_carries_the_same_trace() -> None:
