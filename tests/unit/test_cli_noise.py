@@ -5,27 +5,31 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+APPS = ("edge_agent", "cloud_hub")
 
 TAKEN_PORT = """
 import socket
 from concurrent.futures import ThreadPoolExecutor
-import edge_agent.cli
+import {app}.cli
 import grpc
 with socket.create_server(("127.0.0.1", 0)) as taken:
     server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
     try:
-        server.add_insecure_port(f"127.0.0.1:{taken.getsockname()[1]}")
+        server.add_insecure_port("127.0.0.1:%d" % taken.getsockname()[1])
     except RuntimeError:
         print("refused")
 """
 
 
-def told(**environ: str) -> tuple[str, str]:
+def told(app: str, **environ: str) -> tuple[str, str]:
     """Stdout and stderr of a program that the command line's module is loaded in, and whose port is taken."""
     clean = {key: value for key, value in os.environ.items() if key != "GRPC_VERBOSITY"}
     ended = subprocess.run(
-        [sys.executable, "-c", TAKEN_PORT],
+        [sys.executable, "-c", TAKEN_PORT.format(app=app)],
         check=True,
         capture_output=True,
         text=True,
@@ -36,11 +40,13 @@ def told(**environ: str) -> tuple[str, str]:
     return ended.stdout, ended.stderr
 
 
-def test_stderr_is_left_to_the_program() -> None:
+@pytest.mark.parametrize("app", APPS)
+def test_stderr_is_left_to_the_program(app: str) -> None:
     """An address that is in use is told by our error only."""
-    assert told() == ("refused\n", "")
+    assert told(app) == ("refused\n", "")
 
 
-def test_who_looks_for_a_fault_can_have_the_lines() -> None:
+@pytest.mark.parametrize("app", APPS)
+def test_who_looks_for_a_fault_can_have_the_lines(app: str) -> None:
     """A verbosity that is set already stays."""
-    assert "Address already in use" in told(GRPC_VERBOSITY="ERROR")[1]
+    assert "Address already in use" in told(app, GRPC_VERBOSITY="ERROR")[1]
