@@ -1,18 +1,31 @@
 """The fleet session between its frozen values and its generated classes."""
 
+import math
+from enum import StrEnum
+from typing import TypeVar
+
 from protos.codec.errors import CodecError
 from protos.codec.inference import model_from_wire, model_to_wire
 from protos.messages.escalation import HubIncarnation, StoreId
 from protos.messages.fleet import (
     BindingReport,
+    Desired,
+    DesiredSlot,
     DeviceHello,
     DeviceReport,
+    FailureAction,
     FleetWelcome,
     Heartbeat,
     HeartbeatAck,
     HubDirective,
+    InstallPhase,
+    PackFailure,
+    SlotReport,
+    SlotState,
 )
 from protos.tandem.v1 import fleet_pb2 as pb
+
+_E = TypeVar("_E", bound=StrEnum)
 
 
 def report_to_wire(report: DeviceReport) -> pb.DeviceReport:
@@ -38,6 +51,8 @@ def report_to_wire(report: DeviceReport) -> pb.DeviceReport:
                     outbox_items=report.outbox_items,
                     outbox_oldest_age_ms=report.outbox_oldest_age_ms,
                     bindings=[_binding_to_wire(binding) for binding in report.bindings],
+                    desired_version=report.desired_version,
+                    slots=[_slot_to_wire(slot) for slot in report.slots],
                 )
             )
 
@@ -69,6 +84,8 @@ def report_from_wire(wire: pb.DeviceReport) -> DeviceReport:
                 bindings=tuple(
                     _binding_from_wire(one, f"heartbeat.bindings[{i}]") for i, one in enumerate(beat.bindings)
                 ),
+                desired_version=beat.desired_version,
+                slots=tuple(_slot_from_wire(one, f"heartbeat.slots[{i}]") for i, one in enumerate(beat.slots)),
             )
         case _:
             raise CodecError("kind", "is not set, or is newer than this program")
@@ -90,6 +107,9 @@ def directive_to_wire(directive: HubDirective) -> pb.HubDirective:
             return pb.HubDirective(
                 heartbeat_ack=pb.HeartbeatAck(number=directive.number, hub_time_ns=directive.hub_time_ns)
             )
+        case Desired():
+            slots = [pb.DesiredSlot(binding=one.binding, pack=one.pack, digest=one.digest) for one in directive.slots]
+            return pb.HubDirective(desired=pb.Desired(version=directive.version, slots=slots))
 
 
 def directive_from_wire(wire: pb.HubDirective) -> HubDirective:
@@ -110,6 +130,11 @@ def directive_from_wire(wire: pb.HubDirective) -> HubDirective:
             )
         case "heartbeat_ack":
             return HeartbeatAck(number=wire.heartbeat_ack.number, hub_time_ns=wire.heartbeat_ack.hub_time_ns)
+        case "desired":
+            if wire.desired.version == 0:
+                raise CodecError("desired.version", "is 0; versions start at 1")
+            slots = tuple(DesiredSlot(one.binding, one.pack, one.digest) for one in wire.desired.slots)
+            return Desired(wire.desired.version, slots)
         case _:
             raise CodecError("kind", "is not set, or is newer than this program")
 
@@ -122,10 +147,14 @@ def _binding_to_wire(report: BindingReport) -> pb.BindingReport:
         escalated=report.escalated,
         answered=report.answered,
         certificate_state=report.certificate_state,
+        answer_p95_ms=report.answer_p95_ms,
     )
 
 
 def _binding_from_wire(wire: pb.BindingReport, field: str) -> BindingReport:
+    p95_ms = wire.answer_p95_ms if wire.HasField("answer_p95_ms") else None
+    if p95_ms is not None and not (math.isfinite(p95_ms) and p95_ms >= 0):
+        raise CodecError(f"{field}.answer_p95_ms", f"{p95_ms} is no time")
     return BindingReport(
         binding=wire.binding,
         model=model_from_wire(wire.model, f"{field}.model"),
@@ -133,4 +162,62 @@ def _binding_from_wire(wire: pb.BindingReport, field: str) -> BindingReport:
         escalated=wire.escalated,
         answered=wire.answered,
         certificate_state=wire.certificate_state,
+        answer_p95_ms=p95_ms,
     )
+
+
+def _slot_to_wire(slot: SlotReport) -> pb.SlotReport:
+    failure = slot.failure
+    return pb.SlotReport(
+        binding=slot.binding,
+        pack=slot.pack,
+        digest=slot.digest,
+        state=slot.state.value,
+        previous_pack=slot.previous_pack or "",
+        is_pinned=slot.is_pinned,
+        phase=slot.phase.value,
+        done_bytes=slot.done_bytes,
+        total_bytes=slot.total_bytes,
+        failure=None
+        if failure is None
+        else pb.PackFailure(
+            pack=failure.pack,
+            digest=failure.digest,
+            action=failure.action.value,
+            reason=failure.reason,
+            detail=failure.detail,
+            at_ns=failure.at_ns,
+        ),
+    )
+
+
+def _slot_from_wire(wire: pb.SlotReport, field: str) -> SlotReport:
+    failure = None
+    if wire.HasField("failure"):
+        failure = PackFailure(
+            pack=wire.failure.pack,
+            digest=wire.failure.digest,
+            action=_member(FailureAction, wire.failure.action, f"{field}.failure.action"),
+            reason=wire.failure.reason,
+            detail=wire.failure.detail,
+            at_ns=wire.failure.at_ns,
+        )
+    return SlotReport(
+        binding=wire.binding,
+        pack=wire.pack,
+        digest=wire.digest,
+        state=_member(SlotState, wire.state, f"{field}.state"),
+        previous_pack=wire.previous_pack or None,
+        is_pinned=wire.is_pinned,
+        phase=_member(InstallPhase, wire.phase, f"{field}.phase"),
+        done_bytes=wire.done_bytes,
+        total_bytes=wire.total_bytes,
+        failure=failure,
+    )
+
+
+def _member(kind: type[_E], value: str, field: str) -> _E:
+    try:
+        return kind(value)
+    except ValueError as exc:
+        raise CodecError(field, f"{value[:64]!r} is unknown") from exc

@@ -24,6 +24,7 @@ class ItemClass(IntEnum):
     ESCALATION = 3
     AUDIT = 4
     TELEMETRY = 5
+    FEEDBACK = 6
 
 
 class Reason(StrEnum):
@@ -152,6 +153,7 @@ class Verdict:
     """A later, better answer, at its place in the device's verdict log.
 
     Attributes:
+        input_digest: Of the window that was judged; empty when it was never at the hub (an operator's correction).
         output: None when the full model could not score the window either.
         decided_at_ns: Hub wall clock, Unix epoch, UTC.
         infer_ms: Time of the full model's run for the batch that held the window.

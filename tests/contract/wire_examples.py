@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from model_packs.outputs import Classification
 from model_packs.tensors import Tensor
-from protos.codec import enrolment, escalation, fleet, packs
+from protos.codec import enrolment, escalation, feedback, fleet, packs
 from protos.messages.enrolment import EnrolRequest, EnrolResponse
 from protos.messages.escalation import (
     Ack,
@@ -33,11 +33,32 @@ from protos.messages.escalation import (
     VerdictAck,
     Welcome,
 )
-from protos.messages.fleet import BindingReport, DeviceHello, FleetWelcome, Heartbeat, HeartbeatAck
+from protos.messages.feedback import (
+    Feedback,
+    FeedbackBatch,
+    FeedbackItem,
+    FeedbackReceipt,
+    FeedbackRefusal,
+    Judgement,
+)
+from protos.messages.fleet import (
+    BindingReport,
+    Desired,
+    DesiredSlot,
+    DeviceHello,
+    FailureAction,
+    FleetWelcome,
+    Heartbeat,
+    HeartbeatAck,
+    InstallPhase,
+    PackFailure,
+    SlotReport,
+    SlotState,
+)
 from protos.messages.inference import ModelUse, Role, Tier
 from protos.messages.packs import BlobChunk, BlobDescriptor, PackMetadata
 from protos.status import Status
-from protos.tandem.v1 import enrolment_pb2, escalation_pb2, fleet_pb2, packs_pb2
+from protos.tandem.v1 import enrolment_pb2, escalation_pb2, feedback_pb2, fleet_pb2, packs_pb2
 
 GOLDEN = Path(__file__).parent / "golden" / "wire_v1"
 
@@ -97,6 +118,8 @@ _DIRECTIVE = Kind(fleet_pb2.HubDirective, fleet.directive_to_wire, fleet.directi
 _ENROL_REQUEST = Kind(enrolment_pb2.EnrolRequest, enrolment.request_to_wire, enrolment.request_from_wire)
 _ENROL_RESPONSE = Kind(enrolment_pb2.EnrolResponse, enrolment.response_to_wire, enrolment.response_from_wire)
 _METADATA = Kind(packs_pb2.PackMetadata, packs.metadata_to_wire, packs.metadata_from_wire)
+_FEEDBACK_BATCH = Kind(feedback_pb2.FeedbackBatch, feedback.batch_to_wire, feedback.batch_from_wire)
+_FEEDBACK_RECEIPT = Kind(feedback_pb2.FeedbackReceipt, feedback.receipt_to_wire, feedback.receipt_from_wire)
 _CHUNK = Kind(packs_pb2.BlobChunk, packs.chunk_to_wire, packs.chunk_from_wire)
 
 EXAMPLES: Mapping[str, tuple[Kind, object]] = {
@@ -154,12 +177,80 @@ EXAMPLES: Mapping[str, tuple[Kind, object]] = {
             bindings=(BindingReport("motion", _EDGE, 100, 12, 11, "certified"),),
         ),
     ),
+    "fleet_heartbeat_with_twin": (
+        _REPORT,
+        Heartbeat(
+            number=10,
+            device_time_ns=_START_NS,
+            state="ok",
+            problems=(),
+            outbox_bytes=0,
+            outbox_items=0,
+            outbox_oldest_age_ms=None,
+            bindings=(BindingReport("motion", _EDGE, 100, 12, 11, "certified", answer_p95_ms=3.5),),
+            desired_version=4,
+            slots=(
+                SlotReport(
+                    binding="motion",
+                    pack=_EDGE.pack,
+                    digest=_EDGE.digest,
+                    state=SlotState.TRIAL,
+                    previous_pack="motion-band-edge@0.9.0",
+                    is_pinned=True,
+                    phase=InstallPhase.DOWNLOADING,
+                    done_bytes=1024,
+                    total_bytes=4096,
+                    failure=PackFailure(
+                        "motion-band-edge@1.1.0",
+                        "sha256:" + "56" * 32,
+                        FailureAction.ROLLED_BACK,
+                        "engine_failures",
+                        "3 of 10 answers could not be scored on trial",
+                        _START_NS,
+                    ),
+                ),
+            ),
+        ),
+    ),
+    "fleet_desired": (_DIRECTIVE, Desired(4, (DesiredSlot("motion", _EDGE.pack, _EDGE.digest),))),
     "fleet_welcome": (_DIRECTIVE, FleetWelcome(10_000, _START_NS, _INCARNATION, wire_version=1)),
     "fleet_heartbeat_ack": (_DIRECTIVE, HeartbeatAck(9, _START_NS)),
     "enrol_request": (_ENROL_REQUEST, EnrolRequest("token-1", "secret", b"request", "press-07", "0.1.0", 1)),
     "enrol_response": (
         _ENROL_RESPONSE,
         EnrolResponse("acme", "plant-1", "press-07", b"chain", b"bundle", b"site key", _START_NS),
+    ),
+    "feedback_batch": (
+        _FEEDBACK_BATCH,
+        FeedbackBatch(
+            _STORE,
+            (
+                FeedbackItem(
+                    5,
+                    Feedback(
+                        prediction_id=_PREDICTION,
+                        judgement=Judgement.LABEL,
+                        label="PEN",
+                        given_by="panel 2",
+                        note="seen by eye",
+                        given_at_ns=_START_NS + 3_000_000_000,
+                        binding="motion",
+                        partition="line1/m7",
+                        window_start_ns=_START_NS,
+                        window_end_ns=_START_NS + 1_000_000_000,
+                        edge_model=_EDGE,
+                        edge_output=Classification("ROW", {"PEN": 0.375, "ROW": 0.625}),
+                        confidence=0.625,
+                        propensity=0.5,
+                        codec_version=1,
+                    ),
+                ),
+            ),
+        ),
+    ),
+    "feedback_receipt": (
+        _FEEDBACK_RECEIPT,
+        FeedbackReceipt((5, 6), (FeedbackRefusal(7, Status.INVALID_ARGUMENT, "label 'x' is no class"),)),
     ),
     "pack_metadata": (
         _METADATA,

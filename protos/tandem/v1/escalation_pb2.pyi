@@ -16,12 +16,14 @@ class ItemClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ITEM_CLASS_ESCALATION: _ClassVar[ItemClass]
     ITEM_CLASS_AUDIT: _ClassVar[ItemClass]
     ITEM_CLASS_TELEMETRY: _ClassVar[ItemClass]
+    ITEM_CLASS_FEEDBACK: _ClassVar[ItemClass]
 ITEM_CLASS_UNSPECIFIED: ItemClass
 ITEM_CLASS_ALARM: ItemClass
 ITEM_CLASS_PREDICTION: ItemClass
 ITEM_CLASS_ESCALATION: ItemClass
 ITEM_CLASS_AUDIT: ItemClass
 ITEM_CLASS_TELEMETRY: ItemClass
+ITEM_CLASS_FEEDBACK: ItemClass
 
 class EscalateRequest(_message.Message):
     __slots__ = ("hello", "item", "verdict_ack")

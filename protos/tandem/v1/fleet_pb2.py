@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.tandem.v1 import inference_pb2 as protos_dot_tandem_dot_v1_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/tandem/v1/fleet.proto\x12\ttandem.v1\x1a protos/tandem/v1/inference.proto\"j\n\x0c\x44\x65viceReport\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.tandem.v1.DeviceHelloH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.tandem.v1.HeartbeatH\x00\x42\x06\n\x04kind\"t\n\x0cHubDirective\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.tandem.v1.FleetWelcomeH\x00\x12\x30\n\rheartbeat_ack\x18\x02 \x01(\x0b\x32\x17.tandem.v1.HeartbeatAckH\x00\x42\x06\n\x04kind\"b\n\x0b\x44\x65viceHello\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\"q\n\x0c\x46leetWelcome\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\r\x12\x13\n\x0bhub_time_ns\x18\x03 \x01(\x12\x12\x17\n\x0fhub_incarnation\x18\x04 \x01(\t\"\x95\x01\n\rBindingReport\x12\x0f\n\x07\x62inding\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.tandem.v1.ModelUse\x12\x0f\n\x07\x64\x65\x63ided\x18\x03 \x01(\x04\x12\x11\n\tescalated\x18\x04 \x01(\x04\x12\x10\n\x08\x61nswered\x18\x05 \x01(\x04\x12\x19\n\x11\x63\x65rtificate_state\x18\x06 \x01(\t\"\xe8\x01\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x16\n\x0e\x64\x65vice_time_ns\x18\x02 \x01(\x12\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08problems\x18\x04 \x03(\t\x12\x14\n\x0coutbox_bytes\x18\x05 \x01(\x04\x12\x14\n\x0coutbox_items\x18\x06 \x01(\x04\x12!\n\x14outbox_oldest_age_ms\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12*\n\x08\x62indings\x18\x08 \x03(\x0b\x32\x18.tandem.v1.BindingReportB\x17\n\x15_outbox_oldest_age_ms\"3\n\x0cHeartbeatAck\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bhub_time_ns\x18\x02 \x01(\x12\x32O\n\x0c\x46leetService\x12?\n\x07Session\x12\x17.tandem.v1.DeviceReport\x1a\x17.tandem.v1.HubDirective(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/tandem/v1/fleet.proto\x12\ttandem.v1\x1a protos/tandem/v1/inference.proto\"j\n\x0c\x44\x65viceReport\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.tandem.v1.DeviceHelloH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.tandem.v1.HeartbeatH\x00\x42\x06\n\x04kind\"\x9b\x01\n\x0cHubDirective\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.tandem.v1.FleetWelcomeH\x00\x12\x30\n\rheartbeat_ack\x18\x02 \x01(\x0b\x32\x17.tandem.v1.HeartbeatAckH\x00\x12%\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x12.tandem.v1.DesiredH\x00\x42\x06\n\x04kind\"b\n\x0b\x44\x65viceHello\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\"q\n\x0c\x46leetWelcome\x12\x14\n\x0cwire_version\x18\x01 \x01(\r\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\r\x12\x13\n\x0bhub_time_ns\x18\x03 \x01(\x12\x12\x17\n\x0fhub_incarnation\x18\x04 \x01(\t\"\xc3\x01\n\rBindingReport\x12\x0f\n\x07\x62inding\x18\x01 \x01(\t\x12\"\n\x05model\x18\x02 \x01(\x0b\x32\x13.tandem.v1.ModelUse\x12\x0f\n\x07\x64\x65\x63ided\x18\x03 \x01(\x04\x12\x11\n\tescalated\x18\x04 \x01(\x04\x12\x10\n\x08\x61nswered\x18\x05 \x01(\x04\x12\x19\n\x11\x63\x65rtificate_state\x18\x06 \x01(\t\x12\x1a\n\ranswer_p95_ms\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_answer_p95_ms\"\xa7\x02\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x16\n\x0e\x64\x65vice_time_ns\x18\x02 \x01(\x12\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08problems\x18\x04 \x03(\t\x12\x14\n\x0coutbox_bytes\x18\x05 \x01(\x04\x12\x14\n\x0coutbox_items\x18\x06 \x01(\x04\x12!\n\x14outbox_oldest_age_ms\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12*\n\x08\x62indings\x18\x08 \x03(\x0b\x32\x18.tandem.v1.BindingReport\x12\x17\n\x0f\x64\x65sired_version\x18\t \x01(\x04\x12$\n\x05slots\x18\n \x03(\x0b\x32\x15.tandem.v1.SlotReportB\x17\n\x15_outbox_oldest_age_ms\"\xd5\x01\n\nSlotReport\x12\x0f\n\x07\x62inding\x18\x01 \x01(\t\x12\x0c\n\x04pack\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x15\n\rprevious_pack\x18\x05 \x01(\t\x12\x11\n\tis_pinned\x18\x06 \x01(\x08\x12\r\n\x05phase\x18\x07 \x01(\t\x12\x12\n\ndone_bytes\x18\x08 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\t \x01(\x04\x12\'\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x16.tandem.v1.PackFailure\"j\n\x0bPackFailure\x12\x0c\n\x04pack\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\r\n\x05\x61t_ns\x18\x06 \x01(\x12\"A\n\x07\x44\x65sired\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12%\n\x05slots\x18\x02 \x03(\x0b\x32\x16.tandem.v1.DesiredSlot\"<\n\x0b\x44\x65siredSlot\x12\x0f\n\x07\x62inding\x18\x01 \x01(\t\x12\x0c\n\x04pack\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"3\n\x0cHeartbeatAck\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0bhub_time_ns\x18\x02 \x01(\x12\x32O\n\x0c\x46leetService\x12?\n\x07Session\x12\x17.tandem.v1.DeviceReport\x1a\x17.tandem.v1.HubDirective(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEVICEREPORT']._serialized_start=77
   _globals['_DEVICEREPORT']._serialized_end=183
-  _globals['_HUBDIRECTIVE']._serialized_start=185
-  _globals['_HUBDIRECTIVE']._serialized_end=301
-  _globals['_DEVICEHELLO']._serialized_start=303
-  _globals['_DEVICEHELLO']._serialized_end=401
-  _globals['_FLEETWELCOME']._serialized_start=403
-  _globals['_FLEETWELCOME']._serialized_end=516
-  _globals['_BINDINGREPORT']._serialized_start=519
-  _globals['_BINDINGREPORT']._serialized_end=668
-  _globals['_HEARTBEAT']._serialized_start=671
-  _globals['_HEARTBEAT']._serialized_end=903
-  _globals['_HEARTBEATACK']._serialized_start=905
-  _globals['_HEARTBEATACK']._serialized_end=956
-  _globals['_FLEETSERVICE']._serialized_start=958
-  _globals['_FLEETSERVICE']._serialized_end=1037
+  _globals['_HUBDIRECTIVE']._serialized_start=186
+  _globals['_HUBDIRECTIVE']._serialized_end=341
+  _globals['_DEVICEHELLO']._serialized_start=343
+  _globals['_DEVICEHELLO']._serialized_end=441
+  _globals['_FLEETWELCOME']._serialized_start=443
+  _globals['_FLEETWELCOME']._serialized_end=556
+  _globals['_BINDINGREPORT']._serialized_start=559
+  _globals['_BINDINGREPORT']._serialized_end=754
+  _globals['_HEARTBEAT']._serialized_start=757
+  _globals['_HEARTBEAT']._serialized_end=1052
+  _globals['_SLOTREPORT']._serialized_start=1055
+  _globals['_SLOTREPORT']._serialized_end=1268
+  _globals['_PACKFAILURE']._serialized_start=1270
+  _globals['_PACKFAILURE']._serialized_end=1376
+  _globals['_DESIRED']._serialized_start=1378
+  _globals['_DESIRED']._serialized_end=1443
+  _globals['_DESIREDSLOT']._serialized_start=1445
+  _globals['_DESIREDSLOT']._serialized_end=1505
+  _globals['_HEARTBEATACK']._serialized_start=1507
+  _globals['_HEARTBEATACK']._serialized_end=1558
+  _globals['_FLEETSERVICE']._serialized_start=1560
+  _globals['_FLEETSERVICE']._serialized_end=1639
 # @@protoc_insertion_point(module_scope)

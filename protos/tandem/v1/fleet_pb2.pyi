@@ -16,12 +16,14 @@ class DeviceReport(_message.Message):
     def __init__(self, hello: _Optional[_Union[DeviceHello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class HubDirective(_message.Message):
-    __slots__ = ("welcome", "heartbeat_ack")
+    __slots__ = ("welcome", "heartbeat_ack", "desired")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_ACK_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_FIELD_NUMBER: _ClassVar[int]
     welcome: FleetWelcome
     heartbeat_ack: HeartbeatAck
-    def __init__(self, welcome: _Optional[_Union[FleetWelcome, _Mapping]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ...) -> None: ...
+    desired: Desired
+    def __init__(self, welcome: _Optional[_Union[FleetWelcome, _Mapping]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ...) -> None: ...
 
 class DeviceHello(_message.Message):
     __slots__ = ("wire_version", "agent_version", "store_id", "capabilities")
@@ -48,23 +50,25 @@ class FleetWelcome(_message.Message):
     def __init__(self, wire_version: _Optional[int] = ..., heartbeat_interval_ms: _Optional[int] = ..., hub_time_ns: _Optional[int] = ..., hub_incarnation: _Optional[str] = ...) -> None: ...
 
 class BindingReport(_message.Message):
-    __slots__ = ("binding", "model", "decided", "escalated", "answered", "certificate_state")
+    __slots__ = ("binding", "model", "decided", "escalated", "answered", "certificate_state", "answer_p95_ms")
     BINDING_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECIDED_FIELD_NUMBER: _ClassVar[int]
     ESCALATED_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_STATE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_P95_MS_FIELD_NUMBER: _ClassVar[int]
     binding: str
     model: _inference_pb2.ModelUse
     decided: int
     escalated: int
     answered: int
     certificate_state: str
-    def __init__(self, binding: _Optional[str] = ..., model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., decided: _Optional[int] = ..., escalated: _Optional[int] = ..., answered: _Optional[int] = ..., certificate_state: _Optional[str] = ...) -> None: ...
+    answer_p95_ms: float
+    def __init__(self, binding: _Optional[str] = ..., model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., decided: _Optional[int] = ..., escalated: _Optional[int] = ..., answered: _Optional[int] = ..., certificate_state: _Optional[str] = ..., answer_p95_ms: _Optional[float] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings")
+    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings", "desired_version", "slots")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +77,8 @@ class Heartbeat(_message.Message):
     OUTBOX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_OLDEST_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
     number: int
     device_time_ns: int
     state: str
@@ -81,7 +87,67 @@ class Heartbeat(_message.Message):
     outbox_items: int
     outbox_oldest_age_ms: int
     bindings: _containers.RepeatedCompositeFieldContainer[BindingReport]
-    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ...) -> None: ...
+    desired_version: int
+    slots: _containers.RepeatedCompositeFieldContainer[SlotReport]
+    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ..., desired_version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotReport, _Mapping]]] = ...) -> None: ...
+
+class SlotReport(_message.Message):
+    __slots__ = ("binding", "pack", "digest", "state", "previous_pack", "is_pinned", "phase", "done_bytes", "total_bytes", "failure")
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_PACK_FIELD_NUMBER: _ClassVar[int]
+    IS_PINNED_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DONE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    binding: str
+    pack: str
+    digest: str
+    state: str
+    previous_pack: str
+    is_pinned: bool
+    phase: str
+    done_bytes: int
+    total_bytes: int
+    failure: PackFailure
+    def __init__(self, binding: _Optional[str] = ..., pack: _Optional[str] = ..., digest: _Optional[str] = ..., state: _Optional[str] = ..., previous_pack: _Optional[str] = ..., is_pinned: _Optional[bool] = ..., phase: _Optional[str] = ..., done_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., failure: _Optional[_Union[PackFailure, _Mapping]] = ...) -> None: ...
+
+class PackFailure(_message.Message):
+    __slots__ = ("pack", "digest", "action", "reason", "detail", "at_ns")
+    PACK_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    pack: str
+    digest: str
+    action: str
+    reason: str
+    detail: str
+    at_ns: int
+    def __init__(self, pack: _Optional[str] = ..., digest: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., at_ns: _Optional[int] = ...) -> None: ...
+
+class Desired(_message.Message):
+    __slots__ = ("version", "slots")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    slots: _containers.RepeatedCompositeFieldContainer[DesiredSlot]
+    def __init__(self, version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[DesiredSlot, _Mapping]]] = ...) -> None: ...
+
+class DesiredSlot(_message.Message):
+    __slots__ = ("binding", "pack", "digest")
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    binding: str
+    pack: str
+    digest: str
+    def __init__(self, binding: _Optional[str] = ..., pack: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
     __slots__ = ("number", "hub_time_ns")
