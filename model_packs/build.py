@@ -11,11 +11,11 @@ from model_packs.digests import digest_of
 from model_packs.errors import ManifestError, PackError, TensorError
 from model_packs.golden import read_npy
 from model_packs.layout import describe_pack
-from model_packs.manifest import FileRole, GoldenSpec, PackFile, PackManifest, PackRef, Variant, WindowSpec
+from model_packs.manifest import FileRole, GoldenSpec, ImageSpec, PackFile, PackManifest, PackRef, Variant, WindowSpec
 from model_packs.manifest_checks import path_problem
 from model_packs.manifest_reading import MAX_FILE_BYTES, read_manifest
 from model_packs.pack import Pack
-from model_packs.pack_spec import ABSENT_MEND, GoldenEntry, OutputEntry, PackSpec, TensorEntry, WindowEntry
+from model_packs.pack_spec import ABSENT_MEND, GoldenEntry, ImageEntry, OutputEntry, PackSpec, TensorEntry, WindowEntry
 from model_packs.process.settings import load_toml
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -140,6 +140,7 @@ def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, by
         golden=None if spec.golden is None else _golden(label, spec.golden, contents),
         license=spec.license,
         provenance=dict(spec.provenance),
+        image=None if spec.image is None else _image(spec.image),
     )
 
 
@@ -149,6 +150,10 @@ def _tensor(entry: TensorEntry | OutputEntry) -> TensorSpec:
 
 def _window(entry: WindowEntry) -> WindowSpec:
     return WindowSpec(entry.samples, len(entry.channel_names), float(entry.rate_hz), entry.channel_names)
+
+
+def _image(entry: ImageEntry) -> ImageSpec:
+    return ImageSpec(entry.height, entry.width, entry.mode)
 
 
 def _golden(label: str, entry: GoldenEntry, contents: dict[str, tuple[FileRole, bytes]]) -> GoldenSpec:

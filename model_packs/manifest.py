@@ -21,6 +21,7 @@ VERSION_PATTERN: Final = r"(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{
 _REF = re.compile(f"({NAME_PATTERN})@({VERSION_PATTERN})")
 
 Role = Literal["edge", "hub"]
+ImageMode = Literal["L", "RGB"]
 FileRole = Literal["weights", "certificate", "golden", "card", "other"]
 
 
@@ -73,6 +74,26 @@ class WindowSpec:
     channels: int
     rate_hz: float
     channel_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """The image that an image model takes as its first input, UINT8, as a decoder gives it.
+
+    Attributes:
+        height: Rows of pixels.
+        width: Pixels of a row.
+        mode: `L`: one grey value a pixel; `RGB`: three values.
+    """
+
+    height: int
+    width: int
+    mode: ImageMode
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of one image: [height, width], for RGB [height, width, 3]."""
+        return (self.height, self.width) if self.mode == "L" else (self.height, self.width, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +174,7 @@ class PackManifest:
         golden: Recorded examples.
         license: SPDX expression of the weights.
         provenance: Free facts about its origin (data set digest, training script digest, teacher, …).
+        image: Declared when the first input is an image; never together with `window`.
     """
 
     ref: PackRef
@@ -173,6 +195,7 @@ class PackManifest:
     golden: GoldenSpec | None
     license: str
     provenance: Mapping[str, str] = field(hash=False)
+    image: ImageSpec | None = None
 
     def to_document(self) -> dict[str, JsonValue]:
         """Write the manifest as a JSON document.
@@ -180,7 +203,7 @@ class PackManifest:
         Returns:
             The object that `canonical_json` writes.
         """
-        return {
+        document: dict[str, JsonValue] = {
             "schema": SCHEMA,
             "name": self.ref.name,
             "version": self.ref.version,
@@ -215,6 +238,9 @@ class PackManifest:
             "license": self.license,
             "provenance": dict(self.provenance),
         }
+        if self.image is not None:  # the key is younger than the schema: absent, packs keep the digests that they had
+            document["image"] = _image_document(self.image)
+        return document
 
     def canonical_json(self) -> bytes:
         """Write pack.json.
@@ -258,6 +284,10 @@ def _window_document(window: WindowSpec) -> dict[str, JsonValue]:
         "rate_hz": float(window.rate_hz),
         "channel_names": list(window.channel_names),
     }
+
+
+def _image_document(image: ImageSpec) -> dict[str, JsonValue]:
+    return {"height": image.height, "width": image.width, "mode": image.mode}
 
 
 def _golden_document(golden: GoldenSpec) -> dict[str, JsonValue]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from model_packs.manifest import PackManifest
+from model_packs.tensors import DYNAMIC
 
 MAX_PATH_CHARS: Final = 200
 MAX_PATH_DEPTH: Final = 8
@@ -56,6 +57,7 @@ def contradictions(manifest: PackManifest) -> Iterator[str]:
     yield from _tensors(manifest)
     yield from _classes(manifest)
     yield from _window(manifest)
+    yield from _image(manifest)
     yield from _golden(manifest)
     if manifest.escalates_to is not None and manifest.role != "edge":
         yield "escalates_to: only an edge pack escalates; remove it from a hub pack"
@@ -117,6 +119,16 @@ def _window(manifest: PackManifest) -> Iterator[str]:
         yield f"window: {window.samples} samples of {window.channels} channels do not fit the first input's shape"
     if len(window.channel_names) != window.channels or _repeated(window.channel_names):
         yield f"window.channel_names: must name the {window.channels} channels, each differently"
+
+
+def _image(manifest: PackManifest) -> Iterator[str]:
+    image = manifest.image
+    if image is None:
+        return
+    if manifest.window is not None:
+        yield "image: the first input is a window or an image, not both"
+    if manifest.inputs and (manifest.inputs[0].datatype, manifest.inputs[0].shape[1:]) != ("UINT8", image.shape):
+        yield f"image: the first input must be UINT8 {[DYNAMIC, *image.shape]} for a {image.mode} image of this size"
 
 
 def _golden(manifest: PackManifest) -> Iterator[str]:

@@ -14,6 +14,8 @@ from model_packs.manifest import (
     VERSION_PATTERN,
     FileRole,
     GoldenSpec,
+    ImageMode,
+    ImageSpec,
     PackFile,
     PackManifest,
     PackRef,
@@ -28,8 +30,10 @@ from model_packs.tensors import DTYPES, MAX_DIMENSIONS, TensorSpec
 MAX_PACK_JSON_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 4 << 30
 MAX_BATCH: Final = 4096
+MAX_IMAGE_SIDE: Final = 16_384
 
 ROLES: Final[tuple[Role, ...]] = ("edge", "hub")
+IMAGE_MODES: Final[tuple[ImageMode, ...]] = ("L", "RGB")
 FILE_ROLES: Final[tuple[FileRole, ...]] = ("weights", "certificate", "golden", "card", "other")
 TASKS: Final = ("classification",)
 AGREEMENT_LOSSES: Final = ("zero_one",)
@@ -88,6 +92,7 @@ def _read(table: Table) -> PackManifest:
         golden=_read_golden(table.table("golden")) if table.has("golden") else None,
         license=table.text("license", r".{1,100}"),
         provenance=table.mapping("provenance"),
+        image=_read_image(table.table("image")) if table.has("image") else None,
     )
     table.finish()
     return manifest
@@ -119,6 +124,16 @@ def _read_window(table: Table) -> WindowSpec:
     )
     table.finish()
     return window
+
+
+def _read_image(table: Table) -> ImageSpec:
+    image = ImageSpec(
+        height=table.integer("height", 1, MAX_IMAGE_SIDE),
+        width=table.integer("width", 1, MAX_IMAGE_SIDE),
+        mode=cast("ImageMode", table.text("mode", choices=IMAGE_MODES)),
+    )
+    table.finish()
+    return image
 
 
 def _read_file(table: Table) -> PackFile:

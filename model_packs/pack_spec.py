@@ -42,6 +42,15 @@ class WindowEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageEntry:
+    """The image that the first input takes, as UINT8."""
+
+    height: int = setting(doc="Rows of pixels.", example=28)
+    width: int = setting(doc="Pixels of a row.", example=28)
+    mode: Literal["L", "RGB"] = setting("L", doc="L: one grey value a pixel; RGB: three, in the last axis.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantEntry:
     """One way to run the model."""
 
@@ -89,6 +98,7 @@ class PackSpec:
         doc="Outputs of the graph; the first one holds the logits.", example=True
     )
     window: WindowEntry | None = setting(None, doc="Present when the first input is a window of samples.")
+    image: ImageEntry | None = setting(None, doc="Present when the first input is an image; never beside a window.")
     variants: tuple[VariantEntry, ...] = setting(doc="Ways to run the model.", example=True)
     golden: GoldenEntry | None = setting(
         None, doc="Recorded examples, made with the engine that the model was made with."

@@ -10,7 +10,8 @@ import pytest
 from model_packs.build import build_pack, build_spec
 from model_packs.errors import PackError
 from model_packs.golden import write_npy
-from model_packs.pack_spec import OutputEntry, PackSpec
+from model_packs.manifest import ImageSpec
+from model_packs.pack_spec import ImageEntry, OutputEntry, PackSpec, TensorEntry
 from model_packs.process.settings import SettingsError, load_toml, sample_toml
 from tests.simulators.packs import SPEC, build_tiny, write_sources
 
@@ -68,6 +69,18 @@ def test_a_file_and_code_declare_the_same_pack(tmp_path: Path) -> None:
     assert (
         build_pack(tmp_path / "pack.toml", tmp_path / "a").digest == build_spec(SPEC, tmp_path, tmp_path / "b").digest
     )
+
+
+def test_an_image_is_declared_beside_its_input(tmp_path: Path) -> None:
+    """The image of a declaration stands in the manifest, and no window does."""
+    pack = build_tiny(
+        tmp_path,
+        inputs=(TensorEntry(name="image", datatype="UINT8", shape=(-1, 28, 20, 3)),),
+        window=None,
+        image=ImageEntry(height=28, width=20, mode="RGB"),
+        golden=None,
+    )
+    assert (pack.manifest.image, pack.manifest.window) == (ImageSpec(28, 20, "RGB"), None)
 
 
 def test_the_sample_declaration_can_be_read(tmp_path: Path) -> None:

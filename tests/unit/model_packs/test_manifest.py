@@ -15,6 +15,7 @@ from model_packs.manifest import (
     NAME_PATTERN,
     VERSION_PATTERN,
     GoldenSpec,
+    ImageSpec,
     PackFile,
     PackManifest,
     PackRef,
@@ -53,12 +54,19 @@ MANIFEST = PackManifest(
     provenance={"script": "sha256:abc"},
 )
 
+DIGITS = replace(
+    MANIFEST,
+    inputs=(TensorSpec("window", "UINT8", (-1, 28, 20)),),
+    window=None,
+    image=ImageSpec(28, 20, "L"),
+)
+
 Change = Callable[[dict[str, Any]], object]
 
 
-def changed(change: Change) -> bytes:
+def changed(change: Change, manifest: PackManifest = MANIFEST) -> bytes:
     """The canonical pack.json after a change to its document."""
-    document = json.loads(MANIFEST.canonical_json())
+    document = json.loads(manifest.canonical_json())
     change(document)
     return canonical(document)
 
@@ -68,6 +76,38 @@ def test_a_manifest_survives_the_round_trip() -> None:
     back = read_manifest(MANIFEST.canonical_json())
     assert back == MANIFEST
     assert back.digest == digest_of(MANIFEST.canonical_json())
+
+
+def test_an_image_pack_survives_the_round_trip() -> None:
+    """Grey and coloured images come back as they were written."""
+    coloured = replace(DIGITS, inputs=(TensorSpec("window", "UINT8", (-1, 28, 20, 3)),), image=ImageSpec(28, 20, "RGB"))
+    for manifest in (DIGITS, coloured):
+        assert read_manifest(manifest.canonical_json()) == manifest
+
+
+def test_a_pack_without_an_image_does_not_mention_one() -> None:
+    """The key is absent unless set, so that packs from before it keep their bytes; an explicit null is refused."""
+    assert "image" not in MANIFEST.to_document()
+    with pytest.raises(ManifestError, match="not the canonical JSON"):
+        read_manifest(changed(lambda d: d.update(image=None)))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda d: d["image"].update(height=27), r"image: the first input must be UINT8 \[-1, 27, 20\] for a L image"),
+        (lambda d: d["image"].update(mode="RGB"), r"image: the first input must be UINT8 \[-1, 28, 20, 3\]"),
+        (lambda d: d["image"].update(mode="CMYK"), "image.mode: must be one of L, RGB"),
+        (lambda d: d["image"].update(width=0), "image.width: must be an integer from 1"),
+        (lambda d: d["image"].update(depth=8), "image.depth: unknown key"),
+        (lambda d: d["inputs"][0].update(datatype="FP32"), "image: the first input must be UINT8"),
+        (lambda d: d.update(window=MANIFEST.to_document()["window"]), "a window or an image, not both"),
+    ],
+)
+def test_an_image_must_fit_the_first_input(change: Change, problem: str) -> None:
+    """Sizes, mode and datatype agree with the tensor, and a window excludes an image."""
+    with pytest.raises(ManifestError, match=problem):
+        read_manifest(changed(change, DIGITS))
 
 
 @given(

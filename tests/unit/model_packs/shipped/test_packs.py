@@ -40,6 +40,19 @@ def test_the_committed_pack_gives_its_golden_outputs(ref: str) -> None:
     assert pack.manifest.golden.n_examples == 64
 
 
+DIGESTS = {
+    FIRST: "sha256:a3fd8a479e5320b7999d2c73b5f878a86b2c8d585a544b8f9387b94a1872e019",
+    SECOND: "sha256:3ccb710bd4deed5805e4ae51bcd6ffd4727f240dddcbaf5cf5d3214f5e63a0ac",
+    HUB: "sha256:e977ceb4106224b7e6c5a191904e013fe1962d7965ed3da8b9ca57b00ae5cfd8",
+}
+
+
+@pytest.mark.parametrize("ref", ALL)
+def test_the_committed_pack_keeps_its_digest(ref: str) -> None:
+    """The schema may grow, but a published version's canonical bytes, and so its digest, never change."""
+    assert load(ref).manifest.digest == DIGESTS[ref]
+
+
 @pytest.mark.parametrize("ref", [FIRST, SECOND])
 def test_the_committed_certificate_holds(ref: str) -> None:
     """The counts give the p-value again, and the statement is about this graph, data and temperature."""
