@@ -16,6 +16,12 @@
     │   ├── WireVersionError            FAILED_PRECONDITION
     │   ├── QuestionInvalidError        INVALID_ARGUMENT
     │   └── QuestionChangedError        ALREADY_EXISTS
+    ├── PersonFault                     of who uses the console or the HTTP API
+    │   ├── SignInNeededError           UNAUTHENTICATED
+    │   ├── RoleTooLowError             PERMISSION_DENIED
+    │   ├── ForeignRequestError         PERMISSION_DENIED
+    │   ├── TooManySignInsError         RESOURCE_EXHAUSTED
+    │   └── RequestInvalidError         INVALID_ARGUMENT
     ├── PackUnavailableError            FAILED_PRECONDITION   the operator's
     ├── PackNotFoundError               NOT_FOUND             the caller's, or the operator's
     ├── BlobNotFoundError               NOT_FOUND
@@ -31,6 +37,7 @@ What a status means for the caller (retry or not, HTTP twin) is `protos.status`;
 `commands.endings`.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from protos.status import Status
@@ -171,6 +178,71 @@ class QuestionChangedError(DeviceFault):
     """The same prediction id, or the same place in the outbox, came with other contents."""
 
     status = Status.ALREADY_EXISTS
+
+
+class PersonFault(HubError):  # noqa: N818 - names whose fault it is; its members are the errors
+    """What a person at the console, or their program, has to mend."""
+
+
+class SignInNeededError(PersonFault):
+    """Nobody, or somebody whose session or token has ended, asks for what needs a login."""
+
+    status = Status.UNAUTHENTICATED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sign in first: in a browser at /login, from a program with the header `Authorization: Bearer TOKEN` "
+            "(`cloud-hub people token NAME` makes one)"
+        )
+
+
+class RoleTooLowError(PersonFault):
+    """The person may not do this."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, name: str, has: str, needs: str) -> None:
+        super().__init__(
+            f"{name} has the role {has}, and this needs {needs}: "
+            "ask who runs this hub for it (`cloud-hub people add NAME --role ROLE`)"
+        )
+
+
+class ForeignRequestError(PersonFault):
+    """A change was asked for by a page that is not of this console, or by one from before the latest login."""
+
+    status = Status.PERMISSION_DENIED
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; nothing was changed: load the page again and repeat it there")
+
+
+class TooManySignInsError(PersonFault):
+    """Too many wrong passwords for this name or from this address."""
+
+    status = Status.RESOURCE_EXHAUSTED
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(f"too many wrong passwords for this name or from this address: try again in {wait_s} s")
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """One thing that is wrong with what was sent; `at` is its place, such as "slots[0].pack"."""
+
+    at: str
+    problem: str
+
+
+class RequestInvalidError(PersonFault):
+    """What was sent cannot be used; every problem of it is named."""
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(self, problems: tuple[InputProblem, ...]) -> None:
+        super().__init__("; ".join(f"{one.at}: {one.problem}" for one in problems))
+        self.problems = problems
 
 
 class PackUnavailableError(HubError):
