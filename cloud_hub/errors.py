@@ -15,8 +15,15 @@
     │   ├── StreamOrderError            INVALID_ARGUMENT
     │   ├── WireVersionError            FAILED_PRECONDITION
     │   ├── QuestionInvalidError        INVALID_ARGUMENT
-    │   └── QuestionChangedError        ALREADY_EXISTS
-    ├── PersonFault                     of who uses the console or the HTTP API
+    │   ├── QuestionChangedError        ALREADY_EXISTS
+    │   └── FeedbackInvalidError        INVALID_ARGUMENT
+    ├── PersonFault                     of who uses the console, the HTTP API or the command line
+    │   ├── CaseUnknownError            NOT_FOUND
+    │   ├── LabelUnknownError           INVALID_ARGUMENT      a device's, too
+    │   ├── PersonNameError             INVALID_ARGUMENT
+    │   ├── PersonTakenError            ALREADY_EXISTS
+    │   ├── PersonUnknownError          NOT_FOUND
+    │   ├── PasswordWeakError           INVALID_ARGUMENT
     │   ├── SignInNeededError           UNAUTHENTICATED
     │   ├── RoleTooLowError             PERMISSION_DENIED
     │   ├── ForeignRequestError         PERMISSION_DENIED
@@ -37,10 +44,13 @@ What a status means for the caller (retry or not, HTTP twin) is `protos.status`;
 `commands.endings`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
 from protos.status import Status
+
+_SHOWN_LABELS = 20
 
 
 class HubError(Exception):
@@ -243,6 +253,74 @@ class RequestInvalidError(PersonFault):
     def __init__(self, problems: tuple[InputProblem, ...]) -> None:
         super().__init__("; ".join(f"{one.at}: {one.problem}" for one in problems))
         self.problems = problems
+
+
+class FeedbackInvalidError(DeviceFault):
+    """A judgement that the tables cannot hold."""
+
+    status = Status.INVALID_ARGUMENT
+
+
+class CaseUnknownError(PersonFault):
+    """No such case was escalated to this hub."""
+
+    status = Status.NOT_FOUND
+
+    def __init__(self, prediction_id: str, device: str) -> None:
+        super().__init__(f"prediction {prediction_id[:64]!r} of {device} was never escalated to this hub")
+
+
+class LabelUnknownError(PersonFault):
+    """A label that no pack which answers such windows knows."""
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(self, label: str, known: Collection[str] | None) -> None:
+        choices = f": use one of {', '.join(sorted(known)[:_SHOWN_LABELS])}" if known else ""
+        super().__init__(f"label {label[:80]!r} cannot be an answer to this window{choices}")
+        self.label = label
+
+
+class PersonNameError(PersonFault):
+    """A name that cannot be a person's here."""
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name[:80]!r} cannot be a person's name: use 1 to 64 of a-z 0-9 . _ @ -, "
+            "with a letter or digit at both ends"
+        )
+
+
+class PersonTakenError(PersonFault):
+    """Somebody has this name already."""
+
+    status = Status.ALREADY_EXISTS
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is a person of this hub already: choose another name, "
+            f"or give a new password with `cloud-hub people password {name}`"
+        )
+
+
+class PersonUnknownError(PersonFault):
+    """Nobody has this name."""
+
+    status = Status.NOT_FOUND
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name[:80]!r} is no person of this hub: `cloud-hub people list` shows them")
+
+
+class PasswordWeakError(PersonFault):
+    """A password that is too short, or longer than what is hashed."""
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__(f"a password has {least} to {most} characters: choose a longer or shorter one")
 
 
 class PackUnavailableError(HubError):

@@ -6,13 +6,17 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage
 from cloud_hub.core.delivery import Delivery, ItemKey, Question
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome
+from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
 from model_packs.manifest import PackManifest
 from model_packs.outputs import Output
-from protos.messages.escalation import Hello, HubIncarnation, ItemClass, Verdict
-from protos.messages.fleet import DeviceHello, Heartbeat
+from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId, Verdict
+from protos.messages.feedback import FeedbackItem, FeedbackRefusal
+from protos.messages.fleet import DesiredSlot, DeviceHello, Heartbeat
 from protos.messages.inference import ModelUse, Tier
 
 Clock = Callable[[], int]
@@ -122,11 +126,113 @@ class DeviceStore(Protocol):
     async def save_hello(self, device: DeviceKey, hello: DeviceHello) -> None:
         """Note what the device says it is; raises StorageError."""
 
-    async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> None:
-        """Replace the device's latest heartbeat; returns when it is durable; raises StorageError."""
+    async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> DesiredTwin | None:
+        """Replace the device's latest heartbeat, with its trend and what it tells anew, in one transaction.
+
+        Returns what the device should run, lifted above the version that it holds; returns when all is durable.
+        Raises StorageError.
+        """
 
     async def devices(self) -> tuple[DeviceFacts, ...]:
         """Read the registry, ordered by key; raises StorageError."""
+
+
+class FleetRecords(Protocol):
+    """What the hub wants of its fleet, what it heard, and what happened."""
+
+    @property
+    def reports_stored(self) -> int:
+        """How many heartbeats this process has stored: a number that moves when the fleet's picture has."""
+
+    async def devices(self) -> tuple[DeviceFacts, ...]:
+        """Read the registry, ordered by key; raises StorageError."""
+
+    async def facts(self, device: DeviceKey) -> DeviceFacts | None:
+        """Read one device of the registry; None for an unknown one; raises StorageError."""
+
+    async def desire(self, device: DeviceKey, slots: Sequence[DesiredSlot], *, actor: str, now_ns: int) -> DesiredTwin:
+        """State what bindings of a known device should run; the others keep theirs; raises StorageError."""
+
+    async def desired(self, device: DeviceKey) -> DesiredTwin | None:
+        """Read what a device should run; None when nothing was ever desired; raises StorageError."""
+
+    async def trend(self, device: DeviceKey | None, since_ns: int) -> tuple[TrendPoint, ...]:
+        """Read the increments of each bucket, oldest first, of one device or of all; raises StorageError."""
+
+    async def record(self, happening: Happening) -> None:
+        """Write an event that stands alone; raises StorageError."""
+
+    async def events(self, after_id: EventId, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
+        """Read the outbox on from a cursor, oldest first; raises StorageError."""
+
+    async def recent_events(self, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
+        """Read the latest events, newest first; raises StorageError."""
+
+    async def event_span(self) -> tuple[EventId, EventId]:
+        """Read the ids of the oldest event that is kept and of the newest; both 0 when there is none.
+
+        Raises StorageError.
+        """
+
+    async def wait_for_event(self, after_id: EventId, timeout_s: float) -> bool:
+        """Wait until there is an event behind the cursor, whichever process wrote it; False when the time is over.
+
+        Raises StorageError.
+        """
+
+
+class FleetWatchStore(Protocol):
+    """What the loop that watches the fleet reads and writes."""
+
+    async def heard(self) -> tuple[Heard, ...]:
+        """Read when each accepted device was last heard, and what was told of it; raises StorageError."""
+
+    async def tell_liveness(self, changes: Sequence[LivenessChange], now_ns: int) -> None:
+        """Note changes and write their events, in one transaction; raises StorageError."""
+
+    async def prune(self, *, events_before_ns: int, max_events: int, trends_before_ns: int) -> None:
+        """Delete events and trends beyond their age, and the oldest events beyond their count; raises StorageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackFacts:
+    """A published pack as people see it.
+
+    Attributes:
+        digest: The pack digest (of pack.json): what a desire names.
+        size_bytes: All blobs together.
+        manifest: What it says about itself (role, family, task, labels, escalates_to, golden, …).
+        signed_by: Ids of the keys whose signatures came along.
+        certificate: What backs its threshold; None if it carries none.
+        card: Its model card, Markdown; empty if it carries none. An author's text: not to be trusted as HTML.
+    """
+
+    ref: PackRef
+    digest: str
+    size_bytes: int
+    manifest: PackManifest
+    signed_by: tuple[str, ...]
+    certificate: Certificate | None
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePack:
+    """A published pack whose documents are damaged; `reason` and `mend` are for a person."""
+
+    ref: PackRef
+    reason: str
+    mend: str
+
+
+class PackShelf(Protocol):
+    """The published packs. Documents are checked against their digests, weights are not read."""
+
+    async def packs(self) -> tuple[PackFacts | UnreadablePack, ...]:
+        """List them by name and version; raises PackError when the index is damaged, OSError."""
+
+    async def pack(self, ref: PackRef) -> PackFacts | None:
+        """Look one up; None when it is not published; raises PackError when it or the index is damaged, OSError."""
 
 
 class EscalationStore(Protocol):
@@ -159,6 +265,100 @@ class EscalationStore(Protocol):
 
     async def acknowledge(self, device: DeviceKey, verdict_seq: int) -> None:
         """Advance the device's cursor; never back; raises StorageError."""
+
+
+class CaseRecords(Protocol):
+    """What was escalated, and what people say of it."""
+
+    async def cases(self, wanted: CaseFilter, limit: int) -> CasePage:
+        """List cases, newest first; raises StorageError."""
+
+    async def case(self, device: DeviceKey, prediction_id: PredictionId) -> CaseDetail | None:
+        """Read one case with its tensors, verdicts and feedback; None if it was never here; raises StorageError."""
+
+    async def review_queue(self, limit: int, by: str) -> tuple[Case, ...]:
+        """Read what to review next, in order, without what this person could not tell; raises StorageError."""
+
+    async def review_count(self) -> int:
+        """Count the cases without a label; raises StorageError."""
+
+    async def case_trend(self, since_ns: int, bucket_s: float, device: DeviceKey | None) -> tuple[CaseCount, ...]:
+        """Count cases by bucket, device, binding and reason, oldest first; raises StorageError."""
+
+    async def label(self, given: LabelGiven) -> LabelOutcome:
+        """Store a person's label with its human verdict and its event, in one transaction.
+
+        A label that this person repeats is stored once; one that holds already makes no new verdict.
+        Raises CaseUnknownError, StorageError.
+        """
+
+    async def receive_feedback(
+        self,
+        device: DeviceKey,
+        store_id: StoreId,
+        items: Sequence[FeedbackItem],
+        refused: Sequence[FeedbackRefusal],
+        now_ns: int,
+    ) -> FeedbackTaken:
+        """Store what people at a device say, once by (store_id, seq), in one transaction.
+
+        A right answer and a label become a human verdict, "wrong" lifts the case in the review queue. `refused` joins
+        the receipt. Raises StorageError; nothing is stored then.
+        """
+
+
+class People(Protocol):
+    """Who may log in; passwords and secrets are kept as digests only."""
+
+    async def people(self) -> tuple[Person, ...]:
+        """List them by name; raises StorageError."""
+
+    async def add_person(self, person: Person, password_hash: str) -> None:
+        """Add one; raises PersonTakenError, StorageError."""
+
+    async def remove_person(self, name: str) -> None:
+        """Remove one with all sessions and tokens; raises PersonUnknownError, StorageError."""
+
+    async def set_password(self, name: str, password_hash: str) -> None:
+        """Replace the password and end all web sessions; raises PersonUnknownError, StorageError."""
+
+    async def password_hash(self, name: str) -> str | None:
+        """Read what `PasswordHasher.verify` compares with; None for nobody; raises StorageError."""
+
+    async def open_web_session(self, name: str, now_ns: int, life_s: float) -> str:
+        """Make a session's secret; raises PersonUnknownError, StorageError."""
+
+    async def web_session(self, secret: str, now_ns: int) -> Person | None:
+        """Find whose live session it is; raises StorageError."""
+
+    async def close_web_session(self, secret: str) -> None:
+        """End a session; an unknown one is none; raises StorageError."""
+
+    async def open_api_token(self, name: str, now_ns: int) -> str:
+        """Make an API token, valid until it is revoked; raises PersonUnknownError, StorageError."""
+
+    async def api_token(self, secret: str) -> Person | None:
+        """Find whose token it is; raises StorageError."""
+
+    async def revoke_api_tokens(self, name: str) -> int:
+        """Revoke all of a person's tokens and count them; raises PersonUnknownError, StorageError."""
+
+
+class PasswordHasher(Protocol):
+    """Turns passwords into what may be stored; slow on purpose, so it runs beside the loop."""
+
+    async def hash(self, password: str) -> str:
+        """Hash a new password."""
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Compare a password with a stored hash; None (nobody has this name) takes as long and is False."""
+
+
+class PackClasses(Protocol):
+    """What a pack may answer."""
+
+    async def classes(self, pack: str) -> tuple[str, ...] | None:
+        """Name a pack's labels in its own order; None when it is not published here."""
 
 
 class FullModel(Protocol):
