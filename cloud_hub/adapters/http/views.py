@@ -1,0 +1,51 @@
+"""Owns what the HTTP app and the console are to each other: pages with the least role, and two faces of the gate.
+
+The gate (`gate.py`) looks at who calls before a view runs. In every view `request.state.person` is who calls and
+`request.state.csrf` what forms must carry; on the two faces the person may be None.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+
+from cloud_hub.adapters.http.problems import Problem
+from cloud_hub.core.people import Role
+
+View = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the console.
+
+    Attributes:
+        path: As Starlette writes it, parameters in braces.
+        role: The least role that may open it.
+    """
+
+    path: str
+    view: View
+    role: Role = Role.VIEWER
+    methods: tuple[str, ...] = ("GET",)
+
+
+class Console(Protocol):
+    """What people see."""
+
+    def pages(self) -> Sequence[Page]:
+        """List the pages behind the login."""
+
+    def static(self) -> Mount:
+        """Serve what anybody may load: scripts, styles, pictures of the console itself."""
+
+    def login_page(
+        self, request: Request, *, problem: str = "", next_path: str = "/", status_code: int = 200
+    ) -> Response:
+        """Draw the form that posts `name`, `password` and `next` to `/login`."""
+
+    def problem_page(self, request: Request, problem: Problem) -> Response:
+        """Draw why a page is not there, with the problem's status."""

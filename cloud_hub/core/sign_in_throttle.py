@@ -1,0 +1,92 @@
+"""Owns how long somebody who guesses passwords has to wait, by name and by address, in bounded memory.
+
+An attempt counts as failed until it succeeds, so that guesses made side by side count each. A few mistakes are free;
+from then on the wait doubles up to a limit. What was quiet for a while is forgotten, and so is the oldest entry of a
+full table.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+FORGET_AFTER_S = 900.0
+LONGEST_WAIT_S = 60.0
+MOST_ENTRIES = 4096
+FREE_BY_NAME = 5
+FREE_BY_ADDRESS = 20
+_DOUBLINGS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    count: int
+    latest_s: float
+
+
+class SignInThrottle:
+    """Failed attempts by name and by address."""
+
+    def __init__(self) -> None:
+        self._names = _Table(FREE_BY_NAME)
+        self._addresses = _Table(FREE_BY_ADDRESS)
+
+    def begin(self, name: str, address: str, now_s: float) -> int:
+        """Ask whether an attempt may be made, and count it if so.
+
+        Args:
+            name: Who somebody says to be.
+            address: Where the request comes from.
+            now_s: Monotonic clock.
+
+        Returns:
+            0 if it may; otherwise the whole seconds to wait.
+        """
+        wait_s = max(self._names.wait_s(name, now_s), self._addresses.wait_s(address, now_s))
+        if wait_s > 0:
+            return math.ceil(wait_s)
+        self._names.add(name, now_s)
+        self._addresses.add(address, now_s)
+        return 0
+
+    def succeeded(self, name: str, address: str) -> None:
+        """Forget the failures of who got in.
+
+        Args:
+            name: Who it was.
+            address: Where from.
+        """
+        self._names.forget(name)
+        self._addresses.forget(address)
+
+
+class _Table:
+    """Failures by key, the longest quiet first."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+
+    def wait_s(self, key: str, now_s: float) -> float:
+        """How long to wait; 0 or less: not at all."""
+        failures = self._current(key, now_s)
+        over = failures.count - self._free
+        if over < 0:
+            return 0.0
+        return failures.latest_s + min(2.0 ** min(over, _DOUBLINGS), LONGEST_WAIT_S) - now_s
+
+    def add(self, key: str, now_s: float) -> None:
+        """Count one more."""
+        self._failures[key] = _Failures(self._current(key, now_s).count + 1, now_s)
+        self._failures.move_to_end(key)
+        while len(self._failures) > MOST_ENTRIES:
+            self._failures.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        """Count from zero again."""
+        self._failures.pop(key, None)
+
+    def _current(self, key: str, now_s: float) -> _Failures:
+        failures = self._failures.get(key)
+        if failures is None or now_s - failures.latest_s > FORGET_AFTER_S:
+            return _Failures(0, now_s)
+        return failures
