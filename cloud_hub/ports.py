@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage
 from cloud_hub.core.delivery import Delivery, ItemKey, Question
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventId, Happening, HubEvent
 from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome
+from cloud_hub.core.liveness import Heard, LivenessChange
 from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
-from model_packs.manifest import PackManifest
+from cloud_hub.core.trends import TrendPoint
+from cloud_hub.core.twin import DesiredTwin
+from model_packs.certificate.document import Certificate
+from model_packs.manifest import PackManifest, PackRef
 from model_packs.outputs import Output
 from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId, Verdict
 from protos.messages.feedback import FeedbackItem, FeedbackRefusal

@@ -1,9 +1,17 @@
-"""Owns what the age of the last heartbeat says about a device: silence counts as failure, unknown is unknown."""
+"""Owns what the age of the last heartbeat says about a device: silence counts as failure, unknown is unknown.
 
+And when a change of that is news: once, and never because the hub itself was away.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
+
+from cloud_hub.core.devices import DeviceKey
 
 STALE_AFTER_BEATS = 3
 OFFLINE_AFTER_BEATS = 10
+_NS_PER_S = 1_000_000_000
 
 
 class Liveness(StrEnum):
@@ -31,3 +39,60 @@ def liveness(age_s: float | None, interval_s: float) -> Liveness:
     if missed > OFFLINE_AFTER_BEATS:
         return Liveness.OFFLINE
     return Liveness.STALE if missed > STALE_AFTER_BEATS else Liveness.ONLINE
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """When a device was last heard, and what was told of it last.
+
+    Attributes:
+        last_heartbeat_at_ns: Wall clock of the hub, Unix epoch, UTC; None: never.
+        told: What the last event about it said; None: there was none.
+    """
+
+    device: DeviceKey
+    last_heartbeat_at_ns: int | None
+    told: Liveness | None
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessChange:
+    """A device that is heard differently now."""
+
+    device: DeviceKey
+    before: Liveness | None
+    now: Liveness
+
+
+def liveness_changes(
+    heard: Iterable[Heard], *, now_ns: int, listening_since_ns: int, interval_s: float
+) -> tuple[LivenessChange, ...]:
+    """Find what has to be told.
+
+    A device counts as silent only for the time that the hub listened: after a restart nobody is, at first.
+
+    Args:
+        heard: The devices.
+        now_ns: Wall clock, Unix epoch, UTC.
+        listening_since_ns: When the hub began to listen.
+        interval_s: How often devices were told to report.
+
+    Returns:
+        The changes, in the order of the devices.
+    """
+    changes: list[LivenessChange] = []
+    for one in heard:
+        if one.last_heartbeat_at_ns is None:
+            continue
+        now = liveness((now_ns - one.last_heartbeat_at_ns) / _NS_PER_S, interval_s)
+        if _RANK[now] > _RANK[one.told]:
+            listened_ns = now_ns - max(one.last_heartbeat_at_ns, listening_since_ns)
+            now = liveness(listened_ns / _NS_PER_S, interval_s)
+            if _RANK[now] <= _RANK[one.told]:
+                continue
+        if now is not one.told:
+            changes.append(LivenessChange(one.device, one.told, now))
+    return tuple(changes)
+
+
+_RANK = {None: 0, Liveness.ONLINE: 0, Liveness.STALE: 1, Liveness.OFFLINE: 2}
