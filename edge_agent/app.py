@@ -32,6 +32,7 @@ from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
+from edge_agent.core.payload import Vectors
 from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.announcer import Announcer, OwnTopics
 from edge_agent.delivery.publisher import Publisher
@@ -39,6 +40,7 @@ from edge_agent.identity import identity_facts, require_same_device
 from edge_agent.inference.answering import Answerer
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.window_intake import WindowIntake
 from edge_agent.packs.models import Models, OpenedModel
 from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, RowId
 from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
@@ -208,7 +210,7 @@ class Agent:
         self._closing.callback(part.close)
         part.open()
 
-    def _lane(self, binding: BindingConfig, opened: OpenedModel) -> Lane:
+    def _lane(self, binding: BindingConfig, opened: OpenedModel) -> Lane[Vectors]:
         window = opened.model.manifest.window
         if window is None:
             raise AssertionError("binding_check refuses packs without a window")
@@ -216,8 +218,6 @@ class Agent:
             binding=binding.id,
             broker=binding.broker,
             topic=binding.template,
-            partition=binding.partition,
-            payload=binding.payload_spec(window.channels),
             result_topic=binding.result.template,
             result_qos=binding.result.qos,
             result_expiry_s=binding.result.expiry_s,
@@ -232,14 +232,14 @@ class Agent:
             new_row=self._store.new_row,
             on_run=self._metrics.inferred,
         )
-        return Lane(
-            spec,
+        intake = WindowIntake(
+            binding.id,
+            binding.partition,
+            binding.payload_spec(window.channels),
             partial(HoppingWindows, binding.window_spec(), window.channels),
-            answerer,
             self._store,
-            self._clock,
-            on_failure=self._metrics.loop_failed,
         )
+        return Lane(spec, intake, answerer, self._store, self._clock, on_failure=self._metrics.loop_failed)
 
     def _broker(self, name: str, capacity: int) -> MqttBroker:
         return MqttBroker(

@@ -79,20 +79,19 @@ class Prediction:
     trace: str
 
 
-def prediction_id(device: str, binding: str, partition: str, start_ns: int, end_ns: int) -> PredictionId:
-    """Name a window's prediction, the same after a crash, a redelivery or a change of pack.
+def prediction_id(device: str, binding: str, *identity: str | int) -> PredictionId:
+    """Name a prediction, the same after a crash, a redelivery or a change of pack.
 
     Args:
         device: Device id.
         binding: Binding name.
-        partition: The partition's text.
-        start_ns: Inclusive start of the window, Unix epoch, UTC.
-        end_ns: Exclusive end.
+        *identity: What names the question among those of its binding: of a window its partition, inclusive start and
+            exclusive end (ns, Unix epoch, UTC); of an image its partition and its dedupe key.
 
     Returns:
         26 characters of lower-case base32 (RFC 4648, no padding) of a 128-bit digest.
     """
-    digest = digest_128(device, binding, partition, start_ns, end_ns)
+    digest = digest_128(device, binding, *identity)
     return PredictionId(base64.b32encode(digest).decode("ascii").rstrip("=").lower())
 
 

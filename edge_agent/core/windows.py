@@ -84,6 +84,11 @@ class ClosedWindow:
     samples: int
     fill: float
 
+    @property
+    def identity(self) -> tuple[str | int, ...]:
+        """What names the window among those of its binding."""
+        return self.partition, self.start_ns, self.end_ns
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedWindow:
@@ -251,7 +256,7 @@ class HoppingWindows:
 
         Returns:
             Partitions that were left out, because rate, size, hop, channels or captures have changed since;
-            `abandon` them.
+            they are `abandoned`.
         """
         foreign = frozenset(name for name, state in states.items() if state.shape != self._geometry.shape)
         for name in states.keys() - foreign:
@@ -273,27 +278,28 @@ class HoppingWindows:
         """
         return self._partitions[partition].replay(row, self._geometry.grid.slots(times_ns), values)
 
-    def abandon(self, partition: str, pending: Mapping[int, int]) -> Changes:
-        """Give up what another shape of windows left behind: its open windows can never close.
-
-        Args:
-            partition: One that `restore` left out.
-            pending: Undecided samples by kept journal row.
-
-        Returns:
-            Changes that count the samples as evicted with their partition, release the rows and forget the state.
-        """
-        tally = _Tally()
-        tally.unused(Unused.PARTITION_EVICTED, sum(pending.values()))
-        tally.released += sorted(pending)
-        tally.states[partition] = None
-        return tally.changes()
-
     def _make_room(self, tally: "_Tally") -> None:
         while len(self._partitions) >= self._max_partitions:
             name, evicted = self._partitions.popitem(last=False)
             evicted.close_all(Unused.PARTITION_EVICTED, tally)
             tally.states[name] = None
+
+
+def abandoned(partition: str, pending: Mapping[int, int]) -> Changes:
+    """Give up what windows of another shape left behind: they can never close.
+
+    Args:
+        partition: One that `HoppingWindows.restore` left out, or that nothing makes windows of any more.
+        pending: Undecided samples by kept journal row.
+
+    Returns:
+        Changes that count the samples as evicted with their partition, release the rows and forget the state.
+    """
+    tally = _Tally()
+    tally.unused(Unused.PARTITION_EVICTED, sum(pending.values()))
+    tally.released += sorted(pending)
+    tally.states[partition] = None
+    return tally.changes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,20 @@
-"""Owns the answer to a window: one engine run for many, scores, the decision, the event, and what the hub is asked.
+"""Owns the answer to a question: one engine run for many, scores, the decision, the event, and what the hub is asked.
 
-Where windows come from is `lane.py`; how scores are made is `model_packs.scoring`; the decision is `core/decision.py`.
+Where questions come from is `intake.py`; how scores are made is `model_packs.scoring`; the decision itself is
+`core/decision.py`.
 """
 
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.core.decision import Policy, decide
 from edge_agent.core.prediction import CertificateUse, Prediction, event, input_digest, prediction_id
-from edge_agent.core.windows import ClosedWindow
 from edge_agent.ports import BindingName, Clock, Decided, Publish, RowId
 from model_packs.engines.session import Session
 from model_packs.errors import TensorError
@@ -45,11 +47,50 @@ class Model:
     use: ModelUse
 
 
+class Question(Protocol):
+    """One model input: a window of samples, or an image."""
+
+    @property
+    def identity(self) -> tuple[str | int, ...]:
+        """What names it among those of its binding; the same after a crash or a redelivery."""
+        ...
+
+    @property
+    def partition(self) -> str:
+        """The stream that it belongs to."""
+        ...
+
+    @property
+    def start_ns(self) -> int:
+        """Inclusive start, Unix epoch, UTC."""
+        ...
+
+    @property
+    def end_ns(self) -> int:
+        """Exclusive end; an image's is its start."""
+        ...
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """As the pack's first input, without the batch axis."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Samples that it holds; 1 for an image."""
+        ...
+
+    @property
+    def fill(self) -> float:
+        """Real values / expected values, 0..1."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A closed window with what its answer needs: when the message that closed it came, and where the answer goes."""
+    """A question with what its answer needs: when the message that completed it came, and where the answer goes."""
 
-    window: ClosedWindow
+    window: Question
     received_ns: int
     broker: str
     topic: str
@@ -105,7 +146,7 @@ class Answerer:
             self._decided(one, answer, clock, is_durable=is_durable) for one, answer in zip(asked, scored, strict=True)
         ]
 
-    def _infer(self, windows: Sequence[ClosedWindow]) -> Sequence[Scored]:
+    def _infer(self, windows: Sequence[Question]) -> Sequence[Scored]:
         scored = self._scored(windows)
         if scored is not None:
             return scored
@@ -113,7 +154,7 @@ class Answerer:
             return [one for window in windows for one in self._infer([window])]
         return [Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)]
 
-    def _scored(self, windows: Sequence[ClosedWindow]) -> Sequence[Scored] | None:
+    def _scored(self, windows: Sequence[Question]) -> Sequence[Scored] | None:
         """One engine run; None when the engine failed."""
         name = self._model.manifest.inputs[0].name
         batch = np.stack([window.values for window in windows])
@@ -134,7 +175,7 @@ class Answerer:
     def _decided(self, asked: Asked, scored: Scored, clock: str, *, is_durable: bool) -> Decided:
         model, window = self._model, asked.window
         decision = decide(scored, model.policy)
-        name = prediction_id(self._device, self._binding, window.partition, window.start_ns, window.end_ns)
+        name = prediction_id(self._device, self._binding, *window.identity)
         now_ns = self._clock.wall_ns()
         prediction = Prediction(
             id=name,
@@ -164,7 +205,7 @@ class Answerer:
             escalate_class=ItemClass.AUDIT if decision.reason is Reason.AUDIT else ItemClass.ESCALATION,
         )
 
-    def _escalation(self, prediction: Prediction, window: ClosedWindow) -> Escalation:
+    def _escalation(self, prediction: Prediction, window: Question) -> Escalation:
         manifest = self._model.manifest
         if prediction.decision.reason is None or manifest.escalates_to is None:
             raise AssertionError("a decision to escalate has a reason, and its pack names a hub pack")

@@ -1,9 +1,9 @@
 """Owns a pass in the making: what the lanes of the pipeline gather until it becomes one `Unit`."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from edge_agent.core.windows import Changes
 from edge_agent.ports import AckHandle, BindingName, CounterKey, DeadLetter, Decided, JournalRow, RowId, Unit
 
 
@@ -26,13 +26,18 @@ class Draft:
         """Add to a counter."""
         self.counts[binding, name] += amount
 
-    def settle(self, pending: Mapping[RowId, int], released: tuple[RowId, ...]) -> None:
-        """Note what windows still need; a record that came and went within the pass is never journaled."""
-        self.pending.update(pending)
-        for row in released:
+    def change(self, binding: BindingName, changes: Changes) -> None:
+        """Note what windows counted and still need; a record that came and went within the pass is never journaled."""
+        for name, amount in changes.counts.items():
+            self.count(binding, name, amount)
+        self.pending.update({RowId(row): left for row, left in changes.pending.items()})
+        for row in map(RowId, changes.released):
             self.pending.pop(row, None)
             if self.journal.pop(row, None) is None:
                 self.released.append(row)
+        self.states.update(
+            {(binding, name): None if state is None else state.to_json() for name, state in changes.states.items()}
+        )
 
     def unit(self) -> Unit | None:
         """The finished pass; None when nothing happened."""

@@ -9,11 +9,10 @@ import queue
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from edge_agent.core.accounting import Count, of_reason
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.inference.draft import Draft
-from edge_agent.inference.lane import Lane
 from edge_agent.ports import AckHandle, BindingName, Clock, Delivery, Unit, UnitStore
 
 QUEUE_FULL = "queue_full"
@@ -24,6 +23,35 @@ IDLE_WAIT_S = 0.1
 
 OnPass = Callable[[Unit, float], None]
 """A pass was handed to the store; it took so many seconds from its first delivery in hand to its last publish."""
+
+
+class Taker(Protocol):
+    """Takes the records of one binding through a pass (`lane.py`)."""
+
+    @property
+    def binding(self) -> BindingName:
+        """Whose records."""
+        ...
+
+    def restore(self, now_s: float) -> None:
+        """Go on where the last commit was; `now_s` is monotonic."""
+        ...
+
+    def accept(self, delivery: Delivery, now_s: float, draft: Draft) -> None:
+        """Take one record into the pass."""
+        ...
+
+    def tick(self, now_s: float, now_ns: int, draft: Draft) -> None:
+        """Let time pass; monotonic and wall clock."""
+        ...
+
+    def answer(self, draft: Draft, *, is_durable: bool) -> None:
+        """Infer what is to be asked in this pass."""
+        ...
+
+    def shed(self, reason: str, amount: int, draft: Draft) -> None:
+        """Count records that were never looked at."""
+        ...
 
 
 class Pipeline:
@@ -40,7 +68,7 @@ class Pipeline:
 
     def __init__(
         self,
-        lanes: Sequence[Lane],
+        lanes: Sequence[Taker],
         store: UnitStore,
         publisher: Publisher,
         clock: Clock,
@@ -144,6 +172,5 @@ class Pipeline:
             shed, self._shed = self._shed, Counter()
             acks, self._shed_acks = self._shed_acks, []
         for (binding, reason), amount in shed.items():
-            draft.count(binding, Count.RECORDS_RECEIVED, amount)
-            draft.count(binding, of_reason(Count.RECORDS_SHED, reason), amount)
+            self._lanes[binding].shed(reason, amount, draft)
         draft.acks += acks

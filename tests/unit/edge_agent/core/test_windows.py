@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.core.accounting import Count, equations
 from edge_agent.core.missing import Missing
 from edge_agent.core.timestamps import NS_PER_S
-from edge_agent.core.windows import Changes, HoppingSpec, HoppingWindows, PartitionState, Unused
+from edge_agent.core.windows import Changes, HoppingSpec, HoppingWindows, PartitionState, Unused, abandoned
 
 PERIOD_NS = NS_PER_S // 10
 SPEC = HoppingSpec(
@@ -316,7 +316,7 @@ def test_windows_of_another_shape_do_not_go_on_from_a_state(spec: HoppingSpec) -
     agent.feed(range(8))
     agent.windows = HoppingWindows(spec, 1)
     assert agent.windows.restore(agent.states, 0.0) == {"a"}
-    agent.commit(agent.windows.abandon("a", agent.pending))
+    agent.commit(abandoned("a", agent.pending))
     assert agent.counts["samples_unused{partition_evicted}"] == 8
     assert not agent.journal
     assert not agent.states

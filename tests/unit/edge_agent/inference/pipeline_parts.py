@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from edge_agent.core.accounting import Count, equations
 from edge_agent.core.decision import Policy
 from edge_agent.core.missing import Missing
-from edge_agent.core.payload import PayloadSpec, StartFormat
+from edge_agent.core.payload import PayloadSpec, StartFormat, Vectors
 from edge_agent.core.windows import HoppingSpec, HoppingWindows
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.inference.answering import Answerer, Model
 from edge_agent.inference.draft import Draft
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.window_intake import WindowIntake
 from edge_agent.ports import (
     AckHandle,
     BindingName,
@@ -204,7 +205,7 @@ class SteadySession:
         return {self.output: logits}
 
 
-class BreakableLane(Lane):
+class BreakableLane(Lane[Vectors]):
     """A lane with a fault of the program: one payload breaks it, every time."""
 
     breaks_on: bytes | None = None
@@ -249,8 +250,6 @@ class Bench:
             binding=BINDING,
             broker=BROKER,
             topic=TopicTemplate("plant/{machine}/raw"),
-            partition=("machine",),
-            payload=payload,
             result_topic=TopicTemplate("plant/{machine}/inference"),
             result_qos=1,
             result_expiry_s=None,
@@ -267,7 +266,7 @@ class Bench:
         )
         lane = BreakableLane(
             spec,
-            partial(HoppingWindows, windows, CHANNELS),
+            WindowIntake(BINDING, ("machine",), payload, partial(HoppingWindows, windows, CHANNELS), self.store),
             answerer,
             self.store,
             self.clock,
