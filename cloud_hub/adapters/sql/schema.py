@@ -144,3 +144,144 @@ heartbeat = Table(
     Column("report", Text, nullable=False),  # JSON
     PrimaryKeyConstraint(*DEVICE_COLUMNS),
 )
+
+case_record = Table(  # what a list shows of an item, apart from its payload, so that no list reads through payloads
+    "case_record",
+    metadata,
+    Column("case_id", _ROW_ID, primary_key=True, autoincrement=True),
+    *_device_columns(),
+    Column("prediction_id", String(64), nullable=False),
+    Column("input_digest", String(128), nullable=False),
+    Column("binding", String(128), nullable=False),
+    Column("partition", String(256), nullable=False),
+    Column("received_at_ns", BigInteger, nullable=False),
+    Column("window_start_ns", BigInteger, nullable=False),
+    Column("window_end_ns", BigInteger, nullable=False),
+    Column("reason", String(24), nullable=False),
+    Column("propensity", Float, nullable=False),
+    Column("threshold", Float, nullable=True),
+    Column("edge_pack", String(128), nullable=False),
+    Column("edge_digest", String(128), nullable=False),
+    Column("hub_pack", String(128), nullable=False),
+    Column("edge_label", String(200), nullable=True),  # NULL: could not be scored
+    Column("edge_confidence", Float, nullable=False),
+    Column("hub_digest", String(128), nullable=False),
+    Column("hub_label", String(200), nullable=True),
+    Column("hub_confidence", Float, nullable=True),
+    Column("human_label", String(200), nullable=True),
+    Column("human_by", String(64), nullable=True),
+    Column("state", String(8), nullable=False),  # waiting | answered | settled
+    Column("agrees", Boolean, nullable=True),
+    Column("unsure_n", Integer, nullable=False),
+    Column("is_doubted", Boolean, nullable=False),
+    Column("review_rank", Integer, nullable=True),  # NULL: labelled
+    UniqueConstraint(*DEVICE_COLUMNS, "prediction_id", name="case_prediction"),
+    Index("case_device", "site_id", "device_id", "case_id"),
+    Index("case_binding", "binding", "case_id"),
+    Index("case_agrees", "agrees", "case_id"),
+    Index("case_review", "review_rank", "case_id"),
+    Index("case_received", "received_at_ns"),
+    sqlite_autoincrement=True,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("row_id", _ROW_ID, primary_key=True, autoincrement=True),
+    *_device_columns(),
+    Column("prediction_id", String(64), nullable=False),
+    Column("source", String(16), nullable=False),  # console | operator
+    Column("store_id", String(64), nullable=True),  # with seq: its place in the device's outbox; NULL: from the console
+    Column("seq", BigInteger, nullable=True),
+    Column("said", String(16), nullable=False),  # right | wrong | label | unsure
+    Column("label", String(200), nullable=True),
+    Column("given_by", String(64), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("given_at_ns", BigInteger, nullable=False),
+    Column("received_at_ns", BigInteger, nullable=False),
+    Column("binding", String(128), nullable=False),
+    Column("reason", String(24), nullable=True),  # NULL: never at the hub
+    Column("propensity", Float, nullable=False),
+    Column("edge_label", String(200), nullable=True),
+    Column("edge_confidence", Float, nullable=False),
+    Column("edge_pack", String(128), nullable=False),
+    Column("edge_digest", String(128), nullable=False),
+    Column("hub_label", String(200), nullable=True),
+    Column("hub_confidence", Float, nullable=True),
+    Column("hub_pack", String(128), nullable=False),
+    Column("hub_digest", String(128), nullable=False),
+    Column("revision", Integer, nullable=True),  # of the verdict that it made
+    UniqueConstraint(*DEVICE_COLUMNS, "store_id", "seq", name="feedback_place"),
+    Index("feedback_prediction", *DEVICE_COLUMNS, "prediction_id", "row_id"),
+    sqlite_autoincrement=True,
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),  # viewer | labeler | operator
+    Column("password_hash", String(256), nullable=False),
+    Column("created_at_ns", BigInteger, nullable=False),
+)
+
+person_secret = Table(
+    "person_secret",
+    metadata,
+    Column("secret_digest", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),  # session | token
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("expires_at_ns", BigInteger, nullable=True),  # NULL: until it is revoked
+    Index("person_secret_name", "name", "kind"),
+)
+
+desired_twin = Table(
+    "desired_twin",
+    metadata,
+    *_device_columns(),
+    Column("version", BigInteger, nullable=False),
+    Column("slots", Text, nullable=False),  # JSON, one entry a binding
+    Column("set_by", String(64), nullable=False),
+    Column("set_at_ns", BigInteger, nullable=False),
+    PrimaryKeyConstraint(*DEVICE_COLUMNS),
+)
+
+device_liveness = Table(
+    "device_liveness",
+    metadata,
+    *_device_columns(),
+    Column("liveness", String(16), nullable=False),  # as the latest event told it
+    Column("since_ns", BigInteger, nullable=False),
+    PrimaryKeyConstraint(*DEVICE_COLUMNS),
+)
+
+trend = Table(
+    "trend",
+    metadata,
+    *_device_columns(),
+    Column("binding", String(64), nullable=False),
+    Column("bucket_ns", BigInteger, nullable=False),
+    Column("decided", BigInteger, nullable=False),  # totals as of the bucket's last heartbeat
+    Column("escalated", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Column("p95_ms", Float, nullable=True),
+    Column("outbox_items", BigInteger, nullable=False),
+    PrimaryKeyConstraint(*DEVICE_COLUMNS, "binding", "bucket_ns"),
+    Index("trend_bucket", "bucket_ns"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("event_id", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    *(Column(name, String(64), nullable=True) for name in DEVICE_COLUMNS),  # NULL: about no single device
+    Column("actor", String(64), nullable=False),  # empty: the device or the hub itself
+    Column("subject", String(128), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON, texts by name
+    Index("event_at", "at_ns"),
+    Index("event_device", *DEVICE_COLUMNS, "event_id"),
+    sqlite_autoincrement=True,
+)
