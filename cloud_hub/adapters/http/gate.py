@@ -18,6 +18,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
@@ -132,9 +133,10 @@ class Gate:
         request.state.person = None if caller is None else caller.person
         request.state.csrf = "" if caller is None else caller.csrf
         request.state.caller = caller
+        request.state.is_current = partial(self.is_current, caller)
         return caller
 
-    async def is_current(self, caller: Caller) -> bool:
+    async def is_current(self, caller: Caller | None) -> bool:
         """Say whether somebody who stays connected is still let in.
 
         Args:
@@ -146,8 +148,9 @@ class Gate:
         Raises:
             StorageError: The database does not answer.
         """
-        person = await self._person(caller.secret, is_session=bool(caller.csrf))
-        return person == caller.person
+        if caller is None:
+            return False
+        return await self._person(caller.secret, is_session=bool(caller.csrf)) == caller.person
 
     async def login_form(self, request: Request) -> Response:
         """Show the form; who is logged in already goes on."""

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cloud_hub.adapters.http.events import LIVE_PATH, Live
 from cloud_hub.adapters.http.gate import API_PATH, LOGIN_PATH, LOGOUT_PATH, Gate
 from cloud_hub.adapters.http.health import Health
 from cloud_hub.adapters.http.problems import problem_json, problem_of
@@ -48,12 +49,14 @@ class Web:
         gate: Says who calls.
         console: What people see.
         health: What machines ask.
+        live: What open pages hear.
     """
 
-    def __init__(self, gate: Gate, console: Console, health: Health) -> None:
+    def __init__(self, gate: Gate, console: Console, health: Health, live: Live) -> None:
         self._gate = gate
         self._console = console
         self._health = health
+        self._live = live
 
     def app(self) -> ASGIApp:
         """Make the ASGI app.
@@ -77,6 +80,7 @@ class Web:
             Route(LOGIN_PATH, gate.login_form, methods=["GET"]),
             Route(LOGIN_PATH, gate.sign_in, methods=["POST"]),
             Route(LOGOUT_PATH, gate.guarded(gate.sign_out, Role.VIEWER), methods=["POST"]),
+            Route(LIVE_PATH, gate.guarded(self._live.view, Role.VIEWER), methods=["GET"]),
             *(
                 Route(page.path, gate.guarded(page.view, page.role), methods=list(page.methods))
                 for page in self._console.pages()
