@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
@@ -102,10 +102,11 @@ class Wish:
 
 @dataclass(slots=True, eq=False)
 class Tab:
-    """One open stream: what it has yet to be told."""
+    """One open stream: what it has heard, and what it has yet to be told."""
 
     caller: Caller
     wish: Wish
+    cursor: EventId | None
     waiting: deque[HubEvent] = field(default_factory=deque)
     ticks: set[Topic] = field(default_factory=set)
     is_behind: bool = False
@@ -207,7 +208,7 @@ class Live:
         if len(self._tabs) >= MAX_TABS:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages listen to this hub: close some")
         state = request.state
-        return _EventStream(self, Tab(state.caller, wish), cursor, state.is_current)
+        return _EventStream(self, Tab(state.caller, wish, cursor), state.is_current)
 
     @contextlib.contextmanager
     def listening(self, tab: Tab) -> Iterator[None]:
@@ -219,14 +220,11 @@ class Live:
         finally:
             self._tabs.discard(tab)
 
-    async def frames(
-        self, tab: Tab, cursor: EventId | None, is_current: Callable[[], Awaitable[bool]]
-    ) -> AsyncIterator[str]:
+    async def frames(self, tab: Tab, is_current: Callable[[], Awaitable[bool]]) -> AsyncGenerator[str, None]:
         """Write a stream, first what was missed; it ends with its login, the page, or the hub.
 
         Args:
             tab: The stream, in the list.
-            cursor: What it heard last; None starts now.
             is_current: Says whether its login still holds.
 
         Yields:
@@ -236,16 +234,8 @@ class Live:
             StorageError: The database does not answer.
         """
         await self._follows.wait()
-        oldest, newest = await self._fleet.event_span()
-        if cursor is None:
-            cursor = newest
-        yield f"retry: {RETRY_MS}\nid: {cursor}\n\n"
-        if cursor > newest or cursor + 1 < oldest or newest - cursor > MAX_REPLAY:
-            cursor = newest
-            yield _reload(newest)
-        for event in await self._fleet.events(cursor, MAX_REPLAY):
-            cursor = event.event_id
-            yield _frame(event, tab.wish)
+        for frame in await self._missed(tab):
+            yield frame
         while not tab.is_over:
             try:
                 await asyncio.wait_for(tab.bell.wait(), self._still_here_s)
@@ -255,17 +245,34 @@ class Live:
                 yield ": still here\n\n"
                 continue
             tab.bell.clear()
-            if tab.is_behind:
-                tab.is_behind = False
-                cursor = self._last
-                yield _reload(cursor)
-            while tab.waiting:
-                event = tab.waiting.popleft()
-                if event.event_id > cursor:
-                    cursor = event.event_id
-                    yield _frame(event, tab.wish)
-            while tab.ticks:
-                yield f'event: {tab.ticks.pop()}\ndata: {{"kind": "tick"}}\n\n'
+            for frame in self._due(tab):
+                yield frame
+
+    async def _missed(self, tab: Tab) -> Sequence[str]:
+        """What happened since the page last heard, or that it was too much to tell."""
+        oldest, newest = await self._fleet.event_span()
+        if tab.cursor is None:
+            tab.cursor = newest
+        opening = f"retry: {RETRY_MS}\nid: {tab.cursor}\n\n"
+        if tab.cursor > newest or tab.cursor + 1 < oldest or newest - tab.cursor > MAX_REPLAY:
+            tab.cursor = newest
+            return (opening, _reload(newest))
+        events = await self._fleet.events(tab.cursor, MAX_REPLAY)
+        tab.cursor = events[-1].event_id if events else tab.cursor
+        return (opening, *(_frame(event, tab.wish) for event in events))
+
+    def _due(self, tab: Tab) -> Iterator[str]:
+        """What waits for a page; what it was told by the table already is left out."""
+        if tab.is_behind:
+            tab.is_behind, tab.cursor = False, self._last
+            yield _reload(self._last)
+        while tab.waiting:
+            event = tab.waiting.popleft()
+            if tab.cursor is None or event.event_id > tab.cursor:
+                tab.cursor = event.event_id
+                yield _frame(event, tab.wish)
+        while tab.ticks:
+            yield f'event: {tab.ticks.pop()}\ndata: {{"kind": "tick"}}\n\n'
 
     async def _run(self) -> None:
         while True:
@@ -311,12 +318,11 @@ class _EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, live: Live, tab: Tab, cursor: EventId | None, is_current: Callable[[], Awaitable[bool]]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, live: Live, tab: Tab, is_current: Callable[[], Awaitable[bool]]) -> None:
+        super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self._live = live
         self._tab = tab
-        self._cursor = cursor
         self._is_current = is_current
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
@@ -324,7 +330,7 @@ class _EventStream(Response):
         try:
             with self._live.listening(self._tab):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                async with contextlib.aclosing(self._live.frames(self._tab, self._cursor, self._is_current)) as frames:
+                async with contextlib.aclosing(self._live.frames(self._tab, self._is_current)) as frames:
                     async for frame in frames:
                         await send({"type": "http.response.body", "body": frame.encode(), "more_body": True})
         except (StorageError, OSError):
