@@ -29,17 +29,18 @@ from edge_agent.adapters.http import AgentHttp
 from edge_agent.adapters.mqtt.broker import MqttBroker
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
+from edge_agent.adapters.pillow import pillow_decoder
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
-from edge_agent.core.payload import Vectors
 from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.announcer import Announcer, OwnTopics
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.identity import identity_facts, require_same_device
 from edge_agent.inference.answering import Answerer
+from edge_agent.inference.image_intake import ImageIntake
 from edge_agent.inference.lane import Lane, LaneSpec
-from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.pipeline import Pipeline, Taker
 from edge_agent.inference.window_intake import WindowIntake
 from edge_agent.packs.models import Models, OpenedModel
 from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, RowId
@@ -210,10 +211,8 @@ class Agent:
         self._closing.callback(part.close)
         part.open()
 
-    def _lane(self, binding: BindingConfig, opened: OpenedModel) -> Lane[Vectors]:
-        window = opened.model.manifest.window
-        if window is None:
-            raise AssertionError("binding_check refuses packs without a window")
+    def _lane(self, binding: BindingConfig, opened: OpenedModel) -> Taker:
+        manifest = opened.model.manifest
         spec = LaneSpec(
             binding=binding.id,
             broker=binding.broker,
@@ -232,14 +231,22 @@ class Agent:
             new_row=self._store.new_row,
             on_run=self._metrics.inferred,
         )
-        intake = WindowIntake(
-            binding.id,
-            binding.partition,
-            binding.payload_spec(window.channels),
-            partial(HoppingWindows, binding.window_spec(), window.channels),
-            self._store,
+        new_lane = partial(
+            Lane,
+            spec,
+            answerer=answerer,
+            store=self._store,
+            clock=self._clock,
+            on_failure=self._metrics.loop_failed,
         )
-        return Lane(spec, intake, answerer, self._store, self._clock, on_failure=self._metrics.loop_failed)
+        if manifest.image is not None:
+            payload = binding.image_payload(manifest.image)
+            return new_lane(ImageIntake(binding.id, binding.partition, payload, pillow_decoder(binding.name)))
+        if manifest.window is None:
+            raise AssertionError("binding_check refuses packs without a window or an image")
+        windows = partial(HoppingWindows, binding.window_spec(), manifest.window.channels)
+        payload_spec = binding.payload_spec(manifest.window.channels)
+        return new_lane(WindowIntake(binding.id, binding.partition, payload_spec, windows, self._store))
 
     def _broker(self, name: str, capacity: int) -> MqttBroker:
         return MqttBroker(

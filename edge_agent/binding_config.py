@@ -7,7 +7,7 @@ values mean for a part is that part's business: each gets a small spec of its ow
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Literal
 from edge_agent.broker_settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
 from edge_agent.core.decision import Egress
 from edge_agent.core.grid import MAX_RATE_HZ, rate_fraction, whole_slots
+from edge_agent.core.image import ImagePayload
 from edge_agent.core.missing import Missing
 from edge_agent.core.payload import PayloadSpec, StartFormat
 from edge_agent.core.topics import overlap
 from edge_agent.core.windows import HoppingSpec
 from edge_agent.ports import BindingName
-from model_packs.manifest import PackRef
+from model_packs.manifest import ImageSpec, PackRef
 from model_packs.process.settings import setting
 from protos.topics import TopicError, TopicTemplate
 
@@ -35,6 +36,7 @@ _MAX_WINDOW_SAMPLES = 1_000_000
 _MAX_LATENESS_S = 3600.0
 _MAX_KEEPALIVE_S = 65_535
 _MAX_RECEIVE_MAXIMUM = 65_535
+_IMAGE_KEYS = frozenset({"codec", "key", "max_bytes"})
 
 
 class Retained(StrEnum):
@@ -156,11 +158,16 @@ class BrokerConfig:
 class PayloadConfig:
     """How a message is read."""
 
-    rate_hz: float = setting(
-        doc="Samples a second. Sample i was taken at the start time plus i / rate_hz.", example=50.0
+    codec: Literal["json_vectors", "image"] = setting(
+        "json_vectors",
+        doc='"json_vectors": one JSON object with a start time and an array of samples. "image": one JPEG or PNG file, '
+        "of the pack's size; of the keys here it has codec, key and max_bytes only, and no [binding.window].",
     )
-    codec: Literal["json_vectors"] = setting(
-        "json_vectors", doc='"json_vectors": one JSON object with a start time and an array of samples.'
+    rate_hz: float | None = setting(
+        None,
+        doc='Samples a second; needed for "json_vectors". Sample i was taken at the start time plus i / rate_hz.',
+        example=50.0,
+        is_shown=True,
     )
     samples: str = setting("samples", doc="Field of the samples: an array, each item an array of all channels.")
     start: str = setting("t0", doc="Field of the first sample's time.")
@@ -176,7 +183,7 @@ class PayloadConfig:
     key: tuple[str, ...] = setting(
         (),
         doc="Fields that together never repeat on a topic: a repeated message is recognised by them. Empty: by the "
-        "start time.",
+        "start time. For images: captures of the topic that together never repeat; empty: by topic and content.",
         example=("seq",),
     )
     range: tuple[float, ...] = setting(
@@ -194,16 +201,26 @@ class PayloadConfig:
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
-        if rate_fraction(self.rate_hz) is None:
+        yield from _distinct("key", self.key)
+        yield from _between("max_bytes", self.max_bytes, 1, _MAX_PAYLOAD_BYTES)
+        yield from self._vector_problems() if self.codec == "json_vectors" else self._image_problems()
+
+    def _image_problems(self) -> Iterator[tuple[str, str]]:
+        for one in fields(self):
+            if one.name not in _IMAGE_KEYS and getattr(self, one.name) != one.default:
+                yield one.name, 'means nothing for codec "image": drop it'
+
+    def _vector_problems(self) -> Iterator[tuple[str, str]]:
+        if self.rate_hz is None:
+            yield "rate_hz", 'missing; codec "json_vectors" needs the samples a second'
+        elif rate_fraction(self.rate_hz) is None:
             yield "rate_hz", f"expected more than 0, at most {MAX_RATE_HZ}, with few digits"
         if self.start == self.samples:
             yield "start", "the same field as samples: name the field that holds the first sample's time"
         yield from _distinct("channels", self.channels)
-        yield from _distinct("key", self.key)
         is_range = len(self.range) == 2 and all(map(math.isfinite, self.range)) and self.range[0] < self.range[1]  # noqa: PLR2004 - low and high
         if self.range and not is_range:
             yield "range", "expected two numbers: the lowest and the highest value"
-        yield from _between("max_bytes", self.max_bytes, 1, _MAX_PAYLOAD_BYTES)
         if not self.max_skew_s > 0:
             yield "max_skew_s", "expected more than 0"
 
@@ -245,7 +262,8 @@ class ResultConfig:
     """Where answers go."""
 
     topic: str = setting(
-        doc="Topic of the answers. It may use the partition's captures, {device} and {binding}.",
+        doc="Topic of the answers. It may use the partition's captures (for images: all captures), {device} and "
+        "{binding}.",
         example="demo/{person}/inference/motion",
     )
     qos: int = setting(1, doc="0 or 1. At 1 an answer is kept until the broker has acknowledged it.")
@@ -294,7 +312,9 @@ class BindingConfig:
     )
     dedupe_keys: int = setting(100_000, doc="Messages that are remembered, so that a repeated one is recognised.")
     payload: PayloadConfig = setting(doc="How a message is read.")
-    window: WindowConfig = setting(doc="How samples become model inputs.")
+    window: WindowConfig | None = setting(
+        None, doc='How samples become model inputs; needed for "json_vectors". An image is one by itself.', example=True
+    )
     result: ResultConfig = setting(doc="Where answers go.")
 
     def validate(self) -> Problems:
@@ -310,7 +330,12 @@ class BindingConfig:
         if self.dedupe_keys < 1:
             yield "dedupe_keys", "expected at least 1"
         yield from self._topic_problems()
-        yield from self._window_problems()
+        yield from self._image_problems() if self.takes_images else self._window_problems()
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether its records are images; else they are samples, for windows."""
+        return self.payload.codec == "image"
 
     @property
     def id(self) -> BindingName:
@@ -336,7 +361,7 @@ class BindingConfig:
         payload = self.payload
         return PayloadSpec(
             channels=channels,
-            rate_hz=payload.rate_hz,
+            rate_hz=self._sampled[0],
             samples=payload.samples,
             start=payload.start,
             start_format=payload.start_format,
@@ -349,17 +374,32 @@ class BindingConfig:
 
     def window_spec(self) -> HoppingSpec:
         """What the windows need."""
+        rate_hz, window = self._sampled
         return HoppingSpec(
-            rate_hz=self.payload.rate_hz,
-            size_s=self.window.size_s,
-            hop_s=self.window.hop_s,
-            lateness_s=self.window.lateness_s,
-            idle_s=self.window.idle_s,
-            min_fill=self.window.min_fill,
+            rate_hz=rate_hz,
+            size_s=window.size_s,
+            hop_s=window.hop_s,
+            lateness_s=window.lateness_s,
+            idle_s=window.idle_s,
+            min_fill=window.min_fill,
             missing=self.payload.missing,
-            max_partitions=self.window.max_partitions,
+            max_partitions=window.max_partitions,
             captures=self.partition,
         )
+
+    def image_payload(self, image: ImageSpec) -> ImagePayload:
+        """What the image intake needs.
+
+        Args:
+            image: What the pack takes.
+        """
+        return ImagePayload(image, self.payload.max_bytes, self.payload.key)
+
+    @property
+    def _sampled(self) -> tuple[float, WindowConfig]:
+        if self.payload.rate_hz is None or self.window is None:
+            raise AssertionError("asked of a binding of samples only, and `validate` refuses one without these")
+        return self.payload.rate_hz, self.window
 
     def _topic_problems(self) -> Iterator[tuple[str, str]]:
         problems = list(_topic_problems("topic", self.topic, None))
@@ -380,14 +420,28 @@ class BindingConfig:
         for name in used:
             if name in _RESERVED_CAPTURES:
                 continue
-            if name in captures and name not in self.partition:
+            if name in captures and name not in self.partition and not self.takes_images:
                 yield "result.topic", f"{{{name}}} is not one value for a window: add it to partition"
             elif name not in captures:
                 yield "result.topic", f"the topic {self.topic} captures no {{{name}}}"
 
+    def _image_problems(self) -> Iterator[tuple[str, str]]:
+        if self.window is not None:
+            yield "window", "an image is a whole model input: drop this table"
+        try:
+            captures = self.template.captures
+        except TopicError:  # told above
+            return
+        for name in self.payload.key:
+            if name not in captures:
+                yield "payload.key", f"the topic {self.topic} captures no {{{name}}}"
+
     def _window_problems(self) -> Iterator[tuple[str, str]]:
+        if self.window is None:
+            yield "window", 'missing; codec "json_vectors" needs the windows that samples make'
+            return
         rate_hz = self.payload.rate_hz
-        if rate_fraction(rate_hz) is None:
+        if rate_hz is None or rate_fraction(rate_hz) is None:
             return  # told by the payload's own table
         for key, value_s in (("size_s", self.window.size_s), ("hop_s", self.window.hop_s)):
             samples = whole_slots(value_s, rate_hz)

@@ -50,6 +50,12 @@ class InputFault(StrEnum):
     MISSING_VALUE = "missing_value"
     BAD_TIME = "bad_time"
     FUTURE_TIME = "future_time"
+    UNKNOWN_FORMAT = "unknown_format"
+    DAMAGED = "damaged"
+    WRONG_SIZE = "wrong_size"
+    WRONG_DEPTH = "wrong_depth"
+    WRONG_COLOUR = "wrong_colour"
+    ANIMATED = "animated"
     DECODER_FAILED = "decoder_failed"
     """Ours, not the sender's: the decoder broke on it; the log has the traceback. No `InputFaultError` carries it."""
 

@@ -14,6 +14,7 @@ from edge_agent.binding_config import BindingConfig
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import Config, load
 from edge_agent.core.decision import barrier
+from edge_agent.core.windows import HoppingSpec
 from edge_agent.errors import PackUnusableError
 from edge_agent.packs.binding_check import check_binding
 from edge_agent.packs.trusted_packs import find_pack, trusted_keys
@@ -149,17 +150,26 @@ def _screen(config: Config, ways: tuple[_Way, ...]) -> str:
     enrolled = "enrolled" if _is_enrolled(config) else "not enrolled"
     lines = [f"ok: {config.path}", f"device {agent.device.id}, {hub}, {enrolled}, state in {agent.device.state_dir}"]
     for way in ways:
-        binding, payload, window = way.binding, way.binding.payload, way.binding.window
+        binding = way.binding
         streams = f", one stream per {', '.join(binding.partition)}" if binding.partition else ""
         lines += [
             "",
             f"{binding.name}",
             f"  from   {binding.topic} on {binding.broker} ({config.bindings.mqtt[binding.broker].url})",
-            f"  window {window.size_s:g} s every {window.hop_s:g} s at {payload.rate_hz:g} Hz{streams}",
+            f"  {_input_line(way)}{streams}",
             f"  pack   {_pack_line(config, way)}",
             f"  to     {binding.result.topic}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _input_line(way: _Way) -> str:
+    if way.binding.takes_images:
+        image = None if way.pack is None else way.pack.manifest.image
+        size = "" if image is None else f", {image.width} x {image.height}, {image.mode}"
+        return f"image  one JPEG or PNG a message{size}"
+    spec = way.binding.window_spec()
+    return f"window {spec.size_s:g} s every {spec.hop_s:g} s at {spec.rate_hz:g} Hz"
 
 
 def _pack_line(config: Config, way: _Way) -> str:
@@ -209,7 +219,7 @@ def _document(findings: _Findings) -> dict[str, Any]:
 
 
 def _way_document(config: Config, way: _Way) -> dict[str, Any]:
-    binding, window = way.binding, way.binding.window
+    binding = way.binding
     pack = None
     if way.pack is not None:
         pack = {
@@ -223,8 +233,13 @@ def _way_document(config: Config, way: _Way) -> dict[str, Any]:
         "broker": binding.broker,
         "topic": binding.topic,
         "partition": list(binding.partition),
-        "window": {"size_s": window.size_s, "hop_s": window.hop_s, "rate_hz": binding.payload.rate_hz},
+        "codec": binding.payload.codec,
+        "window": None if binding.takes_images else _window_document(binding.window_spec()),
         "pack": pack,
         "barrier": _barrier(config, way),
         "result": binding.result.topic,
     }
+
+
+def _window_document(spec: HoppingSpec) -> dict[str, float]:
+    return {"size_s": spec.size_s, "hop_s": spec.hop_s, "rate_hz": spec.rate_hz}

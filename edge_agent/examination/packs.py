@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from edge_agent.adapters.pillow import INSTALL, is_installed
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.errors import PackUnusableError
@@ -35,6 +36,8 @@ def examine_packs(config: Config) -> Iterator[Finding]:
 
 
 def _binding(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...]) -> Iterator[Finding]:
+    if binding.takes_images and not is_installed():
+        yield failed(f"codec of {binding.name}", 'codec "image" needs Pillow, which is not installed', INSTALL)
     name = f"pack of {binding.name}"
     try:
         pack = find_pack(config, binding, trusted)

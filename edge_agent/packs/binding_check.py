@@ -22,25 +22,38 @@ def check_binding(binding: BindingConfig, manifest: PackManifest) -> list[str]:
     problems: list[str] = []
     if manifest.role != "edge":
         problems.append(f"pack: {ref} is a {manifest.role} pack; a binding runs an edge pack")
-    if manifest.window is None:
+    if binding.takes_images:
+        problems += _image_problems(manifest)
+    elif manifest.window is None:
         problems.append(f"pack: {ref} takes no window of samples; this binding makes windows")
     else:
         problems += _window_problems(binding, manifest, manifest.window)
     return problems
 
 
+def _image_problems(manifest: PackManifest) -> Iterator[str]:
+    ref, image = manifest.ref, manifest.image
+    if image is None:
+        yield f'pack: {ref} takes no image; this binding has codec "image"'
+    else:
+        yield from _input_problems(manifest, "UINT8", (DYNAMIC, *image.shape))
+
+
 def _window_problems(binding: BindingConfig, manifest: PackManifest, window: WindowSpec) -> Iterator[str]:
-    ref, payload = manifest.ref, binding.payload
-    samples = whole_slots(binding.window.size_s, payload.rate_hz)
-    if payload.rate_hz != window.rate_hz:
-        yield f"payload.rate_hz: {payload.rate_hz:g} Hz; {ref} takes {window.rate_hz:g} Hz"
+    ref, payload, spec = manifest.ref, binding.payload, binding.window_spec()
+    samples = whole_slots(spec.size_s, spec.rate_hz)
+    if spec.rate_hz != window.rate_hz:
+        yield f"payload.rate_hz: {spec.rate_hz:g} Hz; {ref} takes {window.rate_hz:g} Hz"
     elif samples != window.samples:
         wanted = f"{window.samples} ({window.samples / window.rate_hz:g} s)"
-        yield f"window.size_s: {binding.window.size_s:g} s are {samples} samples; {ref} takes {wanted}"
+        yield f"window.size_s: {spec.size_s:g} s are {samples} samples; {ref} takes {wanted}"
     if payload.channels and payload.channels != window.channel_names:
         names = ", ".join(window.channel_names)
         yield f"payload.channels: {', '.join(payload.channels)}; {ref} takes {window.channels}, in this order: {names}"
-    expected = (DYNAMIC, window.samples, window.channels)
-    if [(spec.datatype, spec.shape) for spec in manifest.inputs] != [("FP32", expected)]:
+    yield from _input_problems(manifest, "FP32", (DYNAMIC, window.samples, window.channels))
+
+
+def _input_problems(manifest: PackManifest, datatype: str, shape: tuple[int, ...]) -> Iterator[str]:
+    if [(spec.datatype, spec.shape) for spec in manifest.inputs] != [(datatype, shape)]:
         shapes = ", ".join(f"{spec.datatype} {list(spec.shape)}" for spec in manifest.inputs)
-        yield f"pack: {ref} takes {shapes}; this binding makes one input FP32 {list(expected)}"
+        yield f"pack: {manifest.ref} takes {shapes}; this binding makes one input {datatype} {list(shape)}"

@@ -62,6 +62,7 @@ class Shape:
         example: Example from `setting`.
         default: Makes the default; raises if the field is required.
         is_required: There is no default.
+        is_shown: The sample shows its example although there is a default.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Shape:
     example: TomlValue
     default: Callable[[], TomlValue]
     is_required: bool
+    is_shown: bool
 
     @property
     def is_table(self) -> bool:
@@ -141,6 +143,7 @@ def _shape(field: dataclasses.Field[Any], hint: Hint) -> Shape:
         example=field.metadata.get("example"),
         default=(lambda: field.default) if factory is dataclasses.MISSING else factory,
         is_required=required,
+        is_shown=bool(field.metadata.get("is_shown", False)),
     )
 
 

@@ -86,7 +86,9 @@ class SettingsError(CliError):
         self.problems = problems
 
 
-def setting(default: FieldDefault = dataclasses.MISSING, *, doc: str, example: TomlValue = None) -> FieldDefault:
+def setting(
+    default: FieldDefault = dataclasses.MISSING, *, doc: str, example: TomlValue = None, is_shown: bool = False
+) -> FieldDefault:
     """Declare a config field: its default, its documentation and an example for the sample file.
 
     Args:
@@ -95,11 +97,12 @@ def setting(default: FieldDefault = dataclasses.MISSING, *, doc: str, example: T
         doc: What it means, with its unit; becomes the comment in the sample.
         example: Value shown in the sample; needed for required keys. For a mapping of tables: the example's name; an
             optional table or array of tables is shown live, not commented out, if this is given.
+        is_shown: Show the example of an optional value live, not commented out.
 
     Returns:
         A dataclass field.
     """
-    metadata = {"doc": doc, "example": example}
+    metadata = {"doc": doc, "example": example, "is_shown": is_shown}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

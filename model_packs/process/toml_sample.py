@@ -16,7 +16,7 @@ _VALUES = frozenset({Kind.SCALAR, Kind.ARRAY, Kind.NAMED_VALUES})
 
 
 def sample_toml(config: type[Any]) -> str:
-    """Write the sample: required keys with their example, optional ones commented out with their default.
+    """Write the sample: required (and shown) keys with their example, optional ones commented out with their default.
 
     Args:
         config: The dataclass that declares the file.
@@ -68,7 +68,7 @@ def _assignment(shape: Shape, *, is_live: bool) -> str:
     if shown is None:
         raise TypeError(f"the setting {shape.name} has no default and needs an example for the sample file")
     line = f"{shape.name} = {to_toml(shown)}"
-    return line if is_live and shape.is_required else f"#{line}"
+    return line if is_live and (shape.is_required or shape.is_shown) else f"#{line}"
 
 
 def to_toml(value: object) -> str:

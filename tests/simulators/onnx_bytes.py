@@ -1,12 +1,13 @@
-"""Owns writing tiny ONNX graphs byte by byte, so that tests need no exporter: logits = flatten(window) · weights."""
+"""Owns writing tiny ONNX graphs byte by byte, so that tests need no exporter: logits = flatten(input) · weights."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FLOAT, _INT64 = 1, 7
+_FLOAT, _UINT8, _INT64 = 1, 2, 7
 _IR_VERSION, _OPSET = 8, 17
+_ATTRIBUTE_INT = 2
 
 
 def linear_graph(
@@ -50,6 +51,32 @@ def linear_graph(
     return _number(1, _IR_VERSION) + nested(8, _text(1, "") + _number(2, _OPSET)) + nested(7, graph)
 
 
+def image_graph(weights: NDArray[np.float32], *, height: int, width: int) -> bytes:
+    """Write a linear classifier of grey images: logits = flatten(float(image)) · weights.
+
+    Args:
+        weights: [height * width, labels].
+        height: Rows.
+        width: Pixels of a row.
+
+    Returns:
+        An ONNX file; its input `image` is UINT8 [batch, height, width], its output `logits` FP32 [batch, labels].
+    """
+    n_pixels, n_labels = weights.shape
+    to_float = _text(1, "to") + _number(3, _FLOAT) + _number(20, _ATTRIBUTE_INT)
+    graph = (
+        nested(1, _node("Cast", ["image"], "pixels") + nested(5, to_float))
+        + nested(1, _node("Reshape", ["pixels", "shape"], "flat"))
+        + nested(1, _node("MatMul", ["flat", "weights"], "logits"))
+        + _text(2, "linear")
+        + nested(5, _tensor("shape", _INT64, (2,), np.array([-1, n_pixels], "<i8").tobytes()))
+        + nested(5, _tensor("weights", _FLOAT, weights.shape, weights.astype("<f4").tobytes()))
+        + nested(11, _value("image", ("batch", height, width), _UINT8))
+        + nested(12, _value("logits", ("batch", n_labels)))
+    )
+    return _number(1, _IR_VERSION) + nested(8, _text(1, "") + _number(2, _OPSET)) + nested(7, graph)
+
+
 def nested(field: int, body: bytes) -> bytes:
     """Write one length-delimited protobuf field.
 
@@ -75,9 +102,9 @@ def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
     return b"".join(_text(1, name) for name in inputs) + _text(2, output) + _text(4, operator)
 
 
-def _value(name: str, shape: Sequence[int | str]) -> bytes:
+def _value(name: str, shape: Sequence[int | str], data_type: int = _FLOAT) -> bytes:
     sizes = b"".join(nested(1, _text(2, size) if isinstance(size, str) else _number(1, size)) for size in shape)
-    return _text(1, name) + nested(2, nested(1, _number(1, _FLOAT) + nested(2, sizes)))
+    return _text(1, name) + nested(2, nested(1, _number(1, data_type) + nested(2, sizes)))
 
 
 def _number(field: int, value: int) -> bytes:

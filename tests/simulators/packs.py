@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 from model_packs.build import build_spec
 from model_packs.golden import write_npy
 from model_packs.pack import Pack
-from model_packs.pack_spec import GoldenEntry, OutputEntry, PackSpec, TensorEntry, VariantEntry, WindowEntry
+from model_packs.pack_spec import (
+    GoldenEntry,
+    ImageEntry,
+    OutputEntry,
+    PackSpec,
+    TensorEntry,
+    VariantEntry,
+    WindowEntry,
+)
 from model_packs.signing import SiteKey
-from tests.simulators.onnx_bytes import linear_graph
+from tests.simulators.onnx_bytes import image_graph, linear_graph
 
 SAMPLES, CHANNELS, LABELS = 5, 2, ("idle", "moving", "broken")
 N_GOLDEN = 7
@@ -32,6 +40,19 @@ SPEC = PackSpec(
     variants=(VariantEntry(id="fp32", file="model.onnx"),),
     golden=GoldenEntry(inputs={"window": "golden/window.npy"}, outputs={"logits": "golden/logits.npy"}, tolerance=1e-4),
     card="CARD.md",
+)
+
+HEIGHT, WIDTH = 4, 6
+
+IMAGE_SPEC = replace(
+    SPEC,
+    name="tiny-image-edge",
+    family="tiny-image",
+    escalates_to="tiny-image-hub@1.0.0",
+    inputs=(TensorEntry(name="image", datatype="UINT8", shape=(-1, HEIGHT, WIDTH)),),
+    window=None,
+    image=ImageEntry(height=HEIGHT, width=WIDTH, mode="L"),
+    golden=GoldenEntry(inputs={"image": "golden/image.npy"}, outputs={"logits": "golden/logits.npy"}, tolerance=1e-3),
 )
 
 
@@ -80,3 +101,26 @@ def build_tiny(folder: Path, *, sign: SiteKey | None = None, seed: int = 7, **ch
     sources.mkdir(exist_ok=True)
     write_sources(sources, seed)
     return build_spec(replace(SPEC, **changes), sources, folder / "layout", sign)
+
+
+def build_tiny_image(folder: Path, *, sign: SiteKey | None = None, seed: int = 7, **changes: Any) -> Pack:  # noqa: ANN401 - as dataclasses.replace
+    """Build a tiny pack of grey images into `folder / "layout"`.
+
+    Args:
+        folder: An existing folder; sources go to `folder / "sources"`.
+        sign: Key to sign with.
+        seed: Seed of the weights.
+        **changes: Fields of `IMAGE_SPEC` to change.
+
+    Returns:
+        The pack.
+    """
+    sources = folder / "sources"
+    sources.joinpath("golden").mkdir(parents=True, exist_ok=True)
+    matrix = (np.random.default_rng(seed).normal(size=(HEIGHT * WIDTH, len(LABELS))) / 255).astype(np.float32)
+    images = np.random.default_rng(1).integers(0, 256, (N_GOLDEN, HEIGHT, WIDTH), np.uint8)
+    (sources / "model.onnx").write_bytes(image_graph(matrix, height=HEIGHT, width=WIDTH))
+    (sources / "golden" / "image.npy").write_bytes(write_npy(images))
+    (sources / "golden" / "logits.npy").write_bytes(write_npy(images.reshape(N_GOLDEN, -1).astype(np.float32) @ matrix))
+    (sources / "CARD.md").write_text("A linear classifier of random weights, for tests of images.\n")
+    return build_spec(replace(IMAGE_SPEC, **changes), sources, folder / "layout", sign)

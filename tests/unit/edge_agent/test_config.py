@@ -18,9 +18,11 @@ from edge_agent.config import (
     sample_bindings,
 )
 from edge_agent.core.decision import Egress
+from edge_agent.core.image import ImagePayload
 from edge_agent.core.missing import Missing
 from edge_agent.core.outbox import OnFull
 from edge_agent.core.payload import StartFormat
+from model_packs.manifest import ImageSpec
 from model_packs.process.settings import SettingsError
 from protos.messages.escalation import ItemClass
 
@@ -250,6 +252,60 @@ def test_problems_of_the_bindings_file(tmp_path: Path, old: str, new: str, says:
     found = problems(tmp_path, bindings=text.replace(old, new, 1))
     assert says in found[0]
     assert len(found) == 1
+
+
+IMAGES = """\
+[[binding]]
+name = "branch"
+broker = "site"
+pack = "form-digits-edge@1.0.0"
+topic = "branch/{form}/{field}/crop"
+partition = []
+payload = { codec = "image", key = ["form", "field"] }
+result = { topic = "branch/{form}/{field}/digit" }
+"""
+
+
+def test_a_binding_of_images_has_no_window_and_may_answer_on_every_capture(tmp_path: Path) -> None:
+    """One image is one answer, so each capture of its topic has one value; it runs beside a binding of samples."""
+    motion, branch = loaded(tmp_path, AGENT, MQTT + BINDING + IMAGES).bindings.binding
+    assert (motion.takes_images, branch.takes_images, branch.window) == (False, True, None)
+    image = ImageSpec(28, 28, "L")
+    assert branch.image_payload(image) == ImagePayload(image, 1 << 20, ("form", "field"))
+
+
+def test_all_problems_of_a_binding_of_images_are_told_at_once(tmp_path: Path) -> None:
+    """Keys that belong to samples, a window, and captures that are not there."""
+    payload = 'payload = { codec = "image", key = ["form", "page"], rate_hz = 5, missing = "hold", channels = ["x"] }'
+    bindings = IMAGES.replace('payload = { codec = "image", key = ["form", "field"] }', payload)
+    bindings = bindings.replace("{field}/digit", "{line}/digit") + "window = { size_s = 1, hop_s = 1 }\n"
+    told = problems(tmp_path, AGENT, MQTT + bindings)
+    for says in (
+        'binding[0].payload.rate_hz: means nothing for codec "image": drop it',
+        'binding[0].payload.missing: means nothing for codec "image"',
+        'binding[0].payload.channels: means nothing for codec "image"',
+        "binding[0].payload.key: the topic branch/{form}/{field}/crop captures no {page}",
+        "binding[0].window: an image is a whole model input: drop this table",
+        "binding[0].result.topic: the topic branch/{form}/{field}/crop captures no {line}",
+    ):
+        assert [problem for problem in told if says in problem], says
+    assert len(told) == 6
+
+
+def test_a_binding_of_samples_says_what_it_misses(tmp_path: Path) -> None:
+    """The rate and the window, both at once."""
+    bindings = BINDING.replace("rate_hz = 50", "").replace("window = { size_s = 1, hop_s = 0.5 }\n", "")
+    told = problems(tmp_path, AGENT, MQTT + bindings)
+    assert sorted(problem.partition(" missing")[0].rpartition(" ")[2] for problem in told) == [
+        "binding[0].payload.rate_hz:",
+        "binding[0].window:",
+    ]
+
+
+def test_a_broken_topic_of_a_binding_of_images_is_one_problem(tmp_path: Path) -> None:
+    """Its captures are not asked for as well."""
+    (problem,) = problems(tmp_path, AGENT, MQTT + IMAGES.replace("{form}/{field}/crop", "+/crop"))
+    assert "binding[0].topic" in problem
 
 
 def test_bindings_on_one_broker_do_not_meet(tmp_path: Path) -> None:

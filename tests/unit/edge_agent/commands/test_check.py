@@ -14,7 +14,7 @@ from model_packs.process.exits import CliError, Exit
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
 from protos.link.identity import CHAIN_FILE, SITE_KEY_FILE
-from tests.simulators.packs import build_tiny
+from tests.simulators.packs import build_tiny, build_tiny_image
 
 SCHEMA = Path(config.__file__).parent / "schemas" / "edge.check.1.json"
 
@@ -33,6 +33,16 @@ partition = ["person"]
 payload = { rate_hz = 5 }
 window = { size_s = 1, hop_s = 0.2 }
 result = { topic = "demo/{person}/motion" }
+"""
+IMAGES = """\
+[[binding]]
+name = "branch"
+broker = "site"
+pack = "./images/layout"
+topic = "branch/{form}/crop"
+partition = []
+payload = { codec = "image", key = ["form"] }
+result = { topic = "branch/{form}/digit" }
 """
 BY_PATH = BINDINGS.replace('"layout"', '"./layout"')
 BY_NAME = BINDINGS.replace('"layout"', '"tiny-edge@1.0.0"')
@@ -99,6 +109,25 @@ def test_the_same_as_a_document(tmp_path: Path, site_key: SiteKey, capsys: pytes
         "threshold": None,
         "signature_checked": True,
     }
+
+
+def test_bindings_of_samples_and_of_images_stand_side_by_side(
+    tmp_path: Path, site_key: SiteKey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with its own way in; the image's size is the pack's."""
+    tmp_path.joinpath("images").mkdir()
+    build_tiny(tmp_path, sign=site_key)
+    build_tiny_image(tmp_path / "images", sign=site_key)
+    arguments = write(tmp_path, AGENT + HUB + KEYS, BY_PATH + IMAGES)
+    assert check(arguments) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "window 1 s every 0.2 s at 5 Hz, one stream per person" in shown
+    assert "image  one JPEG or PNG a message, 6 x 4, L\n" in shown
+    _, found = document(arguments, capsys)
+    assert [(one["codec"], one["window"]) for one in found["bindings"]] == [
+        ("json_vectors", {"size_s": 1.0, "hop_s": 0.2, "rate_hz": 5.0}),
+        ("image", None),
+    ]
 
 
 def test_a_pack_that_is_not_here_yet_is_no_problem_with_a_hub(

@@ -9,7 +9,7 @@ from edge_agent.binding_config import BindingConfig, PayloadConfig, ResultConfig
 from edge_agent.packs.binding_check import check_binding
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
-from tests.simulators.packs import build_tiny
+from tests.simulators.packs import build_tiny, build_tiny_image
 
 BINDING = BindingConfig(
     name="tiny",
@@ -60,6 +60,20 @@ def test_a_pack_that_takes_no_window(manifest: PackManifest) -> None:
     """Samples cannot feed it."""
     (problem,) = check_binding(BINDING, replace(manifest, window=None))
     assert problem == "pack: tiny-edge@1.0.0 takes no window of samples; this binding makes windows"
+
+
+def test_a_binding_of_images_and_its_pack(manifest: PackManifest, tmp_path: Path) -> None:
+    """They fit when the pack takes one image; a pack of windows does not, and nor does one with another input."""
+    images = replace(BINDING, payload=PayloadConfig(codec="image"), window=None)
+    pack = build_tiny_image(tmp_path).manifest
+    assert check_binding(images, pack) == []
+    assert check_binding(images, manifest) == ['pack: tiny-edge@1.0.0 takes no image; this binding has codec "image"']
+    assert check_binding(images, replace(pack, inputs=(*pack.inputs, TensorSpec("more", "FP32", (-1, 1))))) == [
+        f"pack: {pack.ref} takes UINT8 [-1, 4, 6], FP32 [-1, 1]; this binding makes one input UINT8 [-1, 4, 6]"
+    ]
+    assert check_binding(BINDING, pack) == [
+        "pack: tiny-image-edge@1.0.0 takes no window of samples; this binding makes windows"
+    ]
 
 
 def test_a_pack_with_another_input(manifest: PackManifest) -> None:

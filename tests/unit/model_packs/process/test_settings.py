@@ -198,6 +198,19 @@ def test_the_sample_documents_every_key() -> None:
     assert max(len(line) for line in sample.splitlines()) <= 100
 
 
+def test_an_optional_value_is_shown_live_where_it_says_so() -> None:
+    """A sample that would not be valid without it shows it."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Rates:
+        """A value that some combinations need."""
+
+        rate_hz: float | None = setting(None, doc="A rate.", example=50.0, is_shown=True)
+        limit_hz: float | None = setting(None, doc="Another.", example=9.0)
+
+    assert [line for line in sample_toml(Rates).splitlines() if "=" in line] == ["rate_hz = 50.0", "#limit_hz = 9.0"]
+
+
 def test_a_required_key_without_an_example_is_a_mistake_of_the_program() -> None:
     """The sample cannot be written without it."""
 
