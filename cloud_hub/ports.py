@@ -14,13 +14,14 @@ from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome
 from cloud_hub.core.liveness import Heard, LivenessChange
 from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
+from cloud_hub.core.tokens import Token
 from cloud_hub.core.trends import TrendPoint
 from cloud_hub.core.twin import DesiredTwin
 from model_packs.certificate.document import Certificate
 from model_packs.manifest import PackManifest, PackRef
 from model_packs.outputs import Output
-from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId, Verdict
-from protos.messages.feedback import FeedbackItem, FeedbackRefusal
+from protos.messages.escalation import Escalation, Hello, HubIncarnation, ItemClass, PredictionId, Verdict
+from protos.messages.feedback import FeedbackBatch, FeedbackRefusal
 from protos.messages.fleet import DesiredSlot, DeviceHello, Heartbeat
 from protos.messages.inference import ModelUse, Tier
 
@@ -79,6 +80,7 @@ class Delivered:
     question: Question
     hub_pack: str
     payload: bytes
+    escalation: Escalation
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +236,10 @@ class PackShelf(Protocol):
     """The published packs. Documents are checked against their digests, weights are not read."""
 
     async def packs(self) -> tuple[PackFacts | UnreadablePack, ...]:
-        """List them by name and version; raises PackError when the index is damaged, OSError."""
+        """List them by name and version; raises StorageError when the store's index is damaged."""
 
-    async def pack(self, ref: PackRef) -> PackFacts | None:
-        """Look one up; None when it is not published; raises PackError when it or the index is damaged, OSError."""
+    async def pack(self, ref: PackRef) -> PackFacts | UnreadablePack | None:
+        """Look one up; None when it is not published; raises StorageError when the store's index is damaged."""
 
 
 class EscalationStore(Protocol):
@@ -300,8 +302,7 @@ class CaseRecords(Protocol):
     async def receive_feedback(
         self,
         device: DeviceKey,
-        store_id: StoreId,
-        items: Sequence[FeedbackItem],
+        batch: FeedbackBatch,
         refused: Sequence[FeedbackRefusal],
         now_ns: int,
     ) -> FeedbackTaken:
@@ -318,14 +319,14 @@ class People(Protocol):
     async def people(self) -> tuple[Person, ...]:
         """List them by name; raises StorageError."""
 
-    async def add_person(self, person: Person, password_hash: str) -> None:
-        """Add one; raises PersonTakenError, StorageError."""
+    async def add_person(self, person: Person, password_hash: str, *, actor: str) -> None:
+        """Add one, with an event; raises PersonTakenError, StorageError."""
 
-    async def remove_person(self, name: str) -> None:
-        """Remove one with all sessions and tokens; raises PersonUnknownError, StorageError."""
+    async def remove_person(self, name: str, *, actor: str, now_ns: int) -> None:
+        """Remove one with all sessions and tokens, with an event; raises PersonUnknownError, StorageError."""
 
-    async def set_password(self, name: str, password_hash: str) -> None:
-        """Replace the password and end all web sessions; raises PersonUnknownError, StorageError."""
+    async def set_password(self, name: str, password_hash: str, *, actor: str, now_ns: int) -> None:
+        """Replace the password, end all web sessions, with an event; raises PersonUnknownError, StorageError."""
 
     async def password_hash(self, name: str) -> str | None:
         """Read what `PasswordHasher.verify` compares with; None for nobody; raises StorageError."""
@@ -339,14 +340,21 @@ class People(Protocol):
     async def close_web_session(self, secret: str) -> None:
         """End a session; an unknown one is none; raises StorageError."""
 
-    async def open_api_token(self, name: str, now_ns: int) -> str:
-        """Make an API token, valid until it is revoked; raises PersonUnknownError, StorageError."""
+    async def open_api_token(self, name: str, *, actor: str, now_ns: int) -> str:
+        """Make an API token, valid until it is revoked, with an event; raises PersonUnknownError, StorageError."""
 
     async def api_token(self, secret: str) -> Person | None:
         """Find whose token it is; raises StorageError."""
 
     async def revoke_api_tokens(self, name: str) -> int:
         """Revoke all of a person's tokens and count them; raises PersonUnknownError, StorageError."""
+
+
+class JoinTokens(Protocol):
+    """Where join tokens are kept."""
+
+    async def add_token(self, token: Token, now_ns: int) -> None:
+        """Store a new token; raises StorageError."""
 
 
 class PasswordHasher(Protocol):
@@ -357,13 +365,6 @@ class PasswordHasher(Protocol):
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Compare a password with a stored hash; None (nobody has this name) takes as long and is False."""
-
-
-class PackClasses(Protocol):
-    """What a pack may answer."""
-
-    async def classes(self, pack: str) -> tuple[str, ...] | None:
-        """Name a pack's labels in its own order; None when it is not published here."""
 
 
 class FullModel(Protocol):

@@ -4,11 +4,12 @@ A case is a frozen value; what happens to it is one of the functions below, each
 cases are kept is `adapters.sql.cases`; what people say is `core.feedback`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.feedback import Given
+from cloud_hub.core.feedback import Given, Said
 from model_packs.outputs import Output
 from model_packs.tensors import Tensor
 from protos.messages.escalation import Escalation, PredictionId, Reason, Verdict
@@ -54,7 +55,8 @@ class Case:
     """One escalated window.
 
     Attributes:
-        case_id: Its place among all cases, in order of arrival; `CaseFilter.before` takes it.
+        case_id: Its place among all cases, in order of arrival; `CaseFilter.before` takes it. 0 before it is stored.
+        input_digest: Of what the device sent.
         received_at_ns: Hub wall clock, Unix epoch, UTC; window times are the device's.
         propensity: Probability with which the window was chosen for the hub, 0..1; 1.0 when the policy chose it.
         threshold: The policy's; None when it escalates everything.
@@ -73,6 +75,7 @@ class Case:
     case_id: int
     device: DeviceKey
     prediction_id: PredictionId
+    input_digest: str
     binding: str
     partition: str
     received_at_ns: int
@@ -168,11 +171,10 @@ class CaseCount:
     disagreed: int
 
 
-def opened(case_id: int, device: DeviceKey, escalation: Escalation, received_at_ns: int) -> Case:
+def opened(device: DeviceKey, escalation: Escalation, received_at_ns: int) -> Case:
     """Make a case of what a device escalated.
 
     Args:
-        case_id: Its place among all cases.
         device: Whose it is.
         escalation: What it sent.
         received_at_ns: Hub wall clock, Unix epoch, UTC.
@@ -181,9 +183,10 @@ def opened(case_id: int, device: DeviceKey, escalation: Escalation, received_at_
         The case, waiting.
     """
     return Case(
-        case_id=case_id,
+        case_id=0,
         device=device,
         prediction_id=escalation.prediction_id,
+        input_digest=escalation.input_digest,
         binding=escalation.binding[:BINDING_CHARS],
         partition=escalation.partition[:PARTITION_CHARS],
         received_at_ns=received_at_ns,
@@ -200,42 +203,59 @@ def opened(case_id: int, device: DeviceKey, escalation: Escalation, received_at_
     )
 
 
-def answered(case: Case, output: Output | None, confidence: float, digest: str) -> Case:
+def answered(case: Case, verdict: Verdict) -> Case:
     """The full model has answered.
 
     Args:
         case: The case until now.
-        output: What it said; None when it could not score the window.
-        confidence: 0..1.
-        digest: Of the pack that answered.
+        verdict: What it said.
 
     Returns:
         The case with the hub's answer, and whether it agrees with the edge's.
     """
-    said = label_of(output)
+    said = label_of(verdict.output)
     return replace(
         case,
         state=CaseState.ANSWERED,
         hub_label=said,
-        hub_confidence=confidence,
-        hub_digest=digest,
+        hub_confidence=verdict.confidence,
+        hub_digest=verdict.models[0].digest[:PACK_CHARS] if verdict.models else "",
         agrees=None if said is None or case.edge_label is None else said == case.edge_label,
     )
 
 
-def labelled(case: Case, label: str, by: str) -> Case:
-    """A person has said what it is.
+def heard(case: Case, said: Said, label: str | None, by: str) -> Case:
+    """A person has said something.
 
     Args:
         case: The case until now.
-        label: The class.
+        said: What.
+        label: The class that it names, None when it names none.
         by: Who says so.
 
     Returns:
-        The case with the label; one that waited for the full model waits no more.
+        The case with it. A label takes it out of the review queue; one that waited for the full model waits no more.
+        How many could not tell is counted where judgements are kept.
     """
-    state = CaseState.SETTLED if case.state is CaseState.WAITING else case.state
-    return replace(case, state=state, human_label=label, human_by=by)
+    if label is not None:
+        state = CaseState.SETTLED if case.state is CaseState.WAITING else case.state
+        return replace(case, state=state, human_label=label, human_by=by)
+    return replace(case, is_doubted=True) if said is Said.WRONG else case
+
+
+def caught_up(case: Case, earlier: Iterable[Given]) -> Case:
+    """Tell a new case what was said before it came: feedback may overtake its window on the way to the hub.
+
+    Args:
+        case: The case.
+        earlier: The judgements, oldest first.
+
+    Returns:
+        The case with them.
+    """
+    for given in earlier:
+        case = heard(case, given.said, given.label, given.given_by)
+    return case
 
 
 def review_rank(case: Case) -> ReviewRank | None:

@@ -4,6 +4,7 @@ What a person calls a window is law until a person calls it otherwise: the last 
 What a case is, is `core.cases`; numbering revisions is `core.revisions`.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -115,6 +116,34 @@ class Before:
 
     human_label: str | None
     own: tuple[Said, str | None] | None
+
+
+def standing(earlier: Sequence[Given], source: Source, by: str) -> Before:
+    """Sum up what was said of a prediction.
+
+    Args:
+        earlier: The judgements, oldest first.
+        source: Where the next one is given.
+        by: Who gives it.
+
+    Returns:
+        What the next one is measured by.
+    """
+    labels = [given.label for given in earlier if given.label is not None]
+    own = [(given.said, given.label) for given in earlier if (given.source, given.given_by) == (source, by)]
+    return Before(labels[-1] if labels else None, own[-1] if own else None)
+
+
+def unsure_n(earlier: Iterable[Given]) -> int:
+    """Count the persons who could not tell.
+
+    Args:
+        earlier: What was said of one prediction.
+
+    Returns:
+        How many different ones.
+    """
+    return len({given.given_by for given in earlier if given.said is Said.UNSURE})
 
 
 def makes_verdict(label: str | None, before: Before) -> bool:

@@ -260,6 +260,7 @@ class DeviceStream:
             question=Question(item.body.prediction_id, item.body.input_digest),
             hub_pack=item.body.hub_pack,
             payload=escalation_to_bytes(item.body),
+            escalation=item.body,
         )
 
     async def _acknowledge(self, items: Sequence[Delivered], decided: Sequence[Delivery]) -> None:

@@ -1,17 +1,24 @@
 """Owns the statements on escalated items: stored once, waiting until they are answered. The rule is `core.delivery`."""
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_hub.adapters.sql import cases, judgements
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of
 from cloud_hub.adapters.sql.schema import item
+from cloud_hub.core.cases import Case, CaseState, caught_up, opened
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Delivery, ItemKey, Question, decide
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.ports import Delivered, WaitingItem
-from protos.messages.escalation import ItemClass, PredictionId, StoreId
+from protos.codec.errors import CodecError
+from protos.codec.escalation import escalation_from_bytes
+from protos.messages.escalation import Escalation, ItemClass, PredictionId, StoreId
+
+logger = logging.getLogger(__name__)
 
 WAITING = "waiting"
 ANSWERED = "answered"
@@ -23,8 +30,10 @@ async def apply(
 ) -> tuple[Delivery, ...]:
     """Store items that came together, each at most once."""
     at_key, digests = await _known(connection, key, items)
+    heard = await judgements.of_predictions(connection, key, {one.question.prediction_id for one in items})
     decided: list[Delivery] = []
     rows: list[dict[str, Any]] = []
+    new: list[Case] = []
     for one in items:
         prediction_id = one.question.prediction_id
         delivery = decide(one.question, at_key=at_key.get(one.key), digest_of_prediction=digests.get(prediction_id))
@@ -32,9 +41,15 @@ async def apply(
         if isinstance(delivery, Apply) or (isinstance(delivery, AlreadyApplied) and delivery.is_new_key):
             at_key[one.key] = one.question
             digests[prediction_id] = one.question.input_digest
-            rows.append(_row(key, one, is_new=isinstance(delivery, Apply), now_ns=now_ns))
+            state = REPEATED
+            if isinstance(delivery, Apply):
+                case = caught_up(opened(key, one.escalation, now_ns), heard[prediction_id])
+                state = WAITING if case.state is CaseState.WAITING else ANSWERED
+                new.append(case)
+            rows.append(_row(key, one, state, now_ns))
     if rows:
         await connection.execute(insert(item), rows)
+    await cases.add(connection, new)
     return tuple(decided)
 
 
@@ -59,6 +74,31 @@ def waiting_item(row: AnyRow) -> WaitingItem:
 async def close(connection: AsyncConnection, row_ids: Iterable[int]) -> None:
     """Mark items as answered."""
     await connection.execute(update(item).where(item.c.row_id.in_(row_ids)).values(state=ANSWERED))
+
+
+async def close_question(connection: AsyncConnection, key: DeviceKey, prediction_id: PredictionId) -> None:
+    """Ask the full model no more about this prediction."""
+    await connection.execute(
+        update(item)
+        .where(belongs_to(item, key), item.c.prediction_id == prediction_id, item.c.state == WAITING)
+        .values(state=ANSWERED)
+    )
+
+
+def select_payload(key: DeviceKey, prediction_id: PredictionId) -> AnySelect:
+    """The escalation of one prediction, as bytes."""
+    return select(item.c.payload).where(
+        belongs_to(item, key), item.c.prediction_id == prediction_id, item.c.state != REPEATED
+    )
+
+
+def read_payload(payload: bytes) -> Escalation | None:
+    """What a device asked; None when the bytes cannot be read any more."""
+    try:
+        return escalation_from_bytes(payload)
+    except CodecError:
+        logger.exception("stored_question_unreadable")
+        return None
 
 
 async def _known(
@@ -88,7 +128,7 @@ async def _known(
     return at_key, {row.prediction_id: row.input_digest for row in rows}
 
 
-def _row(key: DeviceKey, one: Delivered, *, is_new: bool, now_ns: int) -> dict[str, Any]:
+def _row(key: DeviceKey, one: Delivered, state: str, now_ns: int) -> dict[str, Any]:
     return {
         **columns(key),
         "store_id": one.key.store_id,
@@ -97,7 +137,7 @@ def _row(key: DeviceKey, one: Delivered, *, is_new: bool, now_ns: int) -> dict[s
         "prediction_id": one.question.prediction_id,
         "input_digest": one.question.input_digest,
         "hub_pack": one.hub_pack,
-        "state": WAITING if is_new else REPEATED,
-        "payload": one.payload if is_new else b"",
+        "state": state,
+        "payload": b"" if state == REPEATED else one.payload,
         "received_at_ns": now_ns,
     }

@@ -11,6 +11,8 @@ from cloud_hub.core.devices import DeviceKey
 from cloud_hub.ports import OpenedSession
 from protos.messages.escalation import Hello, ItemClass
 
+_NO_SESSION = {"session_epoch": 0, "store_id": "", "opened_at_ns": 0, "verdict_seq": 0, "verdict_acked": 0}
+
 
 async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
     """Start a new epoch, and lift the verdict counter above what the device has seen."""
@@ -53,8 +55,11 @@ async def verdict_counters(connection: AsyncConnection, keys: Iterable[DeviceKey
     """The place of the latest verdict in each device's log."""
     counters: dict[DeviceKey, int] = {}
     for key in keys:
-        counter = await connection.execute(select(device_session.c.verdict_seq).where(belongs_to(device_session, key)))
-        counters[key] = counter.scalar_one()
+        found = await connection.execute(select(device_session.c.verdict_seq).where(belongs_to(device_session, key)))
+        counter = found.scalar_one_or_none()
+        if counter is None:  # it gives feedback before its first stream
+            await connection.execute(insert(device_session).values(**columns(key), **_NO_SESSION))
+        counters[key] = counter or 0
     return counters
 
 

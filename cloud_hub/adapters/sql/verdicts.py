@@ -1,40 +1,65 @@
 """Owns the statements on the verdict log: one a device, numbered without gaps. Revisions are `core.revisions`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql import items, sessions
+from cloud_hub.adapters.sql import cases, items, sessions
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
 from cloud_hub.adapters.sql.schema import verdict
 from cloud_hub.adapters.sql.stored_json import models_text, output_text, read_models, read_output
+from cloud_hub.core.cases import answered
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.revisions import Answered, next_revision
 from cloud_hub.ports import Answer
+from model_packs.outputs import Output
 from protos.messages.escalation import PredictionId, Verdict
-from protos.messages.inference import Tier
+from protos.messages.inference import ModelUse, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An answer before it has its place in the log and its revision."""
+
+    device: DeviceKey
+    prediction_id: PredictionId
+    input_digest: str
+    tier: Tier
+    output: Output | None
+    confidence: float
+    models: tuple[ModelUse, ...]
+    decided_at_ns: int
+    infer_ms: float
 
 
 async def answer(connection: AsyncConnection, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
-    """Log verdicts, each at the end of its device's log, and close the items."""
-    last = await _last_revisions(connection, answers)
-    counters = await sessions.verdict_counters(connection, {one.item.device for one in answers})
+    """Log verdicts, each at the end of its device's log, note them with their cases, and close the items."""
+    logged = await log(connection, [_draft(one) for one in answers])
+    await _note(connection, logged)
+    await items.close(connection, [one.item.row_id for one in answers])
+    return logged
+
+
+async def log(connection: AsyncConnection, drafts: Sequence[Draft]) -> tuple[tuple[DeviceKey, Verdict], ...]:
+    """Log answers, each at the end of its device's log; an answer of a lower tier than one before is left out."""
+    last = await _last_revisions(connection, drafts)
+    counters = await sessions.verdict_counters(connection, {one.device for one in drafts})
     logged: list[tuple[DeviceKey, Verdict]] = []
-    for one in answers:
-        place = (one.item.device, one.item.question.prediction_id)
+    for one in drafts:
+        place = (one.device, one.prediction_id)
         revision = next_revision(last.get(place), one.tier)
         if revision is None:
             continue
         last[place] = Answered(revision, one.tier)
-        counters[one.item.device] += 1
-        logged.append((one.item.device, _verdict(one, counters[one.item.device], revision)))
+        counters[one.device] += 1
+        logged.append((one.device, _verdict(one, counters[one.device], revision)))
     if logged:
         await connection.execute(insert(verdict), [_row(key, said) for key, said in logged])
         for key in {key for key, _ in logged}:
             await sessions.set_verdict_counter(connection, key, counters[key])
-    await items.close(connection, [one.item.row_id for one in answers])
     return tuple(logged)
 
 
@@ -45,6 +70,15 @@ def select_log(key: DeviceKey, after_seq: int, limit: int) -> AnySelect:
         .where(belongs_to(verdict, key), verdict.c.verdict_seq > after_seq)
         .order_by(verdict.c.verdict_seq)
         .limit(limit)
+    )
+
+
+def select_of_prediction(key: DeviceKey, prediction_id: PredictionId) -> AnySelect:
+    """Every answer to one prediction, oldest first."""
+    return (
+        select(verdict)
+        .where(belongs_to(verdict, key), verdict.c.prediction_id == prediction_id)
+        .order_by(verdict.c.revision)
     )
 
 
@@ -64,13 +98,25 @@ def read_verdict(row: AnyRow) -> Verdict:
     )
 
 
+async def _note(connection: AsyncConnection, logged: Sequence[tuple[DeviceKey, Verdict]]) -> None:
+    """Tell the cases what the full model said."""
+    said: dict[DeviceKey, dict[str, Verdict]] = {}
+    for key, one in logged:
+        if one.tier is Tier.HUB:
+            said.setdefault(key, {})[one.prediction_id] = one
+    for key, by_id in said.items():
+        found = await cases.of_predictions(connection, key, by_id)
+        changed = [answered(case, by_id[at]) for at, case in found.items()]
+        await cases.save(connection, changed)
+
+
 async def _last_revisions(
-    connection: AsyncConnection, answers: Sequence[Answer]
+    connection: AsyncConnection, drafts: Sequence[Draft]
 ) -> dict[tuple[DeviceKey, str], Answered]:
     """The latest logged answer by prediction; device by device, since the index begins with the device."""
     asked: dict[DeviceKey, set[str]] = {}
-    for one in answers:
-        asked.setdefault(one.item.device, set()).add(one.item.question.prediction_id)
+    for one in drafts:
+        asked.setdefault(one.device, set()).add(one.prediction_id)
     last: dict[tuple[DeviceKey, str], Answered] = {}
     for key, ids in asked.items():
         rows = await connection.execute(
@@ -82,11 +128,25 @@ async def _last_revisions(
     return last
 
 
-def _verdict(one: Answer, verdict_seq: int, revision: int) -> Verdict:
-    return Verdict(
-        verdict_seq=verdict_seq,
+def _draft(one: Answer) -> Draft:
+    return Draft(
+        device=one.item.device,
         prediction_id=one.item.question.prediction_id,
         input_digest=one.item.question.input_digest,
+        tier=one.tier,
+        output=one.output,
+        confidence=one.confidence,
+        models=one.models,
+        decided_at_ns=one.decided_at_ns,
+        infer_ms=one.infer_ms,
+    )
+
+
+def _verdict(one: Draft, verdict_seq: int, revision: int) -> Verdict:
+    return Verdict(
+        verdict_seq=verdict_seq,
+        prediction_id=one.prediction_id,
+        input_digest=one.input_digest,
         revision=revision,
         tier=one.tier,
         output=one.output,

@@ -20,9 +20,9 @@ def _plans(folder: Path, before: Steps, watched: Steps) -> list[str]:
     """The plan of each SELECT and UPDATE of `watched`, after `before` filled the tables."""
     asked: list[tuple[str, Any]] = []
 
-    def note(_conn: object, _cursor: object, statement: str, parameters: object, _context: object, _many: bool) -> None:  # noqa: FBT001 - SQLAlchemy calls it
+    def note(_conn: object, _cursor: object, statement: str, values: Any, _context: object, is_many: bool) -> None:  # noqa: ANN401, FBT001 - SQLAlchemy calls it
         if statement.startswith(("SELECT", "UPDATE")):
-            asked.append((statement, parameters))
+            asked.append((statement, values[0] if is_many else values))
 
     @in_loop
     async def story() -> None:

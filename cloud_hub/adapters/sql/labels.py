@@ -1,0 +1,124 @@
+"""Owns what a judgement changes, in one transaction: its row, a human verdict, the case, the queue, and the event.
+
+The rules are `core.feedback`, `core.cases` and `core.revisions`; the statements are those of `judgements`, `verdicts`,
+`cases` and `items`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cloud_hub.adapters.sql import cases, events, items, judgements, verdicts
+from cloud_hub.core.cases import Case, CaseState, heard
+from cloud_hub.core.delivery import ItemKey
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventKind, Happening
+from cloud_hub.core.feedback import (
+    FeedbackTaken,
+    Given,
+    LabelGiven,
+    LabelOutcome,
+    Said,
+    Source,
+    is_repeat,
+    makes_verdict,
+    standing,
+    unsure_n,
+)
+from cloud_hub.core.provenance import from_device, in_console
+from cloud_hub.errors import CaseUnknownError
+from model_packs.outputs import Classification
+from protos.messages.escalation import ItemClass, Verdict
+from protos.messages.feedback import FeedbackBatch, FeedbackReceipt, FeedbackRefusal
+from protos.messages.inference import Tier
+
+_CERTAIN = 1.0
+
+
+async def label(connection: AsyncConnection, given: LabelGiven) -> LabelOutcome:
+    """Store what a person of the console says of a case."""
+    key, prediction_id = given.device, given.prediction_id
+    case = (await cases.of_predictions(connection, key, (prediction_id,))).get(prediction_id)
+    if case is None:
+        raise CaseUnknownError(prediction_id, str(key))
+    earlier = (await judgements.of_predictions(connection, key, (prediction_id,)))[prediction_id]
+    if is_repeat(given.label, standing(earlier, Source.CONSOLE, given.by)):
+        return LabelOutcome(None, is_repeat=True)
+    return LabelOutcome(await _take(connection, in_console(given, case), case, None), is_repeat=False)
+
+
+async def receive(
+    connection: AsyncConnection,
+    key: DeviceKey,
+    batch: FeedbackBatch,
+    refused: Sequence[FeedbackRefusal],
+    now_ns: int,
+) -> FeedbackTaken:
+    """Store what people at a device say, each once."""
+    known = await judgements.applied(connection, key, batch.store_id, [one.seq for one in batch.items])
+    new = {one.seq: one.feedback for one in batch.items if one.seq not in known}
+    said: list[Said] = []
+    logged: list[Verdict] = []
+    for seq, feedback in new.items():
+        at = feedback.prediction_id
+        case = (await cases.of_predictions(connection, key, (at,))).get(at)
+        given = from_device(key, feedback, case, now_ns)
+        verdict = await _take(connection, given, case, ItemKey(batch.store_id, ItemClass.FEEDBACK, seq))
+        said.append(given.said)
+        logged += () if verdict is None else (verdict,)
+    receipt = FeedbackReceipt(tuple(sorted(known | new.keys())), tuple(refused))
+    return FeedbackTaken(receipt, tuple(said), tuple(logged))
+
+
+async def _take(connection: AsyncConnection, given: Given, case: Case | None, place: ItemKey | None) -> Verdict | None:
+    """Store one judgement with all that follows from it; returns the verdict that it made."""
+    at = given.prediction_id
+    earlier = (await judgements.of_predictions(connection, given.device, (at,)))[at]
+    verdict = None
+    if given.label is not None and makes_verdict(given.label, standing(earlier, given.source, given.given_by)):
+        verdict = await _speak(connection, given, given.label, "" if case is None else case.input_digest)
+    kept = replace(given, revision=None if verdict is None else verdict.revision)
+    await judgements.add(connection, kept, place)
+    if case is not None:
+        after = heard(case, given.said, given.label, given.given_by)
+        await cases.save(connection, [replace(after, unsure_n=unsure_n((*earlier, kept)))])
+        if case.state is CaseState.WAITING and after.state is CaseState.SETTLED:
+            await items.close_question(connection, case.device, case.prediction_id)
+    await events.add(connection, [_happening(kept)])
+    return verdict
+
+
+async def _speak(connection: AsyncConnection, given: Given, said: str, input_digest: str) -> Verdict:
+    """Log a person's answer: nobody ranks above a person, so it always follows."""
+    draft = verdicts.Draft(
+        device=given.device,
+        prediction_id=given.prediction_id,
+        input_digest=input_digest,
+        tier=Tier.HUMAN,
+        output=Classification(said, {said: _CERTAIN}),
+        confidence=_CERTAIN,
+        models=(),
+        decided_at_ns=given.received_at_ns,
+        infer_ms=0.0,
+    )
+    ((_, verdict),) = await verdicts.log(connection, [draft])
+    return verdict
+
+
+def _happening(given: Given) -> Happening:
+    """`detail`: what was said, the label if there is one, the binding, and where it was given."""
+    is_console = given.source is Source.CONSOLE
+    return Happening(
+        at_ns=given.received_at_ns,
+        kind=EventKind.LABEL_GIVEN if is_console else EventKind.FEEDBACK_RECEIVED,
+        device=given.device,
+        actor=given.given_by,
+        subject=given.prediction_id,
+        detail={
+            "said": given.said.value,
+            "binding": given.binding,
+            "source": given.source.value,
+            **({} if given.label is None else {"label": given.label}),
+        },
+    )
