@@ -32,6 +32,7 @@ from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.adapters.x509.server_certificate import load_server_files
 from cloud_hub.config import HubConfig
 from cloud_hub.errors import NoDatabaseError, StorageError
+from cloud_hub.fleet_watch import FleetWatch
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock
 from model_packs.engines.opening import open_session
@@ -87,7 +88,9 @@ class Hub:
         self._metrics = HubMetrics(registry)
         self._streams = Streams(self._metrics)
         self._engine = database.make_engine(config.database)
-        self._store = SqlStore(self._engine, clock, self._metrics.commit_s.observe)
+        self._store = SqlStore(
+            self._engine, clock, self._metrics.commit_s.observe, trend_bucket_s=config.fleet.trend_bucket_s
+        )
 
     async def open(self) -> Listening:
         """Start everything; what was stored and not answered before is answered now.
@@ -177,6 +180,11 @@ class Hub:
         enrolment_port = await servers.serve_enrolment(enrolment, config.grpc.enrolment_port)
         self._stack.push_async_callback(self._streams.close, GoAway("the hub is stopping", STOP_RETRY_MS), DRAIN_S)
 
+        # Who is heard: the watch over the fleet, from the moment that devices can connect.
+        watch = FleetWatch(self._store, self._metrics, self._clock, config.fleet)
+        watching = asyncio.create_task(watch.run(), name="fleet-watch")
+        self._stack.push_async_callback(_cancelled, watching)
+
         # Who may look: people and Prometheus.
         http = HttpServer(self._pages().app(), config.http.host, config.http.port)
         self._stack.push_async_callback(http.close)
@@ -198,7 +206,7 @@ class Hub:
             version=version(DISTRIBUTION),
             incarnation=self._store.incarnation,
             clock=self._clock,
-            heartbeat_interval_s=self._config.fleet.heartbeat_interval_s,
+            fleet=self._config.fleet,
         )
 
     async def _reasons_not_ready(self) -> Sequence[str]:

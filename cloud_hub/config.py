@@ -17,6 +17,7 @@ CONFIG_NAME = "hub.toml"
 _MAX_PORT = 65535
 _MAX_BATCH = 4096
 _MAX_DAYS = 3650
+_MAX_EVENTS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +111,36 @@ class EscalationConfig:
 
 @dataclass(frozen=True, slots=True)
 class FleetConfig:
-    """How devices report."""
+    """How devices report, and how long the hub waits and remembers."""
 
     heartbeat_interval_s: float = setting(
         10.0, doc="How often a device reports, in seconds. Stale after 3 missed reports, offline after 10."
     )
 
+    install_timeout_s: float = setting(
+        900.0,
+        doc="A device that says nothing of a desired pack, or does not begin, for this long has failed to take it.",
+    )
+    trend_bucket_s: float = setting(60.0, doc="Length of one point of the curves, in seconds.")
+    trend_days: int = setting(7, doc="How long the curves are kept, in days.")
+    event_days: int = setting(90, doc="How long events are kept, in days.")
+    max_events: int = setting(100_000, doc="How many events are kept at most; the oldest go first.")
+
     def validate(self) -> Iterable[tuple[str, str]]:
         """Check what types cannot say."""
-        if self.heartbeat_interval_s <= 0:
-            yield "heartbeat_interval_s", "expected more than 0"
+        for key, seconds in (
+            ("heartbeat_interval_s", self.heartbeat_interval_s),
+            ("install_timeout_s", self.install_timeout_s),
+        ):
+            if seconds <= 0:
+                yield key, "expected more than 0"
+        if self.trend_bucket_s < 1:
+            yield "trend_bucket_s", "expected at least 1"
+        for key, days in (("trend_days", self.trend_days), ("event_days", self.event_days)):
+            if not 1 <= days <= _MAX_DAYS:
+                yield key, f"expected 1 to {_MAX_DAYS}"
+        if not 1 <= self.max_events <= _MAX_EVENTS:
+            yield "max_events", f"expected 1 to {_MAX_EVENTS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,7 @@ class HubConfig:
     )
     inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
     escalation: EscalationConfig = setting(EscalationConfig, doc="What one device may have in flight.")
-    fleet: FleetConfig = setting(FleetConfig, doc="How devices report.")
+    fleet: FleetConfig = setting(FleetConfig, doc="How devices report, and how long the hub waits and remembers.")
 
     def validate(self) -> Iterable[tuple[str, str]]:
         """Check what types cannot say."""

@@ -20,6 +20,8 @@
     ├── PersonFault                     of who uses the console, the HTTP API or the command line
     │   ├── CaseUnknownError            NOT_FOUND
     │   ├── LabelUnknownError           INVALID_ARGUMENT      a device's, too
+    │   ├── AssignmentError             INVALID_ARGUMENT
+    │   │   └── DeviceAbsentError       NOT_FOUND
     │   ├── PersonNameError             INVALID_ARGUMENT
     │   ├── PersonTakenError            ALREADY_EXISTS
     │   ├── PersonUnknownError          NOT_FOUND
@@ -321,6 +323,26 @@ class PasswordWeakError(PersonFault):
 
     def __init__(self, least: int, most: int) -> None:
         super().__init__(f"a password has {least} to {most} characters: choose a longer or shorter one")
+
+
+class AssignmentError(PersonFault):
+    """What a person wants a device to run cannot be wanted; `reason` and `mend` are for them."""
+
+    status = Status.INVALID_ARGUMENT
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(f"{reason}: {mend}")
+        self.reason = reason
+        self.mend = mend
+
+
+class DeviceAbsentError(AssignmentError):
+    """The device is not enrolled here, or no longer accepted."""
+
+    status = Status.NOT_FOUND
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} is not accepted here", "`cloud-hub devices list` shows those that are")
 
 
 class PackUnavailableError(HubError):

@@ -11,6 +11,7 @@ from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_
 from cloud_hub.commands.opened_store import with_store
 from cloud_hub.config import load_config
 from cloud_hub.core.registry import devices_document
+from cloud_hub.core.twin import Comparison
 from model_packs.process.exits import Exit
 
 _HEADING = (
@@ -43,6 +44,7 @@ def show(args: argparse.Namespace) -> int:
             hub_incarnation=store.incarnation,
             now_ns=time.time_ns(),
             heartbeat_interval_s=config.fleet.heartbeat_interval_s,
+            install_timeout_s=config.fleet.install_timeout_s,
         )
 
     document = with_store(config, read)
@@ -57,15 +59,25 @@ def _screen(devices: list[dict[str, Any]]) -> str:
 
 
 def _line(device: dict[str, Any]) -> str:
-    report = _printable(device["report"]) or {"state": "?", "outbox": {"items": "?"}, "bindings": []}
+    report = _printable(device["report"]) or {"state": "?", "outbox": {"items": "?"}}
     age = "-" if device["heartbeat_age_s"] is None else f"{device['heartbeat_age_s']:.0f} s"
-    packs = ", ".join(sorted({binding["pack"] for binding in report["bindings"]})) or "-"
+    packs = ", ".join(dict.fromkeys(_pack(slot) for slot in _printable(device["slots"]))) or "-"
     asked = device["escalations"]
     heard = "removed" if device["removed"] else device["liveness"]
     return (
         f"{device['device']:24} {device['site']:12} {heard:11} {age:>7}  {report['state']:9} "
         f"{report['outbox']['items']:>7} {asked['items']:>7} {asked['waiting']:>5}  {packs}"
     )
+
+
+def _pack(slot: dict[str, Any]) -> str:
+    """What a binding runs, and what becomes of what it should run; several bindings that say the same say it once."""
+    runs = slot["reported"] or "?"
+    if slot["state"] == Comparison.IN_SYNC:
+        return str(runs)
+    wants = "" if slot["desired"] in (None, slot["reported"]) else f" -> {slot['desired']}"
+    why = f": {slot['reason']}" if slot["reason"] else ""
+    return f"{runs}{wants} ({slot['state']}{why})"
 
 
 def _printable(value: Any) -> Any:  # noqa: ANN401 - JSON

@@ -2,15 +2,40 @@
 
 from typing import TypeAlias
 
-from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, NoDatabaseError, StorageError
+from cloud_hub.errors import (
+    AssignmentError,
+    DeviceNameError,
+    KeyFileError,
+    ListenError,
+    NoDatabaseError,
+    StorageError,
+)
 from model_packs.errors import PackError, SigningError
 from model_packs.process.exits import CliError, Exit
 
 Failure: TypeAlias = (
-    StorageError | NoDatabaseError | ListenError | KeyFileError | SigningError | PackError | DeviceNameError | OSError
+    StorageError
+    | NoDatabaseError
+    | ListenError
+    | KeyFileError
+    | SigningError
+    | PackError
+    | DeviceNameError
+    | AssignmentError
+    | OSError
 )
 
-FAILURES = (StorageError, NoDatabaseError, ListenError, KeyFileError, SigningError, PackError, DeviceNameError, OSError)
+FAILURES = (
+    StorageError,
+    NoDatabaseError,
+    ListenError,
+    KeyFileError,
+    SigningError,
+    PackError,
+    DeviceNameError,
+    AssignmentError,
+    OSError,
+)
 """What ends a command with a message; anything else is a fault of this program, and shows its traceback."""
 
 
@@ -36,6 +61,8 @@ def cli_error(error: Failure) -> CliError:
             ending = (str(error), error.mend, Exit.DATA)
         case DeviceNameError():
             ending = (str(error), "choose another name", Exit.USAGE)
+        case AssignmentError():
+            ending = (error.reason, error.mend, Exit.USAGE)
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
             mend = "check the path, its permissions and the free space"

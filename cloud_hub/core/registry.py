@@ -9,7 +9,8 @@ from typing import Any
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.liveness import liveness
-from protos.messages.fleet import Heartbeat
+from cloud_hub.core.twin import DesiredTwin, LastWord, SlotStatus, slot_states
+from protos.messages.fleet import Heartbeat, SlotReport
 
 DEVICES_SCHEMA = "tandem.devices/1"
 _NS_PER_S = 1_000_000_000
@@ -31,6 +32,7 @@ class DeviceFacts:
         waiting: Items without an answer yet.
         verdicts: Place of the latest verdict in its log.
         verdicts_acked: How far the device has confirmed the log.
+        desired: What it should run; None when nothing was ever desired.
     """
 
     key: DeviceKey
@@ -46,10 +48,16 @@ class DeviceFacts:
     waiting: int
     verdicts: int
     verdicts_acked: int
+    desired: DesiredTwin | None
 
 
 def devices_document(
-    devices: Iterable[DeviceFacts], *, hub_incarnation: str, now_ns: int, heartbeat_interval_s: float
+    devices: Iterable[DeviceFacts],
+    *,
+    hub_incarnation: str,
+    now_ns: int,
+    heartbeat_interval_s: float,
+    install_timeout_s: float,
 ) -> dict[str, Any]:
     """Write the registry.
 
@@ -58,6 +66,7 @@ def devices_document(
         hub_incarnation: Identity of the hub's database.
         now_ns: Wall clock, Unix epoch, UTC.
         heartbeat_interval_s: How often devices are told to report.
+        install_timeout_s: How long a desire may go without a word from its device.
 
     Returns:
         A JSON document; what is not known is null, never guessed.
@@ -66,7 +75,7 @@ def devices_document(
         "schema": DEVICES_SCHEMA,
         "hub_incarnation": hub_incarnation,
         "at_ns": now_ns,
-        "devices": [_device(device, now_ns, heartbeat_interval_s) for device in devices],
+        "devices": [_device(device, now_ns, heartbeat_interval_s, install_timeout_s) for device in devices],
     }
 
 
@@ -85,7 +94,73 @@ def heartbeat_age_s(device: DeviceFacts, now_ns: int) -> float | None:
     return max(0, now_ns - device.last_heartbeat_at_ns) / _NS_PER_S
 
 
-def _device(device: DeviceFacts, now_ns: int, interval_s: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """One binding of one device."""
+
+    device: DeviceKey
+    binding: str
+
+
+def desired_places(devices: Iterable[DeviceFacts]) -> dict[str, tuple[Place, ...]]:
+    """Tell where packs should run.
+
+    Args:
+        devices: The registry.
+
+    Returns:
+        The places by name@version; devices that are no longer accepted are left out.
+    """
+    return _by_pack(
+        (slot.pack, Place(device.key, slot.binding))
+        for device in devices
+        if device.desired is not None and not device.is_removed
+        for slot in device.desired.slots
+    )
+
+
+def running_places(devices: Iterable[DeviceFacts]) -> dict[str, tuple[Place, ...]]:
+    """Tell where packs ran, by the latest heartbeats.
+
+    Args:
+        devices: The registry.
+
+    Returns:
+        The places by name@version; devices that are no longer accepted are left out.
+    """
+    return _by_pack(
+        (binding.model.pack, Place(device.key, binding.binding))
+        for device in devices
+        if device.heartbeat is not None and not device.is_removed
+        for binding in device.heartbeat.bindings
+    )
+
+
+def _by_pack(found: Iterable[tuple[str, Place]]) -> dict[str, tuple[Place, ...]]:
+    places: dict[str, tuple[Place, ...]] = {}
+    for pack, place in found:
+        places[pack] = (*places.get(pack, ()), place)
+    return places
+
+
+def slots_of(device: DeviceFacts, now_ns: int, install_timeout_s: float) -> tuple[SlotStatus, ...]:
+    """Compare what a device should run with what it reports.
+
+    Args:
+        device: The device.
+        now_ns: Wall clock, Unix epoch, UTC.
+        install_timeout_s: How long a desire may go without a word from its device.
+
+    Returns:
+        One entry a binding, by `core.twin`.
+    """
+    word = None
+    if device.heartbeat is not None and device.last_heartbeat_at_ns is not None:
+        word = LastWord(device.heartbeat, device.last_heartbeat_at_ns)
+    return slot_states(device.desired, word, now_ns=now_ns, install_timeout_s=install_timeout_s)
+
+
+def _device(device: DeviceFacts, now_ns: int, interval_s: float, install_timeout_s: float) -> dict[str, Any]:
     age_s = heartbeat_age_s(device, now_ns)
     return {
         "org": device.key.org_id,
@@ -101,7 +176,39 @@ def _device(device: DeviceFacts, now_ns: int, interval_s: float) -> dict[str, An
         "session_epoch": device.session_epoch,
         "escalations": {"items": device.items, "waiting": device.waiting},
         "verdicts": {"last_seq": device.verdicts, "acked_seq": device.verdicts_acked},
+        "desired": None if device.desired is None else _desired(device.desired),
+        "slots": [_status(one) for one in slots_of(device, now_ns, install_timeout_s)],
         "report": None if device.heartbeat is None else _report(device.heartbeat),
+    }
+
+
+def _desired(twin: DesiredTwin) -> dict[str, Any]:
+    return {
+        "version": twin.version,
+        "set_by": twin.set_by or None,
+        "set_at_ns": twin.set_at_ns,
+        "slots": [
+            {
+                "binding": slot.binding,
+                "pack": slot.pack,
+                "digest": slot.digest,
+                "set_by": slot.set_by or None,
+                "set_at_ns": slot.set_at_ns,
+            }
+            for slot in twin.slots
+        ],
+    }
+
+
+def _status(status: SlotStatus) -> dict[str, Any]:
+    return {
+        "binding": status.binding,
+        "desired": status.desired_pack,
+        "reported": status.reported_pack,
+        "state": status.state.value,
+        "reason": status.reason or None,
+        "detail": status.detail or None,
+        "since_ns": status.since_ns,
     }
 
 
@@ -125,7 +232,35 @@ def _report(heartbeat: Heartbeat) -> dict[str, Any]:
                 "escalated": binding.escalated,
                 "answered": binding.answered,
                 "certificate_state": binding.certificate_state,
+                "answer_p95_ms": binding.answer_p95_ms,
             }
             for binding in heartbeat.bindings
         ],
+        "desired_version": heartbeat.desired_version,
+        "slots": [_slot(slot) for slot in heartbeat.slots],
+    }
+
+
+def _slot(slot: SlotReport) -> dict[str, Any]:
+    failure = slot.failure
+    return {
+        "binding": slot.binding,
+        "pack": slot.pack,
+        "digest": slot.digest,
+        "state": slot.state.value,
+        "previous": slot.previous_pack,
+        "pinned": slot.is_pinned,
+        "phase": slot.phase.value,
+        "done_bytes": slot.done_bytes,
+        "total_bytes": slot.total_bytes,
+        "failure": None
+        if failure is None
+        else {
+            "pack": failure.pack,
+            "digest": failure.digest,
+            "action": failure.action.value,
+            "reason": failure.reason,
+            "detail": failure.detail,
+            "at_ns": failure.at_ns,
+        },
     }

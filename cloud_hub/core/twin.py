@@ -27,6 +27,9 @@ DESIRED_CAPABILITY = "desired"
 DOWNLOAD_FAILED = "download_failed"
 """The one failure reason that goes on by itself (docs/packs.md): the pack is late, not refused."""
 
+MAX_VERSION = 2**62
+"""A peer's number above it is no version: the hub must have room to count on."""
+
 MAX_TEXT_CHARS = 500
 _NS_PER_S = 1_000_000_000
 _S_PER_MIN = 60
@@ -160,7 +163,9 @@ def lifted(twin: DesiredTwin, reported_version: int) -> DesiredTwin | None:
     Returns:
         The same desire under a version that the device takes; None when it needs no lifting.
     """
-    return replace(twin, version=reported_version + 1) if reported_version > twin.version else None
+    if not twin.version < reported_version <= MAX_VERSION:
+        return None
+    return replace(twin, version=reported_version + 1)
 
 
 def slot_states(

@@ -1,11 +1,17 @@
-"""Owns the fleet service: who a device says it is, how it is, and when it shall report again."""
+"""Owns the fleet service: who a device says it is, how it is, when it shall report again, and what it should run.
 
-from collections.abc import AsyncIterable
+A desire is told right after the welcome, and after each heartbeat that does not have it yet, so it needs no receipt:
+the device's next heartbeat says which version it holds. What is desired, and what a report tells, is `core.twin`.
+"""
+
+from collections.abc import AsyncIterable, Sequence
+from typing import Protocol
 
 from cloud_hub.adapters.grpc.gate import Context, Gate, refusals_told
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.twin import DESIRED_CAPABILITY
 from cloud_hub.errors import StreamOrderError, WireVersionError
-from cloud_hub.ports import Clock, DeviceStore
+from cloud_hub.ports import Clock, DeviceStore, FleetRecords
 from protos.codec.errors import CodecError
 from protos.codec.fleet import directive_to_wire, report_from_wire
 from protos.messages.escalation import WIRE_VERSION, HubIncarnation
@@ -15,12 +21,16 @@ from protos.tandem.v1 import fleet_pb2 as pb
 _MS_PER_S = 1000
 
 
+class FleetStore(DeviceStore, FleetRecords, Protocol):
+    """What the fleet service needs of the database."""
+
+
 class FleetService:
     """`tandem.v1.FleetService`.
 
     Args:
         gate: Says who calls.
-        store: The registry.
+        store: The registry, and what is desired.
         incarnation: Identity of the hub's database.
         clock: Wall clock.
         heartbeat_interval_s: How often a device shall report.
@@ -29,7 +39,7 @@ class FleetService:
     def __init__(
         self,
         gate: Gate,
-        store: DeviceStore,
+        store: FleetStore,
         *,
         incarnation: HubIncarnation,
         clock: Clock,
@@ -47,25 +57,34 @@ class FleetService:
         """Answer each report when it is stored, until the device ends the session."""
         async with refusals_told(context):
             device = await self._gate.admit(context)
-            is_first = True
+            hello: DeviceHello | None = None
             async for wire in request_iterator:
                 try:
                     report = report_from_wire(wire)
                 except CodecError as error:
                     raise StreamOrderError(f"a report cannot be read: {error}") from error
-                if isinstance(report, DeviceHello) is not is_first:
+                if isinstance(report, DeviceHello) and hello is None:
+                    hello = report
+                    directives = await self._welcome(device, hello)
+                elif isinstance(report, Heartbeat) and hello is not None:
+                    directives = await self._heard(device, hello, report)
+                else:
                     raise StreamOrderError("the first report must be the hello, and only the first")
-                is_first = False
-                await context.write(directive_to_wire(await self._answer(device, report)))
+                for directive in directives:
+                    await context.write(directive_to_wire(directive))
 
-    async def _answer(self, device: DeviceKey, report: DeviceHello | Heartbeat) -> HubDirective:
+    async def _welcome(self, device: DeviceKey, hello: DeviceHello) -> Sequence[HubDirective]:
+        if hello.wire_version != WIRE_VERSION:
+            raise WireVersionError(hello.wire_version, WIRE_VERSION)
+        await self._store.save_hello(device, hello)
+        welcome = FleetWelcome(self._interval_ms, self._clock(), self._incarnation)
+        twin = await self._store.desired(device) if DESIRED_CAPABILITY in hello.capabilities else None
+        return (welcome,) if twin is None else (welcome, twin.message())
+
+    async def _heard(self, device: DeviceKey, hello: DeviceHello, heartbeat: Heartbeat) -> Sequence[HubDirective]:
         now_ns = self._clock()
-        match report:
-            case DeviceHello():
-                if report.wire_version != WIRE_VERSION:
-                    raise WireVersionError(report.wire_version, WIRE_VERSION)
-                await self._store.save_hello(device, report)
-                return FleetWelcome(self._interval_ms, now_ns, self._incarnation)
-            case Heartbeat():
-                await self._store.save_heartbeat(device, report, now_ns)
-                return HeartbeatAck(report.number, now_ns)
+        twin = await self._store.save_heartbeat(device, heartbeat, now_ns)
+        ack = HeartbeatAck(heartbeat.number, now_ns)
+        if twin is None or DESIRED_CAPABILITY not in hello.capabilities:
+            return (ack,)
+        return (ack, twin.message()) if heartbeat.desired_version < twin.version else (ack,)

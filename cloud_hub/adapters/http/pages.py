@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from cloud_hub.config import FleetConfig
 from cloud_hub.core.liveness import liveness
 from cloud_hub.core.registry import DeviceFacts, devices_document, heartbeat_age_s
 from cloud_hub.errors import StorageError
@@ -39,7 +40,7 @@ class Pages:
         version: The program's version.
         incarnation: Identity of the hub's database.
         clock: Wall clock.
-        heartbeat_interval_s: How often devices report.
+        fleet: How often devices report, and how long a desire may wait.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Pages:
         version: str,
         incarnation: HubIncarnation,
         clock: Clock,
-        heartbeat_interval_s: float,
+        fleet: FleetConfig,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -61,7 +62,7 @@ class Pages:
         self._version = version
         self._incarnation = incarnation
         self._clock = clock
-        self._interval_s = heartbeat_interval_s
+        self._fleet = fleet
 
     def app(self) -> Starlette:
         """Make the ASGI app.
@@ -96,7 +97,7 @@ class Pages:
     async def _show_metrics(self, _request: Request) -> Response:
         devices = await self._store.devices()
         now_ns = self._clock()
-        states = Counter(liveness(heartbeat_age_s(one, now_ns), self._interval_s) for one in devices)
+        states = Counter(liveness(heartbeat_age_s(one, now_ns), self._fleet.heartbeat_interval_s) for one in devices)
         self._metrics.show_devices(states, sum(one.waiting for one in devices))
         return Response(self._registry.expose(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -107,7 +108,8 @@ class Pages:
                 devices,
                 hub_incarnation=self._incarnation,
                 now_ns=self._clock(),
-                heartbeat_interval_s=self._interval_s,
+                heartbeat_interval_s=self._fleet.heartbeat_interval_s,
+                install_timeout_s=self._fleet.install_timeout_s,
             )
         )
 

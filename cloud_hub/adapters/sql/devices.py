@@ -1,14 +1,15 @@
-"""Owns the statements on devices and their latest heartbeats. How a device gets a certificate is `enrolments.py`."""
+"""Owns the statements on devices. How one gets a certificate is `enrolments.py`, what it reports `heartbeats.py`."""
 
 from sqlalchemy import Insert, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_hub.adapters.sql import events
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
-from cloud_hub.adapters.sql.schema import device, heartbeat
-from cloud_hub.adapters.sql.stored_json import heartbeat_text
+from cloud_hub.adapters.sql.schema import device
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventKind, Happening
 from cloud_hub.ports import RegisteredDevice
-from protos.messages.fleet import DeviceHello, Heartbeat
+from protos.messages.fleet import DeviceHello
 
 _MAX_VERSION_CHARS = 64
 
@@ -35,21 +36,14 @@ def insert_device(key: DeviceKey, *, public_key_digest: str, agent_version: str,
 
 
 async def register_local(connection: AsyncConnection, key: DeviceKey, now_ns: int) -> None:
-    """Add a device without a certificate, once."""
+    """Add a device without a certificate, once, with its event."""
     known = await connection.execute(select_device(key))
     if known.first() is None:
         await connection.execute(insert_device(key, public_key_digest="", agent_version="", now_ns=now_ns))
+        await events.add(connection, [Happening(at_ns=now_ns, kind=EventKind.DEVICE_ENROLLED, device=key)])
 
 
 async def save_hello(connection: AsyncConnection, key: DeviceKey, hello: DeviceHello) -> None:
     """Note what the device says it is."""
     version = hello.agent_version[:_MAX_VERSION_CHARS]
     await connection.execute(update(device).where(belongs_to(device, key)).values(agent_version=version))
-
-
-async def save_heartbeat(connection: AsyncConnection, key: DeviceKey, report: Heartbeat, now_ns: int) -> None:
-    """Replace the device's latest heartbeat."""
-    values = {"received_at_ns": now_ns, "report": heartbeat_text(report)}
-    changed = await connection.execute(update(heartbeat).where(belongs_to(heartbeat, key)).values(**values))
-    if changed.rowcount == 0:
-        await connection.execute(insert(heartbeat).values(**columns(key), **values))

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_hub.adapters.sql import events
 from cloud_hub.adapters.sql.device_keys import belongs_to, columns
 from cloud_hub.adapters.sql.devices import insert_device, select_device
 from cloud_hub.adapters.sql.schema import certificate, device, token, token_use
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventKind, Happening
 from cloud_hub.core.tokens import Enrolled, Token, Use, check
 from cloud_hub.ports import Enrolment, IssuedCertificate
 
@@ -19,7 +21,7 @@ async def enrol(
     issue: Callable[[DeviceKey], IssuedCertificate],
     now_ns: int,
 ) -> tuple[DeviceKey, IssuedCertificate]:
-    """Check the token, issue and record the certificate."""
+    """Check the token, issue and record the certificate, with its event (detail: `token`)."""
     stored = await _token(connection, enrolment.token_id)
     key = DeviceKey(stored.org_id, stored.site_id, enrolment.device_id) if stored is not None else None
     use = check(
@@ -40,6 +42,9 @@ async def enrol(
     await _record(connection, key, enrolment, issued, now_ns)
     if use is Use.FIRST:
         await _record_use(connection, enrolment, now_ns)
+    enrolled = EventKind.DEVICE_ENROLLED
+    detail = {"token": enrolment.token_id}
+    await events.add(connection, [Happening(at_ns=now_ns, kind=enrolled, device=key, detail=detail)])
     return key, issued
 
 

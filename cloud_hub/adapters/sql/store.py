@@ -1,10 +1,14 @@
 """Owns the hub's database as one object: which statements make one transaction, and how long each may wait.
 
 It fills the store ports on any database that SQLAlchemy speaks asyncio with. The statements are in a module for each
-noun (`devices`, `enrolments`, `sessions`, `items`, `verdicts`, `registry`), tables in `schema.py`, transactions in
-`writer.py`, rules in `core/`.
+noun (`devices`, `enrolments`, `heartbeats`, `twins`, `trends`, `liveness`, `events`, `sessions`, `items`, `verdicts`,
+`cases`, `judgements`, `labels`, `people`, `registry`), tables in `schema.py`, transactions in `writer.py`, rules in
+`core/`.
 """
 
+import asyncio
+import contextlib
+import secrets
 import uuid
 from collections.abc import Callable, Collection, Sequence
 
@@ -12,14 +16,39 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud_hub.adapters.sql import database, devices, enrolments, items, registry, sessions, verdicts
+from cloud_hub.adapters.sql import (
+    cases,
+    database,
+    devices,
+    enrolments,
+    events,
+    heartbeats,
+    items,
+    judgements,
+    labels,
+    liveness,
+    people,
+    registry,
+    sessions,
+    trends,
+    twins,
+    verdicts,
+)
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect
+from cloud_hub.adapters.sql.event_bell import EventBell
 from cloud_hub.adapters.sql.schema import hub
-from cloud_hub.adapters.sql.writer import Writer
+from cloud_hub.adapters.sql.writer import Job, ResultT, Writer
+from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage, ReviewRank
 from cloud_hub.core.delivery import Delivery
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventId, Happening, HubEvent
+from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome
+from cloud_hub.core.liveness import Heard, LivenessChange
+from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
 from cloud_hub.core.tokens import Token
+from cloud_hub.core.trends import TrendPoint, increments
+from cloud_hub.core.twin import DesiredTwin
 from cloud_hub.errors import StorageError
 from cloud_hub.ports import (
     Answer,
@@ -31,11 +60,19 @@ from cloud_hub.ports import (
     RegisteredDevice,
     WaitingItem,
 )
-from protos.messages.escalation import Hello, HubIncarnation, Verdict
-from protos.messages.fleet import DeviceHello, Heartbeat
+from protos.messages.escalation import Hello, HubIncarnation, PredictionId, Verdict
+from protos.messages.feedback import FeedbackBatch, FeedbackRefusal
+from protos.messages.fleet import DesiredSlot, DeviceHello, Heartbeat
 
 LAZY_S = 0.5
 """How long a heartbeat or a cursor may wait, so that those of many devices share one commit."""
+
+POLL_S = 1.0
+"""How often one who waits for an event looks without being woken: commands write from other processes."""
+
+TREND_BUCKET_S = 60.0
+_SECRET_BYTES = 32
+_NS_PER_S = 1_000_000_000
 
 
 class SqlStore:
@@ -45,15 +82,24 @@ class SqlStore:
         engine: From `database.make_engine`; the store disposes of it.
         clock: Wall clock, for the birth of a new database.
         on_commit: Told how many seconds each write transaction took.
+        trend_bucket_s: Length of one point of the curves.
     """
 
     def __init__(
-        self, engine: AsyncEngine, clock: Clock, on_commit: Callable[[float], None] = lambda _took_s: None
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        on_commit: Callable[[float], None] = lambda _took_s: None,
+        *,
+        trend_bucket_s: float = TREND_BUCKET_S,
     ) -> None:
         self._engine = engine
         self._readers = engine.execution_options(**{database.READER: True})
         self._writer = Writer(engine, on_commit)
         self._clock = clock
+        self._bucket_ns = round(trend_bucket_s * _NS_PER_S)
+        self._bell = EventBell()
+        self._reports_stored = 0
         self._incarnation: HubIncarnation | None = None
 
     @property
@@ -107,27 +153,113 @@ class SqlStore:
 
     async def register_local(self, key: DeviceKey, now_ns: int) -> None:
         """Add a device without a certificate, once."""
-        await self._writer.write(lambda connection: devices.register_local(connection, key, now_ns))
+        await self._write_and_tell(lambda connection: devices.register_local(connection, key, now_ns))
 
     async def enrol(
         self, enrolment: Enrolment, issue: Callable[[DeviceKey], IssuedCertificate], now_ns: int
     ) -> tuple[DeviceKey, IssuedCertificate]:
         """Check the token, issue and record the certificate, in one transaction."""
-        return await self._writer.write(lambda connection: enrolments.enrol(connection, enrolment, issue, now_ns))
+        return await self._write_and_tell(lambda connection: enrolments.enrol(connection, enrolment, issue, now_ns))
 
     async def save_hello(self, device: DeviceKey, hello: DeviceHello) -> None:
         """Note what the device says it is."""
         await self._writer.write(lambda connection: devices.save_hello(connection, device, hello))
 
-    async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> None:
-        """Replace the device's latest heartbeat."""
-        await self._writer.write(
-            lambda connection: devices.save_heartbeat(connection, device, heartbeat, now_ns), patience_s=LAZY_S
+    async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> DesiredTwin | None:
+        """Replace the device's latest heartbeat, with its trend and what it tells anew."""
+        saved = await self._writer.write(
+            lambda connection: heartbeats.save(connection, device, heartbeat, now_ns, self._bucket_ns),
+            patience_s=LAZY_S,
         )
+        self._reports_stored += 1
+        if saved.has_news:
+            self._bell.ring()
+        return saved.twin
 
     async def devices(self) -> tuple[DeviceFacts, ...]:
         """Read the registry, ordered by key."""
         return tuple(registry.device_facts(row) for row in await self._all(registry.select_registry()))
+
+    # --- FleetRecords ------------------------------------------------------------------------------------------------
+
+    @property
+    def reports_stored(self) -> int:
+        """How many heartbeats this process has stored."""
+        return self._reports_stored
+
+    async def facts(self, device: DeviceKey) -> DeviceFacts | None:
+        """Read one device of the registry."""
+        row = await self._first(registry.select_registry(device))
+        return None if row is None else registry.device_facts(row)
+
+    async def desire(self, device: DeviceKey, slots: Sequence[DesiredSlot], *, actor: str, now_ns: int) -> DesiredTwin:
+        """State what bindings of a known device should run; the others keep theirs."""
+        return await self._write_and_tell(
+            lambda connection: twins.desire(connection, device, slots, actor=actor, now_ns=now_ns)
+        )
+
+    async def desired(self, device: DeviceKey) -> DesiredTwin | None:
+        """Read what a device should run."""
+        row = await self._first(twins.select_twin(device))
+        return None if row is None else twins.read_twin(device, row)
+
+    async def trend(self, device: DeviceKey | None, since_ns: int) -> tuple[TrendPoint, ...]:
+        """Read the increments of each bucket, oldest first."""
+        rows = await self._all(trends.select_trend(device, since_ns))
+        return increments([trends.read_totals(row) for row in rows], since_ns)
+
+    async def record(self, happening: Happening) -> None:
+        """Write an event that stands alone."""
+        await self._write_and_tell(lambda connection: events.add(connection, (happening,)))
+
+    async def events(self, after_id: EventId, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
+        """Read the outbox on from a cursor, oldest first."""
+        rows = await self._all(events.select_after(after_id, limit, device))
+        return tuple(events.read_event(row) for row in rows)
+
+    async def recent_events(self, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
+        """Read the latest events, newest first."""
+        rows = await self._all(events.select_recent(limit, device))
+        return tuple(events.read_event(row) for row in rows)
+
+    async def event_span(self) -> tuple[EventId, EventId]:
+        """Read the ids of the oldest event that is kept and of the newest; both 0 when there is none."""
+        (row,) = await self._all(events.select_span())
+        return EventId(row.first_id or 0), EventId(row.last_id or 0)
+
+    async def wait_for_event(self, after_id: EventId, timeout_s: float) -> bool:
+        """Wait until there is an event behind the cursor, whichever process wrote it."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + timeout_s
+        while True:
+            ring = self._bell.next_ring()
+            if (await self.event_span())[1] > after_id:
+                return True
+            left_s = until_s - loop.time()
+            if left_s <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, POLL_S)):
+                    await ring.wait()
+
+    # --- FleetWatchStore ---------------------------------------------------------------------------------------------
+
+    async def heard(self) -> tuple[Heard, ...]:
+        """Read when each accepted device was last heard, and what was told of it."""
+        return tuple(liveness.read_heard(row) for row in await self._all(liveness.select_heard()))
+
+    async def tell_liveness(self, changes: Sequence[LivenessChange], now_ns: int) -> None:
+        """Note changes and write their events."""
+        await self._write_and_tell(lambda connection: liveness.tell(connection, changes, now_ns))
+
+    async def prune(self, *, events_before_ns: int, max_events: int, trends_before_ns: int) -> None:
+        """Delete events and trends beyond their age, and the oldest events beyond their count."""
+
+        async def both(connection: AsyncConnection) -> None:
+            await events.prune(connection, before_ns=events_before_ns, max_events=max_events)
+            await trends.prune(connection, before_ns=trends_before_ns)
+
+        await self._writer.write(both)
 
     # --- EscalationStore ---------------------------------------------------------------------------------------------
 
@@ -159,6 +291,119 @@ class SqlStore:
             lambda connection: sessions.acknowledge(connection, device, verdict_seq), patience_s=LAZY_S
         )
 
+    # --- CaseRecords -------------------------------------------------------------------------------------------------
+
+    async def cases(self, wanted: CaseFilter, limit: int) -> CasePage:
+        """List cases, newest first."""
+        rows = await self._all(cases.select_cases(wanted, limit + 1))
+        found = tuple(cases.read_case(row) for row in rows[:limit])
+        return CasePage(found, found[-1].case_id if len(rows) > limit else None)
+
+    async def case(self, device: DeviceKey, prediction_id: PredictionId) -> CaseDetail | None:
+        """Read one case with its tensors, verdicts and feedback."""
+        row = await self._first(cases.select_case(device, prediction_id))
+        if row is None:
+            return None
+        payload = await self._first(items.select_payload(device, prediction_id))
+        said = await self._all(verdicts.select_of_prediction(device, prediction_id))
+        given = await self._all(judgements.select_of_predictions(device, (prediction_id,)))
+        return CaseDetail(
+            case=cases.read_case(row),
+            escalation=None if payload is None else items.read_payload(payload.payload),
+            verdicts=tuple(verdicts.read_verdict(one) for one in said),
+            feedback=tuple(judgements.read_given(one) for one in given),
+        )
+
+    async def review_queue(self, limit: int, by: str) -> tuple[Case, ...]:
+        """Read what to review next; rank by rank, so that each is read off the end of its index."""
+        found: list[AnyRow] = []
+        for rank in ReviewRank:
+            found += await self._all(cases.select_for_review(rank, limit - len(found), by))
+            if len(found) >= limit:
+                break
+        return tuple(cases.read_case(row) for row in found)
+
+    async def review_count(self) -> int:
+        """Count the cases without a label."""
+        (row,) = await self._all(cases.select_review_count())
+        return int(row.n)
+
+    async def case_trend(self, since_ns: int, bucket_s: float, device: DeviceKey | None) -> tuple[CaseCount, ...]:
+        """Count cases by bucket, device, binding and reason, oldest first."""
+        bucket_ns = round(bucket_s * _NS_PER_S)
+        rows = await self._all(cases.select_trend(since_ns, bucket_ns, device))
+        return tuple(cases.read_count(row, bucket_ns) for row in rows)
+
+    async def label(self, given: LabelGiven) -> LabelOutcome:
+        """Store a person's label with its human verdict and its event, in one transaction."""
+        return await self._write_and_tell(lambda connection: labels.label(connection, given))
+
+    async def receive_feedback(
+        self,
+        device: DeviceKey,
+        batch: FeedbackBatch,
+        refused: Sequence[FeedbackRefusal],
+        now_ns: int,
+    ) -> FeedbackTaken:
+        """Store what people at a device say, once, in one transaction."""
+        return await self._write_and_tell(lambda connection: labels.receive(connection, device, batch, refused, now_ns))
+
+    # --- People ------------------------------------------------------------------------------------------------------
+
+    async def people(self) -> tuple[Person, ...]:
+        """List them by name."""
+        return tuple(people.read_person(row) for row in await self._all(people.select_people()))
+
+    async def add_person(self, person: Person, password_hash: str, *, actor: str) -> None:
+        """Add one."""
+        await self._write_and_tell(lambda connection: people.add(connection, person, password_hash, actor))
+
+    async def remove_person(self, name: str, *, actor: str, now_ns: int) -> None:
+        """Remove one with all sessions and tokens."""
+        await self._write_and_tell(lambda connection: people.remove(connection, name, actor, now_ns))
+
+    async def set_password(self, name: str, password_hash: str, *, actor: str, now_ns: int) -> None:
+        """Replace the password and end all web sessions."""
+        await self._write_and_tell(
+            lambda connection: people.set_password(connection, name, password_hash, actor, now_ns)
+        )
+
+    async def password_hash(self, name: str) -> str | None:
+        """Read what a password is compared with."""
+        row = await self._first(people.select_password_hash(name))
+        return None if row is None else str(row.password_hash)
+
+    async def open_web_session(self, name: str, now_ns: int, life_s: float) -> str:
+        """Make a session's secret."""
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        until_ns = now_ns + round(life_s * _NS_PER_S)
+        await self._writer.write(lambda connection: people.open_session(connection, name, secret, now_ns, until_ns))
+        return secret
+
+    async def web_session(self, secret: str, now_ns: int) -> Person | None:
+        """Find whose live session it is."""
+        row = await self._first(people.select_session_owner(secret, now_ns))
+        return None if row is None else people.read_person(row)
+
+    async def close_web_session(self, secret: str) -> None:
+        """End a session."""
+        await self._writer.write(lambda connection: people.close_session(connection, secret))
+
+    async def open_api_token(self, name: str, *, actor: str, now_ns: int) -> str:
+        """Make an API token, valid until it is revoked."""
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        await self._write_and_tell(lambda connection: people.open_token(connection, name, secret, actor, now_ns))
+        return secret
+
+    async def api_token(self, secret: str) -> Person | None:
+        """Find whose token it is."""
+        row = await self._first(people.select_token_owner(secret))
+        return None if row is None else people.read_person(row)
+
+    async def revoke_api_tokens(self, name: str) -> int:
+        """Revoke all of a person's tokens and count them."""
+        return await self._writer.write(lambda connection: people.revoke_tokens(connection, name))
+
     # --- for `cloud-hub tokens` --------------------------------------------------------------------------------------
 
     async def add_token(self, token: Token, now_ns: int) -> None:
@@ -173,6 +418,12 @@ class SqlStore:
             found = str(uuid.uuid4())
             await connection.execute(insert(hub).values(id=1, hub_incarnation=found, created_at_ns=self._clock()))
         return HubIncarnation(found)
+
+    async def _write_and_tell(self, job: Job[ResultT]) -> ResultT:
+        """Run a job that may write events, and wake who waits for them once they are durable."""
+        result = await self._writer.write(job)
+        self._bell.ring()
+        return result
 
     async def _all(self, query: AnySelect) -> Sequence[AnyRow]:
         try:

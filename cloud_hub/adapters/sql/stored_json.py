@@ -1,12 +1,21 @@
-"""Owns the values that one column holds as JSON, both ways: an output, the models behind it, a heartbeat."""
+"""Owns the values that one column holds as JSON, both ways: an output, the models behind it, a heartbeat, desires."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cloud_hub.core.twin import SlotDesire
 from model_packs.outputs import Output, from_json
-from protos.messages.fleet import BindingReport, Heartbeat
+from protos.messages.fleet import (
+    BindingReport,
+    FailureAction,
+    Heartbeat,
+    InstallPhase,
+    PackFailure,
+    SlotReport,
+    SlotState,
+)
 from protos.messages.inference import ModelUse, Role
 
 
@@ -36,12 +45,33 @@ def heartbeat_text(heartbeat: Heartbeat) -> str:
 
 
 def read_heartbeat(text: str) -> Heartbeat:
-    """What `heartbeat_text` wrote."""
+    """What `heartbeat_text` wrote, also before it knew slots and desires."""
     document: dict[str, Any] = json.loads(text)
     bindings = tuple(
         BindingReport(**{**binding, "model": _model(binding["model"])}) for binding in document["bindings"]
     )
-    return Heartbeat(**{**document, "problems": tuple(document["problems"]), "bindings": bindings})
+    slots = tuple(_slot(slot) for slot in document.get("slots", ()))
+    return Heartbeat(**{**document, "problems": tuple(document["problems"]), "bindings": bindings, "slots": slots})
+
+
+def desires_text(slots: Sequence[SlotDesire]) -> str:
+    """The slots of a desired twin as stored."""
+    return json.dumps([asdict(slot) for slot in slots])
+
+
+def read_desires(text: str) -> tuple[SlotDesire, ...]:
+    """What `desires_text` wrote."""
+    return tuple(SlotDesire(**document) for document in json.loads(text))
+
+
+def _slot(document: Mapping[str, Any]) -> SlotReport:
+    failure = document["failure"]
+    typed = {
+        "state": SlotState(document["state"]),
+        "phase": InstallPhase(document["phase"]),
+        "failure": failure and PackFailure(**{**failure, "action": FailureAction(failure["action"])}),
+    }
+    return SlotReport(**{**document, **typed})
 
 
 def _model(document: Mapping[str, str]) -> ModelUse:
