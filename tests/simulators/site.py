@@ -184,7 +184,7 @@ class Hub:
 class Agent:
     """An agent in a folder of its own: configured, then enrolled, started, killed and started again at will."""
 
-    def __init__(self, folder: Path, name: str, broker: Broker, hub: Hub) -> None:
+    def __init__(self, folder: Path, name: str, broker: Broker, hub: Hub, more_bindings: str = "") -> None:
         self.name = name
         self.folder = folder / name
         self.config = self.folder / "agent.toml"
@@ -208,7 +208,7 @@ class Agent:
             pack=EDGE_PACK,
             rate_hz=SAMPLES,
         )
-        self.folder.joinpath("bindings.toml").write_text(bindings)
+        self.folder.joinpath("bindings.toml").write_text(bindings + more_bindings)
 
     @property
     def results(self) -> str:
@@ -257,9 +257,9 @@ class Site:
         self.hub.prepare()
         self.hub.start()
 
-    def agent(self, name: str) -> Agent:
-        """Add an enrolled agent; it is not started."""
-        agent = Agent(self._folder, name, self._broker, self.hub)
+    def agent(self, name: str, more_bindings: str = "") -> Agent:
+        """Add an enrolled agent, with bindings (TOML) beside the one of samples; it is not started."""
+        agent = Agent(self._folder, name, self._broker, self.hub, more_bindings)
         self.agents.append(agent)
         agent.enrol()
         return agent
