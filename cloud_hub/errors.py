@@ -19,6 +19,7 @@
     │   └── FeedbackInvalidError        INVALID_ARGUMENT
     ├── PersonFault                     of who uses the console, the HTTP API or the command line
     │   ├── CaseUnknownError            NOT_FOUND
+    │   ├── CaseInputAbsentError        NOT_FOUND
     │   ├── LabelUnknownError           INVALID_ARGUMENT      a device's, too
     │   ├── AssignmentError             INVALID_ARGUMENT
     │   │   └── DeviceAbsentError       NOT_FOUND
@@ -272,12 +273,21 @@ class CaseUnknownError(PersonFault):
         super().__init__(f"prediction {prediction_id[:64]!r} of {device} was never escalated to this hub")
 
 
+class CaseInputAbsentError(PersonFault):
+    """A case has no such input, or it cannot be shown as asked."""
+
+    status = Status.NOT_FOUND
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"input {name[:80]!r} of this case {why}: the case's own document lists its inputs")
+
+
 class LabelUnknownError(PersonFault):
     """A label that no pack which answers such windows knows."""
 
     status = Status.INVALID_ARGUMENT
 
-    def __init__(self, label: str, known: Collection[str] | None) -> None:
+    def __init__(self, label: str, known: Collection[str]) -> None:
         choices = f": use one of {', '.join(sorted(known)[:_SHOWN_LABELS])}" if known else ""
         super().__init__(f"label {label[:80]!r} cannot be an answer to this window{choices}")
         self.label = label

@@ -1,7 +1,6 @@
-"""Owns `cloud-hub tokens`: making a join token. What it lets a device do is `core.tokens`."""
+"""Owns `cloud-hub tokens`: a join token on the command line. Making one is `inviting`."""
 
 import argparse
-import secrets
 import sys
 import time
 from datetime import UTC, datetime
@@ -10,17 +9,10 @@ from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.commands.arguments import Subparsers, add_config, add_group
 from cloud_hub.commands.opened_store import with_store
 from cloud_hub.config import load_config
-from cloud_hub.core.devices import checked_name
-from cloud_hub.core.tokens import Token, secret_digest
+from cloud_hub.inviting import MAX_TTL_H, MAX_USES, Invitation, Inviting
 from model_packs.process.exits import CliError, Exit
-from protos.link.tokens import JoinToken
 
-_TOKEN_ID_BYTES = 6
-_TOKEN_SECRET_BYTES = 32
-_NS_PER_H = 3_600 * 1_000_000_000
 _NS_PER_S = 1_000_000_000
-_MAX_TTL_H = 24 * 365
-_MAX_USES = 100_000
 
 
 def add(subparsers: Subparsers) -> None:
@@ -44,32 +36,27 @@ def create(args: argparse.Namespace) -> int:
         StorageError: The database cannot be used.
     """
     config = load_config(args.config)
-    if not 1 <= args.uses <= _MAX_USES:
-        raise CliError(f"--uses {args.uses} is out of range", f"give 1 to {_MAX_USES}", Exit.USAGE)
-    if not 0 < args.ttl_h <= _MAX_TTL_H:
-        raise CliError(f"--ttl-h {args.ttl_h:g} is out of range", f"give more than 0, at most {_MAX_TTL_H}", Exit.USAGE)
+    if not 1 <= args.uses <= MAX_USES:
+        raise CliError(f"--uses {args.uses} is out of range", f"give 1 to {MAX_USES}", Exit.USAGE)
+    if not 0 < args.ttl_h <= MAX_TTL_H:
+        raise CliError(f"--ttl-h {args.ttl_h:g} is out of range", f"give more than 0, at most {MAX_TTL_H}", Exit.USAGE)
     authority = load_authority(
         config.folder.ca_key,
         config.folder.ca_certificate,
         trust_domain=config.identity.trust_domain,
         certificate_days=config.identity.certificate_days,
     )
-    secret = secrets.token_urlsafe(_TOKEN_SECRET_BYTES)
-    now_ns = time.time_ns()
-    token = Token(
-        token_id=secrets.token_hex(_TOKEN_ID_BYTES),
-        secret_digest=secret_digest(secret),
-        org_id=config.identity.org_id,
-        site_id=checked_name("site", args.site),
-        device_id=None if args.device is None else checked_name("device", args.device),
-        expires_at_ns=now_ns + int(args.ttl_h * _NS_PER_H),
-        max_uses=args.uses,
-        used_by={},
+    invitation = Invitation(args.site, args.uses, args.ttl_h, args.device)
+    made = with_store(
+        config,
+        lambda store: Inviting(store, authority.certificate_pem, config.identity.org_id, time.time_ns).invite(
+            invitation
+        ),
     )
-    with_store(config, lambda store: store.add_token(token, now_ns))
+    token = made.token
     whom = "one device" if args.uses == 1 else f"{args.uses} devices"
     sys.stderr.write(f"token {token.token_id}: {whom} of site {token.site_id}, until {_when(token.expires_at_ns)}\n")
-    sys.stdout.write(JoinToken(token.token_id, secret, authority.certificate_pem).encode() + "\n")
+    sys.stdout.write(made.encoded + "\n")
     return Exit.OK
 
 

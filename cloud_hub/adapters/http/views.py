@@ -12,8 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 
+from cloud_hub.adapters.http.actions import Actions
 from cloud_hub.adapters.http.problems import Problem
 from cloud_hub.core.people import Role
+from cloud_hub.labelling import Labelling
+from cloud_hub.ports import CaseRecords, Clock, FleetRecords, PackShelf, People
+from protos.messages.escalation import HubIncarnation
 
 View = Callable[[Request], Awaitable[Response]]
 
@@ -49,3 +53,36 @@ class Console(Protocol):
 
     def problem_page(self, request: Request, problem: Problem) -> Response:
         """Draw why a page is not there, with the problem's status."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebParts:
+    """What pages and the API are made of.
+
+    Attributes:
+        fleet: Devices, twins, trends, events.
+        cases: Escalated windows.
+        people: Who may log in.
+        shelf: Published packs.
+        labelling: Names the labels that a case may get.
+        actions: What people may change.
+        clock: Wall clock.
+        org_id: Part of every device's key.
+        hub_incarnation: Identity of the hub's database.
+        heartbeat_interval_s: How often devices report.
+        install_timeout_s: How long a desire may go without a word from its device.
+        version: The program's.
+    """
+
+    fleet: FleetRecords
+    cases: CaseRecords
+    people: People
+    shelf: PackShelf
+    labelling: Labelling
+    actions: Actions
+    clock: Clock
+    org_id: str
+    hub_incarnation: HubIncarnation
+    heartbeat_interval_s: float
+    install_timeout_s: float
+    version: str

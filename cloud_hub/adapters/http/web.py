@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cloud_hub.adapters.http.api.routes import Api
 from cloud_hub.adapters.http.events import LIVE_PATH, Live
 from cloud_hub.adapters.http.gate import API_PATH, LOGIN_PATH, LOGOUT_PATH, Gate
 from cloud_hub.adapters.http.health import Health
@@ -50,13 +51,15 @@ class Web:
         console: What people see.
         health: What machines ask.
         live: What open pages hear.
+        api: What programs call.
     """
 
-    def __init__(self, gate: Gate, console: Console, health: Health, live: Live) -> None:
+    def __init__(self, gate: Gate, console: Console, health: Health, live: Live, api: Api) -> None:
         self._gate = gate
         self._console = console
         self._health = health
         self._live = live
+        self._api = api
 
     def app(self) -> ASGIApp:
         """Make the ASGI app.
@@ -81,6 +84,7 @@ class Web:
             Route(LOGIN_PATH, gate.sign_in, methods=["POST"]),
             Route(LOGOUT_PATH, gate.guarded(gate.sign_out, Role.VIEWER), methods=["POST"]),
             Route(LIVE_PATH, gate.guarded(self._live.view, Role.VIEWER), methods=["GET"]),
+            *self._api.routes(),
             *(
                 Route(page.path, gate.guarded(page.view, page.role), methods=list(page.methods))
                 for page in self._console.pages()
