@@ -19,20 +19,33 @@ from cloud_hub.adapters.engine.pack_models import OpenSession, PackModels
 from cloud_hub.adapters.grpc.device_stream import StreamParts
 from cloud_hub.adapters.grpc.enrolment import EnrolmentService
 from cloud_hub.adapters.grpc.escalation import EscalationService
+from cloud_hub.adapters.grpc.feedback import FeedbackService
 from cloud_hub.adapters.grpc.fleet import FleetService
 from cloud_hub.adapters.grpc.gate import CertificateGate, Gate, MetadataGate
 from cloud_hub.adapters.grpc.packs import PackService
 from cloud_hub.adapters.grpc.server import DeviceServices, GrpcServers, ServerCertificate
 from cloud_hub.adapters.grpc.streams import Streams
-from cloud_hub.adapters.http.pages import Pages
+from cloud_hub.adapters.http import gate as web_gate
+from cloud_hub.adapters.http.actions import Actions
+from cloud_hub.adapters.http.api.routes import Api
+from cloud_hub.adapters.http.console.console import Console
+from cloud_hub.adapters.http.events import Live
+from cloud_hub.adapters.http.health import Health
 from cloud_hub.adapters.http.server import HttpServer
+from cloud_hub.adapters.http.views import WebParts
+from cloud_hub.adapters.http.web import Web
+from cloud_hub.adapters.passwords.argon2id import Argon2Hasher
+from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.adapters.x509.server_certificate import load_server_files
 from cloud_hub.config import HubConfig
+from cloud_hub.core.sign_in_throttle import SignInThrottle
 from cloud_hub.errors import NoDatabaseError, StorageError
 from cloud_hub.fleet_watch import FleetWatch
+from cloud_hub.inviting import Inviting
+from cloud_hub.labelling import Labelling
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock
 from model_packs.engines.opening import open_session
@@ -156,6 +169,10 @@ class Hub:
         task = asyncio.create_task(answerer.run(), name="answerer")
         self._stack.push_async_callback(_cancelled, task)
 
+        # What people say: one way in for devices and for the console.
+        shelf = StoredPackShelf(packs)
+        labelling = Labelling(self._store, shelf, self._streams, self._metrics, self._clock)
+
         # Who may ask: devices over mutual TLS, newcomers with a join token.
         gate = self._gate()
         credit = Credit(config.escalation.credit_items, config.escalation.credit_bytes)
@@ -170,6 +187,7 @@ class Hub:
                 heartbeat_interval_s=config.fleet.heartbeat_interval_s,
             ),
             PackService(gate, packs),
+            FeedbackService(gate, labelling),
         )
         enrolment = EnrolmentService(
             self._store, authority, site_key_pem=site_key.pem.encode(), metrics=self._metrics, clock=self._clock

@@ -30,6 +30,13 @@ class HubMetrics:
         self.commit_s: Histogram = registry.histogram("hub_commit_seconds", "One write transaction, fsync included.")
         self.streams_open: Gauge = registry.gauge("hub_streams_open", "Escalation streams that are open.")
         self.waiting: Gauge = registry.gauge("hub_waiting_items", "Stored items without an answer.")
+        self.labels: Counter = registry.counter(
+            "hub_labels_total", "Human verdicts logged, by where the label was given.", ("source",)
+        )
+        self.feedback: Counter = registry.counter(
+            "hub_feedback_total", "Judgements of people that were stored.", ("judgement",)
+        )
+        self.reviews_waiting: Gauge = registry.gauge("hub_reviews_waiting", "Cases without a person's label.")
         self.devices: Gauge = registry.gauge("hub_devices", "Devices by how they are heard.", ("state",))
         self.enrolments: Counter = registry.counter("hub_enrolments_total", "Enrolment calls by status.", ("status",))
         self.loop_failures: Counter = registry.counter(

@@ -4,7 +4,7 @@ What a person calls a window is law until a person calls it otherwise: the last 
 What a case is, is `core.cases`; numbering revisions is `core.revisions`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -173,27 +173,27 @@ def is_repeat(label: str | None, before: Before) -> bool:
     return before.own == (said, label) and not makes_verdict(label, before)
 
 
-def check_label(label: str, known: frozenset[str] | None) -> None:
+def check_label(label: str, known: Collection[str]) -> None:
     """Let a label through if it can be an answer.
 
     Args:
         label: As somebody gave it.
-        known: The classes of the packs that answer such windows; None when no such pack is published here.
+        known: The classes of the packs that answer such windows; none when no such pack is published here.
 
     Raises:
         LabelUnknownError: It is empty, too long or not printable, or none of the classes.
     """
     is_name = 1 <= len(label) <= MAX_LABEL_CHARS and label.isprintable()
-    if not is_name or (known is not None and label not in known):
+    if not is_name or (known and label not in known):
         raise LabelUnknownError(label, known)
 
 
-def check_feedback(item: FeedbackItem, known: frozenset[str] | None) -> None:
+def check_feedback(item: FeedbackItem, known: Collection[str]) -> None:
     """Check the parts of a judgement that the tables must hold; longer names and notes are cut when stored.
 
     Args:
         item: As a device sent it.
-        known: The classes that a label may name; None when they are not known here.
+        known: The classes that a label may name; none when they are not known here.
 
     Raises:
         FeedbackInvalidError: A number or an id is larger than any that an agent writes.

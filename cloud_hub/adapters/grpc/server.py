@@ -9,11 +9,12 @@ import grpc
 
 from cloud_hub.adapters.grpc.enrolment import EnrolmentService
 from cloud_hub.adapters.grpc.escalation import EscalationService
+from cloud_hub.adapters.grpc.feedback import FeedbackService
 from cloud_hub.adapters.grpc.fleet import FleetService
 from cloud_hub.adapters.grpc.packs import PackService
 from cloud_hub.errors import ListenError
 from protos.link.tls import SERVER_OPTIONS
-from protos.tandem.v1 import enrolment_pb2_grpc, escalation_pb2_grpc, fleet_pb2_grpc, packs_pb2_grpc
+from protos.tandem.v1 import enrolment_pb2_grpc, escalation_pb2_grpc, feedback_pb2_grpc, fleet_pb2_grpc, packs_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class DeviceServices:
     escalation: EscalationService
     fleet: FleetService
     packs: PackService
+    feedback: FeedbackService
 
 
 class GrpcServers:
@@ -65,6 +67,7 @@ class GrpcServers:
         escalation_pb2_grpc.add_EscalationServiceServicer_to_server(services.escalation, server)
         fleet_pb2_grpc.add_FleetServiceServicer_to_server(services.fleet, server)
         packs_pb2_grpc.add_PackServiceServicer_to_server(services.packs, server)
+        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(services.feedback, server)
         own = self._certificate
         credentials = grpc.ssl_server_credentials(
             [(own.key_pem, own.chain_pem)], root_certificates=own.authority_pem, require_client_auth=True
