@@ -2,7 +2,8 @@
 
 import pytest
 
-from cloud_hub.core.liveness import Liveness, liveness
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.liveness import Heard, Liveness, LivenessChange, liveness, liveness_changes
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,42 @@ from cloud_hub.core.liveness import Liveness, liveness
 def test_missed_heartbeats_make_a_device_stale_then_offline(age_s: float | None, expected: Liveness) -> None:
     """Three missed beats of 10 s are stale, ten are offline, none ever is unknown."""
     assert liveness(age_s, 10.0) is expected
+
+
+PRESS = DeviceKey("o", "s", "press-07")
+NOW_S = 10_000
+
+
+@pytest.mark.parametrize(
+    ("told", "age_s", "listened_s", "expected"),
+    [
+        (None, None, 999, None),
+        (None, 5, 999, Liveness.ONLINE),
+        (Liveness.ONLINE, 5, 999, None),
+        (Liveness.ONLINE, 40, 999, Liveness.STALE),
+        (Liveness.STALE, 40, 999, None),
+        (Liveness.STALE, 140, 999, Liveness.OFFLINE),
+        (Liveness.ONLINE, 140, 999, Liveness.OFFLINE),
+        (Liveness.OFFLINE, 140, 999, None),
+        (Liveness.OFFLINE, 5, 999, Liveness.ONLINE),
+        (Liveness.OFFLINE, 40, 999, Liveness.STALE),
+        (Liveness.ONLINE, 5_000, 20, None),
+        (Liveness.ONLINE, 5_000, 40, Liveness.STALE),
+        (Liveness.STALE, 5_000, 40, None),
+        (Liveness.OFFLINE, 5_000, 1, None),
+        (None, 5_000, 1, None),
+        (None, 5_000, 140, Liveness.OFFLINE),
+    ],
+)
+def test_a_change_is_told_once_and_never_for_the_hubs_own_absence(
+    told: Liveness | None, age_s: int | None, listened_s: int, expected: Liveness | None
+) -> None:
+    """Who was told offline stays so over a restart; silence counts only while the hub listened."""
+    heard_ns = None if age_s is None else (NOW_S - age_s) * 1_000_000_000
+    changes = liveness_changes(
+        [Heard(PRESS, heard_ns, told)],
+        now_ns=NOW_S * 1_000_000_000,
+        listening_since_ns=(NOW_S - listened_s) * 1_000_000_000,
+        interval_s=10.0,
+    )
+    assert changes == (() if expected is None else (LivenessChange(PRESS, told, expected),))

@@ -1,10 +1,32 @@
 """The registry's document shows what is known and nothing else."""
 
+import json
 from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.registry import DeviceFacts, devices_document, heartbeat_age_s
-from protos.messages.fleet import Heartbeat
+from cloud_hub.core.registry import (
+    DeviceFacts,
+    Place,
+    desired_places,
+    devices_document,
+    heartbeat_age_s,
+    running_places,
+)
+from cloud_hub.core.twin import DesiredTwin, SlotDesire
+from protos.messages.fleet import (
+    BindingReport,
+    FailureAction,
+    Heartbeat,
+    InstallPhase,
+    PackFailure,
+    SlotReport,
+    SlotState,
+)
+from protos.messages.inference import ModelUse
 
 FACTS = DeviceFacts(
     key=DeviceKey("o", "s", "d"),
@@ -20,14 +42,55 @@ FACTS = DeviceFacts(
     waiting=0,
     verdicts=0,
     verdicts_acked=0,
+    desired=None,
 )
+TWIN = DesiredTwin(FACTS.key, 3, (SlotDesire("band", "band@2.0.0", "sha256:2", "", 1),), "", 1)
+FAILURE = PackFailure("band@2.0.0", "sha256:2", FailureAction.REFUSED, "bad_digest", "why", 7)
+SLOT = SlotReport("band", "band@1.0.0", "sha256:1", SlotState.COMMITTED, None, is_pinned=False, phase=InstallPhase.IDLE)
+BINDING = BindingReport("band", ModelUse("band@1.0.0", "sha256:1"), 1, 1, 1, "certified")
+
+
+def document(*facts: DeviceFacts) -> Any:  # noqa: ANN401 - JSON
+    """The devices of the document, checked against the shipped schema."""
+    whole = devices_document(facts, hub_incarnation="h", now_ns=5, heartbeat_interval_s=10.0, install_timeout_s=9.0)
+    jsonschema.validate(whole, json.loads((files("cloud_hub") / "schemas" / "devices.schema.json").read_text()))
+    return whole["devices"]
 
 
 def test_what_is_not_known_is_null() -> None:
     """A device that never spoke has no version, no age and no report; it is not offline but never seen."""
-    (device,) = devices_document([FACTS], hub_incarnation="h", now_ns=5, heartbeat_interval_s=10.0)["devices"]
+    (device,) = document(FACTS)
     assert device["liveness"] == "never_seen"
-    assert [device[key] for key in ("heartbeat_age_s", "agent_version", "store_id", "report")] == [None] * 4
+    assert [device[key] for key in ("heartbeat_age_s", "agent_version", "store_id", "desired", "report")] == [None] * 5
+    assert device["slots"] == []
+
+
+def test_both_sides_of_the_twin_are_shown_and_compared() -> None:
+    """What is desired, what was reported, and that the desired pack failed with its reason."""
+    beat = Heartbeat(1, 0, "ok", (), 0, 0, None, (BINDING,), 3, (replace(SLOT, failure=FAILURE),))
+    (device,) = document(replace(FACTS, last_heartbeat_at_ns=2, heartbeat=beat, desired=TWIN))
+    assert (device["desired"]["version"], device["desired"]["slots"][0]["pack"]) == (3, "band@2.0.0")
+    assert device["report"]["slots"][0]["failure"]["reason"] == "bad_digest"
+    (slot,) = device["slots"]
+    assert (slot["desired"], slot["reported"], slot["state"], slot["reason"]) == (
+        "band@2.0.0",
+        "band@1.0.0",
+        "failed",
+        "bad_digest",
+    )
+    (device,) = document(replace(FACTS, heartbeat=replace(beat, slots=(SLOT,)), last_heartbeat_at_ns=2))
+    assert device["report"]["slots"][0]["failure"] is None
+
+
+def test_places_tell_where_a_pack_should_run_and_does() -> None:
+    """Both by name@version; a removed device counts for neither."""
+    beat = Heartbeat(1, 0, "ok", (), 0, 0, None, (BINDING,))
+    there = replace(FACTS, last_heartbeat_at_ns=2, heartbeat=beat, desired=TWIN)
+    removed = replace(there, key=DeviceKey("o", "s", "gone"), is_removed=True)
+    twice = replace(there, key=DeviceKey("o", "s", "e"))
+    place = Place(FACTS.key, "band")
+    assert desired_places([there, removed, FACTS, twice]) == {"band@2.0.0": (place, Place(twice.key, "band"))}
+    assert running_places([there, removed, FACTS]) == {"band@1.0.0": (place,)}
 
 
 def test_a_heartbeat_from_the_future_is_zero_seconds_old() -> None:
