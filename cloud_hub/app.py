@@ -25,13 +25,13 @@ from cloud_hub.adapters.grpc.gate import CertificateGate, Gate, MetadataGate
 from cloud_hub.adapters.grpc.packs import PackService
 from cloud_hub.adapters.grpc.server import DeviceServices, GrpcServers, ServerCertificate
 from cloud_hub.adapters.grpc.streams import Streams
-from cloud_hub.adapters.http import gate as web_gate
 from cloud_hub.adapters.http.actions import Actions
 from cloud_hub.adapters.http.api.routes import Api
 from cloud_hub.adapters.http.console.console import Console
 from cloud_hub.adapters.http.events import Live
+from cloud_hub.adapters.http.gate import LoginGate
 from cloud_hub.adapters.http.health import Health
-from cloud_hub.adapters.http.server import HttpServer
+from cloud_hub.adapters.http.server import HttpServer, TlsFiles
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.adapters.http.web import Web
 from cloud_hub.adapters.passwords.argon2id import Argon2Hasher
@@ -47,7 +47,7 @@ from cloud_hub.fleet_watch import FleetWatch
 from cloud_hub.inviting import Inviting
 from cloud_hub.labelling import Labelling
 from cloud_hub.metrics import HubMetrics
-from cloud_hub.ports import Clock
+from cloud_hub.ports import Clock, PackShelf
 from model_packs.engines.opening import open_session
 from model_packs.process.metrics import Registry
 from model_packs.signing import SiteKey
@@ -163,15 +163,14 @@ class Hub:
         )
         self._stack.callback(models.close)
         await models.load_all()
-        answerer = Answerer(
-            self._store, models, self._streams, self._metrics, self._clock, max_batch=config.inference.max_batch
-        )
+        live = Live(self._store, self._streams, self._metrics)
+        answerer = Answerer(self._store, models, live, self._metrics, self._clock, max_batch=config.inference.max_batch)
         task = asyncio.create_task(answerer.run(), name="answerer")
         self._stack.push_async_callback(_cancelled, task)
 
         # What people say: one way in for devices and for the console.
         shelf = StoredPackShelf(packs)
-        labelling = Labelling(self._store, shelf, self._streams, self._metrics, self._clock)
+        labelling = Labelling(self._store, shelf, live, self._metrics, self._clock)
 
         # Who may ask: devices over mutual TLS, newcomers with a join token.
         gate = self._gate()
@@ -203,10 +202,14 @@ class Hub:
         watching = asyncio.create_task(watch.run(), name="fleet-watch")
         self._stack.push_async_callback(_cancelled, watching)
 
-        # Who may look: people and Prometheus.
-        http = HttpServer(self._pages().app(), config.http.host, config.http.port)
+        # Who may look, and act: people at the console, programs, and Prometheus.
+        inviting = Inviting(self._store, authority.certificate_pem, config.identity.org_id, self._clock)
+        web = self._web(shelf, labelling, inviting, live)
+        http = HttpServer(web.app(), config.http.host, config.http.port, self._web_certificate())
         self._stack.push_async_callback(http.close)
         http_port = await http.open()
+        live.open()
+        self._stack.push_async_callback(live.close)
         return Listening(grpc_port, enrolment_port, http_port, self._store.incarnation)
 
     def _gate(self) -> Gate:
@@ -215,17 +218,62 @@ class Hub:
             return MetadataGate(self._store, org_id=identity.org_id, clock=self._clock)
         return CertificateGate(self._store, org_id=identity.org_id, trust_domain=identity.trust_domain)
 
-    def _pages(self) -> Pages:
-        return Pages(
-            self._store,
+    def _web(self, shelf: PackShelf, labelling: Labelling, inviting: Inviting, live: Live) -> Web:
+        """What is behind the HTTP port: pages, API and event streams, all behind one gate."""
+        config, store, hasher = self._config, self._store, Argon2Hasher()
+        actions = Actions(
+            fleet=store,
+            shelf=shelf,
+            labelling=labelling,
+            inviting=inviting,
+            people=store,
+            hasher=hasher,
+            clock=self._clock,
+        )
+        parts = WebParts(
+            fleet=store,
+            cases=store,
+            people=store,
+            shelf=shelf,
+            labelling=labelling,
+            actions=actions,
+            clock=self._clock,
+            org_id=config.identity.org_id,
+            hub_incarnation=store.incarnation,
+            heartbeat_interval_s=config.fleet.heartbeat_interval_s,
+            install_timeout_s=config.fleet.install_timeout_s,
+            version=version(DISTRIBUTION),
+        )
+        console = Console(parts)
+        gate = LoginGate(
+            store,
+            store,
+            hasher,
+            console,
+            SignInThrottle(),
+            clock=self._clock,
+            monotonic_s=time.monotonic,
+            session_life_s=config.http.session_life_s,
+            on_sign_out=live.sign_out,
+        )
+        health = Health(
+            store,
+            store,
             self._registry,
             self._metrics,
             self._reasons_not_ready,
-            version=version(DISTRIBUTION),
-            incarnation=self._store.incarnation,
             clock=self._clock,
-            fleet=self._config.fleet,
+            heartbeat_interval_s=config.fleet.heartbeat_interval_s,
         )
+        return Web(gate, console, health, live, Api(parts, gate))
+
+    def _web_certificate(self) -> TlsFiles | None:
+        http, root = self._config.http, self._config.folder.root
+        if not http.certificate:
+            return None
+        files = TlsFiles(root / http.certificate, root / http.key)
+        load_server_files(files.key, files.certificate)
+        return files
 
     async def _reasons_not_ready(self) -> Sequence[str]:
         if self._is_stopping:

@@ -62,17 +62,28 @@ class GrpcConfig:
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """Where people and Prometheus connect."""
+    """Where people and programs connect."""
 
     host: str = setting(
-        "127.0.0.1", doc="IP address of the HTTP app. It has no login: keep it on loopback or behind a proxy."
+        "127.0.0.1",
+        doc="IP address of the HTTP app. People log in; on other than loopback, give it a certificate or a TLS proxy.",
     )
     port: int = setting(8080, doc="Port of the HTTP app. 0 takes a free one.")
+    certificate: str = setting(
+        "", doc="Certificate with its chain (PEM) to serve over TLS; relative to state_dir. Empty: plain HTTP."
+    )
+    key: str = setting("", doc="Its private key (PEM, mode 0600).")
+    session_life_s: float = setting(43_200.0, doc="How long a login lasts, in seconds.")
 
     def validate(self) -> Iterable[tuple[str, str]]:
         """Check what types cannot say."""
         yield from _address_problems("host", self.host)
         yield from _port_problems("port", self.port)
+        if bool(self.certificate) != bool(self.key):
+            missing = "key" if self.certificate else "certificate"
+            yield missing, "certificate and key go together: give both, or neither for plain HTTP"
+        if self.session_life_s < 1:
+            yield "session_life_s", "expected at least 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +166,7 @@ class HubConfig:
     identity: IdentityConfig = setting(IdentityConfig, doc="Names in the certificates that this hub issues.")
     grpc: GrpcConfig = setting(GrpcConfig, doc="Where devices connect.")
     http: HttpConfig = setting(
-        HttpConfig, doc="Where people and Prometheus connect: /readyz, /metrics, /api/v1/devices."
+        HttpConfig, doc="Where people and programs connect: the console, /api/v1, /readyz, /metrics."
     )
     inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
     escalation: EscalationConfig = setting(EscalationConfig, doc="What one device may have in flight.")

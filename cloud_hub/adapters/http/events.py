@@ -166,6 +166,7 @@ class Live:
         self._ticked_at_s = 0.0
         self._told: tuple[int, int] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def open(self) -> None:
         """Start following the outbox."""
@@ -173,6 +174,8 @@ class Live:
 
     async def close(self) -> None:
         """End every stream and stop; a second call does nothing."""
+        self._is_closed = True
+        self._follows.set()
         for tab in self._tabs:
             tab.end()
         if self._task is not None:
@@ -213,6 +216,8 @@ class Live:
     @contextlib.contextmanager
     def listening(self, tab: Tab) -> Iterator[None]:
         """Keep a stream in the list for as long as the block lasts."""
+        if self._is_closed:
+            tab.end()
         self._tabs.add(tab)
         self._has_tabs.set()
         try:
@@ -234,7 +239,7 @@ class Live:
             StorageError: The database does not answer.
         """
         await self._follows.wait()
-        for frame in await self._missed(tab):
+        for frame in () if tab.is_over else await self._missed(tab):
             yield frame
         while not tab.is_over:
             try:

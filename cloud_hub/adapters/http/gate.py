@@ -26,10 +26,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cloud_hub.adapters.http.views import Console, View
+from cloud_hub.core.events import EventKind, Happening
 from cloud_hub.core.people import Person, Role
 from cloud_hub.core.sign_in_throttle import SignInThrottle
 from cloud_hub.errors import ForeignRequestError, RoleTooLowError, SignInNeededError, TooManySignInsError
-from cloud_hub.ports import Clock, PasswordHasher, People
+from cloud_hub.ports import Clock, FleetRecords, PasswordHasher, People
 
 COOKIE = "tandem_session"
 CSRF_HEADER = "X-CSRF-Token"
@@ -60,11 +61,12 @@ class Caller:
     csrf: str
 
 
-class Gate:
+class LoginGate:
     """Stands before every page that is not open.
 
     Args:
         people: Who there is, and who is logged in.
+        fleet: Where logins are told, those that were refused, too.
         hasher: Compares passwords.
         console: Draws the form.
         throttle: Slows down who guesses.
@@ -77,6 +79,7 @@ class Gate:
     def __init__(
         self,
         people: People,
+        fleet: FleetRecords,
         hasher: PasswordHasher,
         console: Console,
         throttle: SignInThrottle,
@@ -87,6 +90,7 @@ class Gate:
         on_sign_out: Callable[[str], None],
     ) -> None:
         self._people = people
+        self._fleet = fleet
         self._hasher = hasher
         self._console = console
         self._throttle = throttle
@@ -184,6 +188,7 @@ class Gate:
             return throttled
         stored = await self._people.password_hash(name)
         if not await self._hasher.verify(stored, password):  # 3
+            await self._tell(EventKind.SIGN_IN_REFUSED, name, address)
             return self._console.login_page(
                 request,
                 problem="that name and password do not belong together: check both, and the Caps Lock key",
@@ -193,6 +198,7 @@ class Gate:
         self._throttle.succeeded(name, address)
         await self._end(request.cookies.get(COOKIE))
         secret = await self._people.open_web_session(name, self._clock(), self._session_life_s)  # 4
+        await self._tell(EventKind.SIGNED_IN, name, address)
         response = RedirectResponse(next_path, HTTPStatus.SEE_OTHER)
         response.set_cookie(
             COOKIE,
@@ -210,6 +216,12 @@ class Gate:
         response = RedirectResponse(LOGIN_PATH, HTTPStatus.SEE_OTHER)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
+
+    async def _tell(self, kind: EventKind, name: str, address: str) -> None:
+        subject = "".join(letter if letter.isprintable() else "?" for letter in name)
+        await self._fleet.record(
+            Happening(at_ns=self._clock(), kind=kind, actor=subject, subject=subject, detail={"address": address})
+        )
 
     async def _end(self, secret: str | None) -> None:
         if secret:

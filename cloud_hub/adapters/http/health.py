@@ -12,7 +12,7 @@ from starlette.routing import Route
 from cloud_hub.core.liveness import liveness
 from cloud_hub.core.registry import heartbeat_age_s
 from cloud_hub.metrics import HubMetrics
-from cloud_hub.ports import Clock, DeviceStore
+from cloud_hub.ports import CaseRecords, Clock, DeviceStore
 from model_packs.process.metrics import Registry
 
 Readiness = Callable[[], Awaitable[Sequence[str]]]
@@ -23,7 +23,8 @@ class Health:
     """The open pages.
 
     Args:
-        store: The registry.
+        devices: The registry.
+        cases: What waits for review.
         registry: Where metrics are registered.
         metrics: The hub's metrics, refreshed from the registry when somebody looks.
         readiness: Says why the hub is not ready.
@@ -33,15 +34,17 @@ class Health:
 
     def __init__(
         self,
-        store: DeviceStore,
+        devices: DeviceStore,
+        cases: CaseRecords,
         registry: Registry,
         metrics: HubMetrics,
         readiness: Readiness,
-        clock: Clock,
         *,
+        clock: Clock,
         heartbeat_interval_s: float,
     ) -> None:
-        self._store = store
+        self._devices = devices
+        self._cases = cases
         self._registry = registry
         self._metrics = metrics
         self._readiness = readiness
@@ -67,8 +70,9 @@ class Health:
         return PlainTextResponse("ok\n")
 
     async def _show_metrics(self, _request: Request) -> Response:
-        devices = await self._store.devices()
+        devices = await self._devices.devices()
         now_ns = self._clock()
         states = Counter(liveness(heartbeat_age_s(one, now_ns), self._interval_s) for one in devices)
         self._metrics.show_devices(states, sum(one.waiting for one in devices))
+        self._metrics.reviews_waiting.set(await self._cases.review_count())
         return Response(self._registry.expose(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -4,11 +4,24 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from cloud_hub.errors import ListenError
+
+STOP_WITHIN_S = 5
+"""What still runs then is cut off, such as a page that reads its stream too slowly."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate with its chain, and its private key; both PEM, and known to belong together."""
+
+    certificate: Path
+    key: Path
 
 
 class HttpServer:
@@ -18,12 +31,14 @@ class HttpServer:
         app: The app.
         host: IP address to bind.
         port: TCP port; 0 takes a free one.
+        tls: Serve over TLS with this certificate; None serves plain HTTP.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, tls: TlsFiles | None = None) -> None:
         self._app = app
         self._host = host
         self._port = port
+        self._tls = tls
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -36,12 +51,22 @@ class HttpServer:
         Raises:
             ListenError: The address cannot be bound.
         """
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+            ssl_certfile=None if self._tls is None else self._tls.certificate,
+            ssl_keyfile=None if self._tls is None else self._tls.key,
+        )
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             listener = socket.create_server((self._host, self._port), family=family)
         except OSError as error:
             raise ListenError("HTTP", f"{self._host}:{self._port}", error.strerror or str(error)) from error
-        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
         await self._server.is_serving.wait()

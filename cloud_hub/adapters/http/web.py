@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_hub.adapters.http.api.routes import Api
 from cloud_hub.adapters.http.events import LIVE_PATH, Live
-from cloud_hub.adapters.http.gate import API_PATH, LOGIN_PATH, LOGOUT_PATH, Gate
+from cloud_hub.adapters.http.gate import API_PATH, LOGIN_PATH, LOGOUT_PATH, LoginGate
 from cloud_hub.adapters.http.health import Health
 from cloud_hub.adapters.http.problems import problem_json, problem_of
 from cloud_hub.adapters.http.views import Console
@@ -54,7 +54,7 @@ class Web:
         api: What programs call.
     """
 
-    def __init__(self, gate: Gate, console: Console, health: Health, live: Live, api: Api) -> None:
+    def __init__(self, gate: LoginGate, console: Console, health: Health, live: Live, api: Api) -> None:
         self._gate = gate
         self._console = console
         self._health = health

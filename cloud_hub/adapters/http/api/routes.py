@@ -13,7 +13,7 @@ from cloud_hub.adapters.http.api.openapi import description
 from cloud_hub.adapters.http.api.operations import Call, Operation
 from cloud_hub.adapters.http.api.packs import PackOperations
 from cloud_hub.adapters.http.api.people import PeopleOperations
-from cloud_hub.adapters.http.gate import Gate
+from cloud_hub.adapters.http.gate import LoginGate
 from cloud_hub.adapters.http.views import View, WebParts
 from cloud_hub.core.people import Role
 from cloud_hub.errors import InputProblem, RequestInvalidError
@@ -32,7 +32,7 @@ class Api:
         gate: Stands before every operation.
     """
 
-    def __init__(self, parts: WebParts, gate: Gate) -> None:
+    def __init__(self, parts: WebParts, gate: LoginGate) -> None:
         self._parts = parts
         self._gate = gate
 
