@@ -1,0 +1,73 @@
+// The queue of cases: the next one stands ready in the page, so a label shows it at once and travels behind.
+const KEPT = 20;
+
+export function startReview() {
+  const queue = document.getElementById("queue");
+  if (!queue) return null;
+  queue.dataset.hands = "";
+  const labelled = [];
+  const progress = document.getElementById("progress");
+
+  const waiting = () => [...queue.querySelectorAll(":scope > .case-now:not([data-done])")];
+  const current = () => queue.querySelector(":scope > .case-now.is-now");
+
+  function show(article) {
+    current()?.classList.remove("is-now");
+    article?.classList.add("is-now");
+    tell();
+  }
+
+  function tell() {
+    const left = Number((document.getElementById("review-n")?.textContent || "0").replaceAll(",", ""));
+    const done = labelled.length;
+    const all = Math.max(Number(progress.dataset.all), left, done);
+    progress.dataset.done = String(done);
+    progress.querySelector("[data-at]").textContent = String(Math.min(done + 1, Math.max(all, 1)));
+    progress.querySelector("[data-of]").textContent = all.toLocaleString("en-US");
+    const bar = progress.querySelector("progress");
+    bar.max = Math.max(all, 1);
+    bar.value = done;
+    progress.hidden = !current();
+  }
+
+  function move(step) {
+    const cases = waiting();
+    if (!cases.length) return;
+    show(cases[(cases.indexOf(current()) + step + cases.length) % cases.length]);
+  }
+
+  function finish(article) {
+    const cases = waiting();
+    const next = cases[cases.indexOf(article) + 1] ?? cases.find((one) => one !== article);
+    article.dataset.done = "";
+    labelled.push(article);
+    show(next);
+    for (const old of labelled.slice(0, -KEPT)) old.replaceChildren();
+  }
+
+  function reopen(article) {
+    const at = labelled.indexOf(article);
+    if (at < 0 || !article.childElementCount) return;
+    labelled.splice(at, 1);
+    delete article.dataset.done;
+    show(article);
+  }
+
+  queue.addEventListener("htmx:before:request", (event) => {
+    const article = event.target.closest(".case-now");
+    if (article) finish(article);
+  });
+  for (const name of ["htmx:response:error", "htmx:error"])
+    queue.addEventListener(name, (event) => reopen(event.target.closest(".case-now")));
+  document.addEventListener("htmx:config:request", (event) => {
+    const have = [...queue.children].map((one) => one.id.replace("case-", ""));
+    event.detail.ctx.request.headers["X-Have"] = have.join(" ");
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    if (!current()) show(waiting()[0]);
+    tell();
+  });
+
+  show(waiting()[0]);
+  return { move, back: () => reopen(labelled.at(-1)) };
+}

@@ -1,0 +1,175 @@
+"""Owns how an event is told to people: one sentence and a shape a kind. What there is to tell is `core.events`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cloud_hub.core.console.wording import Shape
+from cloud_hub.core.events import EventKind, HubEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event as it is shown.
+
+    Attributes:
+        text: What happened, without the device.
+        note: The reason or the rest; may be empty.
+    """
+
+    shape: Shape
+    text: str
+    note: str = ""
+
+
+def is_fleet_news(event: HubEvent) -> bool:
+    """Tell whether an event is news of devices and packs; labels and people have pages of their own.
+
+    Args:
+        event: The event.
+
+    Returns:
+        True for the fleet page.
+    """
+    return event.kind not in _NO_FLEET_NEWS
+
+
+def told(event: HubEvent) -> Told:
+    """Tell an event.
+
+    Args:
+        event: The event.
+
+    Returns:
+        Its sentence.
+    """
+    return _TELLERS[event.kind](event)
+
+
+def _enrolled(_event: HubEvent) -> Told:
+    return Told(Shape.OK, "enrolled")
+
+
+def _online(_event: HubEvent) -> Told:
+    return Told(Shape.OK, "is heard")
+
+
+def _silent(_event: HubEvent) -> Told:
+    return Told(Shape.WARN, "is silent")
+
+
+def _published(event: HubEvent) -> Told:
+    return Told(Shape.OK, f"{event.subject} was published", _by(event))
+
+
+def _desired(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"should run {event.subject}", _joined(_binding(event), _by(event)))
+
+
+def _lifted(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, "held a newer desire than this hub; its version was raised", _binding(event))
+
+
+def _delayed(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"waits for {event.subject}", _why(event))
+
+
+def _trial(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"tries {event.subject}", _binding(event))
+
+
+def _installed(event: HubEvent) -> Told:
+    return Told(Shape.OK, f"runs {event.subject}", _binding(event))
+
+
+def _refused(event: HubEvent) -> Told:
+    return Told(Shape.WARN, f"refused {event.subject}", _why(event))
+
+
+def _rolled_back(event: HubEvent) -> Told:
+    return Told(Shape.WARN, f"went back from {event.subject}", _why(event))
+
+
+def _label(event: HubEvent) -> Told:
+    label = event.detail.get("label", "")
+    return Told(Shape.OK, f"{event.actor} called a window {label}" if label else f"{event.actor} could not tell")
+
+
+def _feedback(event: HubEvent) -> Told:
+    return Told(Shape.OK, "an operator judged an answer", event.detail.get("said", ""))
+
+
+def _person_added(event: HubEvent) -> Told:
+    return Told(Shape.OK, f"{event.subject} may sign in", _joined(event.detail.get("role", ""), _by(event)))
+
+
+def _person_removed(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"{event.subject} was removed", _by(event))
+
+
+def _password(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"{event.subject} has a new password", _by(event))
+
+
+def _token(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"a token was made: {event.subject}", _by(event))
+
+
+def _signed_in(event: HubEvent) -> Told:
+    return Told(Shape.OK, f"{event.subject or event.actor} signed in")
+
+
+def _sign_in_refused(event: HubEvent) -> Told:
+    return Told(Shape.WARN, f"a sign-in as {event.subject} was refused")
+
+
+def _by(event: HubEvent) -> str:
+    return f"by {event.actor}" if event.actor else ""
+
+
+def _binding(event: HubEvent) -> str:
+    binding = event.detail.get("binding", "")
+    return f"binding {binding}" if binding else ""
+
+
+def _why(event: HubEvent) -> str:
+    return _joined(event.detail.get("reason", ""), event.detail.get("detail", ""), separator=": ")
+
+
+def _joined(*texts: str, separator: str = ", ") -> str:
+    return separator.join(text for text in texts if text)
+
+
+_NO_FLEET_NEWS = frozenset(
+    {
+        EventKind.LABEL_GIVEN,
+        EventKind.FEEDBACK_RECEIVED,
+        EventKind.PERSON_ADDED,
+        EventKind.PERSON_REMOVED,
+        EventKind.PASSWORD_SET,
+        EventKind.TOKEN_MADE,
+        EventKind.SIGNED_IN,
+        EventKind.SIGN_IN_REFUSED,
+    }
+)
+
+_TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
+    EventKind.DEVICE_ENROLLED: _enrolled,
+    EventKind.DEVICE_ONLINE: _online,
+    EventKind.DEVICE_SILENT: _silent,
+    EventKind.PACK_PUBLISHED: _published,
+    EventKind.PACK_DESIRED: _desired,
+    EventKind.DESIRE_LIFTED: _lifted,
+    EventKind.PACK_DELAYED: _delayed,
+    EventKind.PACK_TRIAL: _trial,
+    EventKind.PACK_INSTALLED: _installed,
+    EventKind.PACK_REFUSED: _refused,
+    EventKind.PACK_ROLLED_BACK: _rolled_back,
+    EventKind.LABEL_GIVEN: _label,
+    EventKind.FEEDBACK_RECEIVED: _feedback,
+    EventKind.PERSON_ADDED: _person_added,
+    EventKind.PERSON_REMOVED: _person_removed,
+    EventKind.PASSWORD_SET: _password,
+    EventKind.TOKEN_MADE: _token,
+    EventKind.SIGNED_IN: _signed_in,
+    EventKind.SIGN_IN_REFUSED: _sign_in_refused,
+}

@@ -1,0 +1,172 @@
+"""Owns how a published pack is told: what it promises, who runs it or should, and what a binding may change to."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cloud_hub.core.console.fleet_view import Moment, slot_state, statuses
+from cloud_hub.core.console.wording import State, confidence, percent
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.registry import DeviceFacts
+from cloud_hub.core.twin import SlotStatus
+from model_packs.certificate.document import Certificate
+from model_packs.manifest import PackManifest, PackRef
+
+_RISKS = {
+    "error": "wrong",
+    "disagreement_with_hub": "something else than the hub would say",
+    "excess": "wrong where the hub is right",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PackUse:
+    """How many devices run a pack, as last said, and how many should."""
+
+    running: int
+    desired: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackHolder:
+    """One binding that runs, or should run, a pack."""
+
+    device: DeviceKey
+    status: SlotStatus
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One pack that a binding may change to.
+
+    Attributes:
+        is_running: The binding runs it now.
+        problem: Why it failed here; empty when it has not.
+    """
+
+    ref: PackRef
+    manifest: PackManifest
+    certificate: str
+    is_running: bool
+    is_desired: bool
+    problem: str
+
+
+def promise(certificate: Certificate | None, manifest: PackManifest) -> str:
+    """Say what a pack's certificate promises, in a sentence.
+
+    Args:
+        certificate: What backs its threshold.
+        manifest: The pack's statement.
+
+    Returns:
+        The sentence, with the statement's limits left to `conditions`.
+    """
+    if certificate is None:
+        what = "it answers whatever it is asked" if manifest.role == "hub" else "it asks the hub about everything"
+        return f"No certificate: {what}."
+    if certificate.threshold is None:
+        return "No threshold passed its test: it asks the hub about everything."
+    kept = "" if certificate.coverage is None else f", {percent(certificate.coverage)} % of the windows"
+    return (
+        f"Of what it keeps{kept}, at most {percent(certificate.target)} % is {_RISKS[certificate.risk]}, "
+        f"with {percent(1 - certificate.delta)} % confidence."
+    )
+
+
+def conditions(certificate: Certificate) -> tuple[tuple[str, str], ...]:
+    """Say under which conditions the promise holds.
+
+    Args:
+        certificate: The certificate.
+
+    Returns:
+        Names and texts.
+    """
+    counted = f"{certificate.k_errors} of {certificate.n_kept} kept, {certificate.n_units} in all"
+    mark = certificate.threshold
+    facts = [
+        ("Keeps from", "nothing" if mark is None else f"confidence {confidence(mark)}"),
+        ("Holds for", certificate.population),
+        ("Assumes", certificate.assumption),
+        ("Counted per", certificate.sampling_unit),
+        ("Wrong when tested", counted),
+    ]
+    if certificate.design_effect is not None and certificate.cluster_unit is not None:
+        effect = f"{certificate.design_effect:.2f} by {certificate.cluster_unit}; above 1, the number says too much"
+        facts.append(("Design effect", effect))
+    facts.append(("Issued", certificate.issued_at))
+    facts.append(("Valid until", certificate.valid_until or "no end stated"))
+    return tuple(facts)
+
+
+def uses(devices: Iterable[DeviceFacts], moment: Moment) -> Mapping[str, PackUse]:
+    """Count who runs what, and who should.
+
+    Args:
+        devices: The registry; removed devices do not count.
+        moment: When.
+
+    Returns:
+        By `name@version`, each device once.
+    """
+    running: Counter[str] = Counter()
+    desired: Counter[str] = Counter()
+    for one in devices:
+        if one.is_removed:
+            continue
+        slots = statuses(one, moment)
+        running.update({slot.reported_pack for slot in slots if slot.reported_pack is not None})
+        desired.update({slot.desired_pack for slot in slots if slot.desired_pack is not None})
+    return {pack: PackUse(running[pack], desired[pack]) for pack in running.keys() | desired.keys()}
+
+
+def holders(devices: Iterable[DeviceFacts], pack: str, moment: Moment) -> tuple[PackHolder, ...]:
+    """List the bindings that run a pack, or should.
+
+    Args:
+        devices: The registry; removed devices do not count.
+        pack: `name@version`.
+        moment: When.
+
+    Returns:
+        By device and binding.
+    """
+    return tuple(
+        PackHolder(one.key, slot, slot_state(slot))
+        for one in devices
+        if not one.is_removed
+        for slot in statuses(one, moment)
+        if pack in (slot.desired_pack, slot.reported_pack)
+    )
+
+
+def choices(
+    packs: Sequence[tuple[PackManifest, Certificate | None]], status: SlotStatus, failures: Mapping[str, str]
+) -> tuple[Choice, ...]:
+    """List what a binding may change to: edge packs of the family that it runs, the newest name first.
+
+    Args:
+        packs: All published packs.
+        status: The binding, both sides compared.
+        failures: Why packs failed on this binding, by `name@version`.
+
+    Returns:
+        The choices; all edge packs when the family that runs is not published here.
+    """
+    edge = [(manifest, certificate) for manifest, certificate in packs if manifest.role == "edge"]
+    known = {str(manifest.ref): manifest.family for manifest, _ in edge}
+    family = known.get(status.reported_pack or "")
+    fitting = [pair for pair in edge if family is None or pair[0].family == family]
+    return tuple(
+        Choice(
+            ref=manifest.ref,
+            manifest=manifest,
+            certificate=promise(certificate, manifest),
+            is_running=str(manifest.ref) == status.reported_pack,
+            is_desired=str(manifest.ref) == status.desired_pack,
+            problem=failures.get(str(manifest.ref), ""),
+        )
+        for manifest, certificate in sorted(fitting, key=lambda pair: pair[0].ref, reverse=True)
+    )
