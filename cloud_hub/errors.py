@@ -23,10 +23,11 @@
     │   ├── LabelUnknownError           INVALID_ARGUMENT      a device's, too
     │   ├── AssignmentError             INVALID_ARGUMENT
     │   │   └── DeviceAbsentError       NOT_FOUND
-    │   ├── PersonNameError             INVALID_ARGUMENT
-    │   ├── PersonTakenError            ALREADY_EXISTS
-    │   ├── PersonUnknownError          NOT_FOUND
-    │   ├── PasswordWeakError           INVALID_ARGUMENT
+    │   ├── PeopleFault
+    │   │   ├── PersonNameError         INVALID_ARGUMENT
+    │   │   ├── PersonTakenError        ALREADY_EXISTS
+    │   │   ├── PersonUnknownError      NOT_FOUND
+    │   │   └── PasswordWeakError       INVALID_ARGUMENT
     │   ├── SignInNeededError           UNAUTHENTICATED
     │   ├── RoleTooLowError             PERMISSION_DENIED
     │   ├── ForeignRequestError         PERMISSION_DENIED
@@ -293,46 +294,56 @@ class LabelUnknownError(PersonFault):
         self.label = label
 
 
-class PersonNameError(PersonFault):
+class PeopleFault(PersonFault):
+    """A person cannot be added or found, or a password not be used; `mend` says what can be done."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(f"{reason}: {mend}")
+        self.reason = reason
+        self.mend = mend
+
+
+class PersonNameError(PeopleFault):
     """A name that cannot be a person's here."""
 
     status = Status.INVALID_ARGUMENT
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!r} cannot be a person's name: use 1 to 64 of a-z 0-9 . _ @ -, "
-            "with a letter or digit at both ends"
+            f"{name[:80]!r} cannot be a person's name",
+            "use 1 to 64 of a-z 0-9 . _ @ -, with a letter or digit at both ends",
         )
 
 
-class PersonTakenError(PersonFault):
+class PersonTakenError(PeopleFault):
     """Somebody has this name already."""
 
     status = Status.ALREADY_EXISTS
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is a person of this hub already: choose another name, "
-            f"or give a new password with `cloud-hub people password {name}`"
+            f"{name} is a person of this hub already",
+            "choose another name; for another role remove the person first, "
+            f"for a new password run `cloud-hub people password {name}`",
         )
 
 
-class PersonUnknownError(PersonFault):
+class PersonUnknownError(PeopleFault):
     """Nobody has this name."""
 
     status = Status.NOT_FOUND
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name[:80]!r} is no person of this hub: `cloud-hub people list` shows them")
+        super().__init__(f"{name[:80]!r} is no person of this hub", "`cloud-hub people list` shows who is")
 
 
-class PasswordWeakError(PersonFault):
+class PasswordWeakError(PeopleFault):
     """A password that is too short, or longer than what is hashed."""
 
     status = Status.INVALID_ARGUMENT
 
     def __init__(self, least: int, most: int) -> None:
-        super().__init__(f"a password has {least} to {most} characters: choose a longer or shorter one")
+        super().__init__("the password cannot be used", f"choose one of {least} to {most} characters")
 
 
 class AssignmentError(PersonFault):

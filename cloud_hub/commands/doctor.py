@@ -16,6 +16,7 @@ from cloud_hub.config import HubConfig, load_config
 from cloud_hub.examination.findings import Finding, State
 from cloud_hub.examination.keys import examine_keys
 from cloud_hub.examination.packs import examine_packs
+from cloud_hub.examination.people import examine_people
 from cloud_hub.examination.ports import examine_ports
 from cloud_hub.examination.storage import examine_database, examine_disk
 from cloud_hub.ports import Clock
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _examine(config: HubConfig, clock: Clock) -> Iterator[Finding]:
     yield from examine_keys(config, clock)
     yield examine_database(config)
+    yield from examine_people(config, clock)
     yield from examine_packs(config)
     yield from examine_ports(config)
     yield examine_disk(config)

@@ -8,6 +8,7 @@ from cloud_hub.errors import (
     KeyFileError,
     ListenError,
     NoDatabaseError,
+    PeopleFault,
     StorageError,
 )
 from model_packs.errors import PackError, SigningError
@@ -22,6 +23,7 @@ Failure: TypeAlias = (
     | PackError
     | DeviceNameError
     | AssignmentError
+    | PeopleFault
     | OSError
 )
 
@@ -34,6 +36,7 @@ FAILURES = (
     PackError,
     DeviceNameError,
     AssignmentError,
+    PeopleFault,
     OSError,
 )
 """What ends a command with a message; anything else is a fault of this program, and shows its traceback."""
@@ -61,7 +64,7 @@ def cli_error(error: Failure) -> CliError:
             ending = (str(error), error.mend, Exit.DATA)
         case DeviceNameError():
             ending = (str(error), "choose another name", Exit.USAGE)
-        case AssignmentError():
+        case AssignmentError() | PeopleFault():
             ending = (error.reason, error.mend, Exit.USAGE)
         case OSError():
             place = f"{error.filename}: " if error.filename else ""

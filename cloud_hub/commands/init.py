@@ -11,7 +11,8 @@ from model_packs.process.exits import Exit
 
 _MADE = """\
 made a hub in {folder}: settings, certificate authority, server certificate, site key, database
-next: cloud-hub packs publish LAYOUT --config {path}
+next: cloud-hub people add NAME --role operator --config {path}
+      cloud-hub packs publish LAYOUT --config {path}
       cloud-hub serve --config {path}
 """
 

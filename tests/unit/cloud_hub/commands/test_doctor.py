@@ -16,15 +16,23 @@ def test_a_healthy_hub_passes_its_examination(hub: Path, layout: Path, capsys: p
     """Every check is ok; the document follows its schema."""
     use_free_ports(hub)
     on(hub, "packs", "publish", str(layout))
+    on(hub, "people", "add", "ada", "--role", "operator")
     capsys.readouterr()
     assert on(hub, "doctor", "--json") == Exit.OK
     document = documented(capsys.readouterr().out, "doctor")
     assert document["ok"]
     states = {check["name"]: check["state"] for check in document["checks"] if check["name"] != "disk"}
     assert set(states.values()) == {"ok"}
-    assert {"authority", "server certificate", "site key", "database", "pack tiny-hub@1.0.0", "device port"} <= set(
-        states
-    )
+    examined = {
+        "authority",
+        "server certificate",
+        "site key",
+        "database",
+        "people",
+        "pack tiny-hub@1.0.0",
+        "device port",
+    }
+    assert examined <= set(states)
 
 
 def _no_authority(hub: Path) -> None:
@@ -77,6 +85,20 @@ def test_an_examination_names_what_is_broken(
     printed = capsys.readouterr().out
     assert f"failed   {check}: " in printed
     assert "mend: " in printed
+
+
+def test_an_examination_says_when_nobody_can_log_in_or_change_anything(
+    hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without people, and with viewers only, it warns and names the command; the hub runs all the same."""
+    use_free_ports(hub)
+    assert on(hub, "doctor") == Exit.OK
+    assert "warning  people: nobody can log in to the console\n           mend: " in capsys.readouterr().out
+    on(hub, "people", "add", "eva", "--role", "viewer")
+    assert on(hub, "doctor") == Exit.OK
+    printed = capsys.readouterr().out
+    assert "warning  people: nobody who can log in may change anything" in printed
+    assert "cloud-hub people add NAME --role operator" in printed
 
 
 def test_an_examination_sees_a_port_that_another_program_has(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:

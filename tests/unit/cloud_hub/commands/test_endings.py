@@ -3,7 +3,15 @@
 import pytest
 
 from cloud_hub.commands.endings import FAILURES, Failure, cli_error
-from cloud_hub.errors import DeviceNameError, KeyFileError, ListenError, NoDatabaseError, StorageError
+from cloud_hub.errors import (
+    AssignmentError,
+    DeviceNameError,
+    KeyFileError,
+    ListenError,
+    NoDatabaseError,
+    PeopleFault,
+    StorageError,
+)
 from model_packs.errors import PackError, SigningError
 from model_packs.process.exits import Exit
 
@@ -15,6 +23,8 @@ ENDINGS: list[tuple[Failure, Exit, str]] = [
     (SigningError("site.key is no key", "restore it"), Exit.CONFIG, "site.key"),
     (PackError("tiny@1.0.0", "a blob is damaged", "publish it again"), Exit.DATA, "tiny@1.0.0"),
     (DeviceNameError("site", "Hall 1"), Exit.USAGE, "Hall 1"),
+    (AssignmentError("press-07 has no binding 'b'", "choose another"), Exit.USAGE, "press-07"),
+    (PeopleFault("'bob' is no person of this hub", "choose another"), Exit.USAGE, "bob"),
     (PermissionError(13, "Permission denied", "hub.db"), Exit.UNAVAILABLE, "hub.db: Permission denied"),
 ]
 
