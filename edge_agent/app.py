@@ -6,6 +6,8 @@
                                   └─Unit→ announcer ─dead letters, and the status now and then→ broker
              store ─its commit wakes→ book ─escalation→ hub link ─verdict, ack, reject→ book → store
              store ─`revised` after a verdict, `unrevised` after a reject or an expiry (upkeep)→ publisher → broker
+    packs    hub ─desire→ slots; installer ─fetches, verifies, probes, `trial`→ slots
+             keeper ─another model, between two passes→ pipeline; ─`committed`, or back→ slots ─report→ hub
     close    hub → pipeline → store (commits, acknowledges) → brokers (`stopped`) → HTTP → sessions
 
 Nothing here decides, and nothing waits for a broker or a hub: the only waits at start are for the disk, and for the hub
@@ -30,6 +32,7 @@ from edge_agent.adapters.mqtt.broker import MqttBroker
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.pillow import pillow_decoder
+from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
@@ -42,9 +45,15 @@ from edge_agent.inference.image_intake import ImageIntake
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline, Taker
 from edge_agent.inference.window_intake import WindowIntake
+from edge_agent.packs.device_slots import DeviceSlots
+from edge_agent.packs.installer import Installer
+from edge_agent.packs.keeper import Keeper
 from edge_agent.packs.models import Models, OpenedModel
-from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, RowId
+from edge_agent.packs.probing import Probe
+from edge_agent.packs.trusted_packs import TrustedPacks
+from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, PackSource, RowId
 from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
+from edge_agent.reporting.latencies import Latencies
 from edge_agent.reporting.metrics import Metrics
 from edge_agent.reporting.status import Reporter, StoreFacts
 from edge_agent.supervision import Loop, ThreadWatch
@@ -58,6 +67,7 @@ from protos.messages.fleet import DeviceHello
 _DISTRIBUTION = "tandem-edge"
 _SWITCH_INTERVAL_S = 0.0005
 _RECONNECT_CAP_S = 15.0
+_CAPABILITIES = ("desired",)
 _SWEEP_EVERY_S = 1.0
 
 # A 3.1.1 broker may leave 1000 messages unacknowledged (the mosquitto.conf that we ship), whatever we would like.
@@ -106,9 +116,20 @@ class Agent:
             on_commit=self._metrics.committed,
             on_failure=self._metrics.loop_failed,
         )
-        self._models = Models(
-            config, None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub), clock
+        self._slots = DeviceSlots(SlotFile(config.agent.device.packs_dir))
+        self._trust = TrustedPacks(config)
+        fetch = None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub)
+        self._models = Models(config, self._slots, self._trust, fetch, clock)
+        self._answerers: dict[BindingName, Answerer] = {}
+        self._keeper = Keeper(
+            config.bindings.binding,
+            self._slots,
+            self._models,
+            clock,
+            bake_s=config.agent.packs.bake_s,
+            swap=lambda binding, model: self._answerers[binding].swap(model),
         )
+        self._latencies = Latencies(clock)
         capacity = _capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
         self._publisher = Publisher(self._store, self._brokers)
@@ -141,9 +162,11 @@ class Agent:
         self._store.open()
         self._closing.callback(self._store.close)
         self._closing.callback(self._models.close)
-        models = self._models.open()
-        reporter = self._new_reporter(models)
+        self._slots.open()
+        self._models.open()
+        reporter = self._new_reporter()
         announcer = self._new_announcer(reporter)
+        models = self._models.opened
         lanes = [self._lane(one, models[one.id]) for one in self._config.bindings.binding]
         self._pipeline = Pipeline(
             lanes,
@@ -170,16 +193,22 @@ class Agent:
             ("announcer", announcer.run_once),
             ("upkeep", self._sweep),
             ("pipeline", self._pipeline.run_once),
+            ("pack-keeper", self._keeper.run_once),
         ):
             self._supervise(name, body, watch)
         for broker in self._brokers.values():
             broker.open()
+        self._slots.on_change(self._keeper.wake)
         if self._config.agent.hub is not None:
-            self._open_hub(self._config.agent.hub, reporter)
+            self._open_hub(self._config.agent.hub, reporter, watch)
         logger.info("agent_running", extra={"device": self._device, "http": str(self.http)})
 
-    def _open_hub(self, hub: HubConfig, reporter: Reporter) -> None:
+    def _open_hub(self, hub: HubConfig, reporter: Reporter, watch: ThreadWatch) -> None:
         dialler = self._dialler(hub)
+        installer = self._installer(PackFetch(dialler, self._pack_store()))
+        self._slots.on_change(installer.wake)
+        self._supervise("pack-installer", installer.run_once, watch)
+        self._closing.callback(installer.stop)
         self._start(
             EscalationLink(
                 dialler,
@@ -190,16 +219,32 @@ class Agent:
                 on_failure=self._metrics.loop_failed,
             )
         )
-        self._start(
-            FleetSession(
-                dialler,
-                hello=lambda: DeviceHello(self._version, self._store.book.hello().store_id),
-                heartbeat=reporter.heartbeat,
-                clock=self._clock,
-                backoff=Backoff(cap_s=_RECONNECT_CAP_S),
-                on_state=self._health.fleet_changed,
-                on_failure=self._metrics.loop_failed,
-            )
+        fleet = FleetSession(
+            dialler,
+            hello=lambda: DeviceHello(self._version, self._store.book.hello().store_id, _CAPABILITIES),
+            heartbeat=reporter.heartbeat,
+            clock=self._clock,
+            backoff=Backoff(cap_s=_RECONNECT_CAP_S),
+            on_state=self._health.fleet_changed,
+            on_desired=self._slots.desire,
+            on_failure=self._metrics.loop_failed,
+        )
+        self._slots.on_change(fleet.report_soon)
+        self._start(fleet)
+
+    def _installer(self, source: PackSource) -> Installer:
+        agent = self._config.agent
+        probe = Probe(agent.device.packs_dir, threads=agent.engine.threads, timeout_s=agent.packs.probe_timeout_s)
+        return Installer(
+            self._config.bindings.binding,
+            self._slots,
+            self._models,
+            self._clock,
+            source=source,
+            trust=self._trust,
+            probe=probe,
+            store=self._pack_store(),
+            keep_free_bytes=agent.packs.keep_free_bytes,
         )
 
     def _supervise(self, name: str, body: Callable[[], None], watch: ThreadWatch) -> None:
@@ -230,7 +275,10 @@ class Agent:
             self._clock,
             new_row=self._store.new_row,
             on_run=self._metrics.inferred,
+            on_answered=self._latencies.answered,
+            on_engine_failure=self._keeper.engine_failed,
         )
+        self._answerers[binding.id] = answerer
         new_lane = partial(
             Lane,
             spec,
@@ -266,14 +314,16 @@ class Agent:
             backoff=Backoff(cap_s=_RECONNECT_CAP_S),
         )
 
-    def _new_reporter(self, models: dict[BindingName, OpenedModel]) -> Reporter:
+    def _new_reporter(self) -> Reporter:
         agent = self._config.agent
         return Reporter(
             self._device,
             self._version,
             self._clock,
             health=self._health,
-            models=models,
+            models=lambda: self._models.opened,
+            twin=lambda: self._slots.twin(self._models.factories),
+            p95_ms=self._latencies.p95_ms,
             store=self._store_facts,
             identity=partial(identity_facts, agent),
             max_bytes=agent.outbox.max_bytes,
@@ -297,9 +347,12 @@ class Agent:
         return hub_dialler(hub, self._config.agent.device, self._clock)
 
     def _fetch_pack(self, hub: HubConfig, ref: PackRef, trusted: tuple[PublicKey, ...]) -> None:
+        PackFetch(self._dialler(hub), self._pack_store()).bring(ref, trusted)
+
+    def _pack_store(self) -> PackStore:
         store = PackStore(self._config.agent.device.packs_dir)
         store.open()
-        PackFetch(self._dialler(hub), store, trusted).fetch(ref)
+        return store
 
     def _store_facts(self) -> StoreFacts:
         store = self._store

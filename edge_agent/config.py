@@ -4,6 +4,7 @@ The only module of the agent that reads the environment. All problems of both fi
 behind `bindings.toml` are `binding_config.py`.
 """
 
+import math
 import os
 import tomllib
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ class HubConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacksConfig:
-    """Which packs may run."""
+    """Which packs may run, and what a new one must show first."""
 
     trusted_keys: tuple[Path, ...] = setting(
         (),
@@ -138,12 +139,27 @@ class PacksConfig:
         "Needed on a device without a hub.",
         example=("site.pub",),
     )
+    bake_s: float = setting(
+        60.0,
+        doc="How long a new pack answers on trial before it is committed, in seconds; the old one stays till then.",
+    )
+    probe_timeout_s: float = setting(
+        60.0, doc="How long a new pack may take to load and to answer its golden inputs, in a process of its own."
+    )
+    keep_free_bytes: int = setting(
+        64 << 20, doc="Space that fetching a pack leaves free on the disk, in bytes; a pack that needs it waits."
+    )
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
         for index, path in enumerate(self.trusted_keys):
             if not path.is_file():
                 yield f"trusted_keys[{index}]", f"no such file: {path}"
+        for key, value in (("bake_s", self.bake_s), ("probe_timeout_s", self.probe_timeout_s)):
+            if not 0 < value < math.inf:
+                yield key, "expected more than 0"
+        if self.keep_free_bytes < 0:
+            yield "keep_free_bytes", "expected 0 or more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +259,7 @@ class AgentConfig:
     hub: HubConfig | None = setting(
         None, doc="The central hub. Without this table the device works alone, for ever.", example=True
     )
-    packs: PacksConfig = setting(PacksConfig, doc="Which packs may run.")
+    packs: PacksConfig = setting(PacksConfig, doc="Which packs may run, and what a new one must show first.")
     http: HttpConfig = setting(HttpConfig, doc="Where metrics and health are served.")
     engine: EngineConfig = setting(EngineConfig, doc="How models run.")
     outbox: OutboxConfig = setting(

@@ -5,9 +5,11 @@
     ├── ConfigurationError    the operator's: files that contradict each other    FAILED_PRECONDITION
     ├── EnrolmentError        the operator's or the hub's: no identity            as the hub says
     ├── PackUnusableError     the publisher's: missing, unsigned, wrong digest    FAILED_PRECONDITION
+    │   └── PackRefusedError      with the reason that the hub is told (core/pack_slots.py)
     ├── BrokerError           the world's: the broker refuses or is not there     UNAVAILABLE, UNAUTHENTICATED
     ├── HubError              the world's: the hub refuses or is not there        as the hub says
     ├── StoreError            the machine's: disk full, damaged or read-only      as the disk says
+    ├── SlotMoveError         the operator's: no pack to go back to               FAILED_PRECONDITION
     └── IllegalMoveError      ours or the hub's (core/escalation.py)              INTERNAL
 
 Errors of foreign libraries become one of these at their adapter. What a command's exit code is: `commands/endings.py`.

@@ -8,6 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol
 
+from edge_agent.core.pack_slots import PackId
+from model_packs.digests import Digest
+from model_packs.manifest import PackRef
+from model_packs.pack import Pack
 from protos.messages.escalation import Ack, Escalation, Hello, Item, ItemClass, PredictionId, Reject, Verdict, Welcome
 
 BindingName = NewType("BindingName", str)
@@ -250,6 +254,73 @@ class HubLinkState(Protocol):
 
     def link_down(self, hub: str, reason: str) -> None:
         """The stream ended; `reason` names the thing and the mend where it is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PackBlob:
+    """One blob that a pack needs."""
+
+    digest: Digest
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackPlan:
+    """What it takes to bring one pack here.
+
+    Attributes:
+        digest: Of the pack, as its source says; what arrives is checked.
+        manifest: Its OCI image manifest, byte for byte.
+        missing: Blobs that are not here whole.
+        total_bytes: Of the missing blobs.
+        done_bytes: Of these, what an interrupted transfer left here.
+    """
+
+    ref: PackRef
+    digest: Digest
+    manifest: bytes
+    missing: tuple[PackBlob, ...]
+    total_bytes: int
+    done_bytes: int
+
+
+OnBytes = Callable[[int], None]
+"""So many bytes of a plan's total are here now; what it raises ends the transfer, which can be resumed."""
+
+
+class PackSource(Protocol):
+    """Brings packs to this device's store: the hub's registry now; metadata repositories and deltas later."""
+
+    def plan(self, ref: PackRef) -> PackPlan:
+        """Ask what it takes.
+
+        Raises:
+            PackRefusedError: The source does not have it, or describes it wrongly.
+            HubError: The source refuses, or is not there.
+        """
+        ...
+
+    def fetch(self, plan: PackPlan, on_bytes: OnBytes) -> None:
+        """Bring what is missing, resuming where an earlier call stopped, and make the pack visible in the store.
+
+        Raises:
+            PackRefusedError: What arrives is not what the plan says.
+            HubError: The source refuses, or went away; call again to go on.
+            OSError: The disk refuses.
+        """
+        ...
+
+
+class PackTrust(Protocol):
+    """Says whether a pack of the store may run here."""
+
+    def verified(self, pack: PackId) -> Pack:
+        """Load a pack after checking signature and every digest.
+
+        Raises:
+            PackRefusedError: It must not run; the reason says why.
+        """
         ...
 
 

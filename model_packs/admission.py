@@ -7,7 +7,7 @@ Keeping packs is `store.py`, which calls these in the order of docs/pack-format.
 from collections.abc import Sequence
 
 from model_packs.blobs import BlobFolder
-from model_packs.errors import BlobError, DamagedPackError, ManifestError, PackError, SigningError
+from model_packs.errors import BlobError, DamagedPackError, ManifestError, PackError, SigningError, UntrustedPackError
 from model_packs.layout import FILEPATH, PACK_JSON, ImageManifest, read_image_manifest
 from model_packs.manifest import PackManifest, PackRef
 from model_packs.manifest_reading import MAX_PACK_JSON_BYTES, read_manifest
@@ -48,7 +48,7 @@ def require_signature(ref: PackRef, image: ImageManifest, blobs: BlobFolder, tru
 
     Raises:
         DamagedPackError: pack.json is damaged.
-        PackError: No trusted key signed it.
+        UntrustedPackError: No trusted key signed it.
     """
     try:
         pack_json = blobs.read(image.pack_layer.digest, MAX_PACK_JSON_BYTES)
@@ -56,7 +56,7 @@ def require_signature(ref: PackRef, image: ImageManifest, blobs: BlobFolder, tru
     except BlobError as error:
         raise DamagedPackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
     except SigningError as error:
-        raise PackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
+        raise UntrustedPackError(str(ref), f"{PACK_JSON}: {error.reason}", error.mend) from error
 
 
 def check_content(ref: PackRef, image: ImageManifest, blobs: BlobFolder) -> PackManifest:

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -189,6 +190,43 @@ class BlobFolder:
             temporary.unlink(missing_ok=True)
         fsync_dir(self._blobs)
 
+    def partial_bytes(self, digest: Digest) -> int:
+        """Tell how much of a blob an interrupted transfer left here.
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            Bytes that `receive` would not ask for again; 0 if there is no part.
+        """
+        try:
+            return self._part(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def remove_but(self, kept: Collection[Digest]) -> int:
+        """Remove every blob that is not named, every unfinished one, and what killed writers left.
+
+        Args:
+            kept: Blobs that stay.
+
+        Returns:
+            Bytes that are free now.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        names = {hex_of(digest) for digest in kept}
+        freed_bytes = 0
+        for folder in (self._blobs, self._ingest):
+            found = [path for path in folder.iterdir() if path.name not in names] if folder.is_dir() else []
+            for path in found:
+                freed_bytes += path.lstat().st_size
+                path.unlink()
+            if found:
+                fsync_dir(folder)
+        return freed_bytes
+
     def receive(self, digest: Digest, size_bytes: int) -> "BlobReceiver":
         """Begin, or resume, receiving a blob.
 
@@ -204,8 +242,10 @@ class BlobFolder:
             OSError: The disk refuses.
         """
         make_folder(self._ingest)
-        part = self._ingest / f"{hex_of(parse_digest(digest))}.part"
-        return BlobReceiver(digest, size_bytes, part, self._path(digest))
+        return BlobReceiver(digest, size_bytes, self._part(digest), self._path(digest))
+
+    def _part(self, digest: Digest) -> Path:
+        return self._ingest / f"{hex_of(parse_digest(digest))}.part"
 
     def _path(self, digest: Digest) -> Path:
         return self._blobs / hex_of(parse_digest(digest))

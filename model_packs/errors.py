@@ -5,6 +5,9 @@
     ├── OutputError      a peer's bytes do not make a tagged output
     ├── ManifestError    the pack's author: pack.json breaks its schema (every problem listed)
     ├── PackError        a pack at rest is damaged, untrusted or unknown; do not run it
+    │   ├── UntrustedPackError   no trusted key has signed it
+    │   ├── VersionTakenError    the store holds this version with other content
+    │   ├── DamagedPackError     its blobs on this disk are missing or hold other bytes
     │   └── BlobError    one blob: it arrived damaged, is too large or is being received already
     ├── SigningError     a key file cannot be used, or a signature does not hold
     └── EngineError      an engine refuses the model or fails while running it
@@ -60,6 +63,14 @@ class BlobError(PackError):
 
 class WrongBytesError(BlobError):
     """What was received is not the blob that was announced."""
+
+
+class UntrustedPackError(PackError):
+    """A pack that no trusted key has signed."""
+
+
+class VersionTakenError(PackError):
+    """A version that the store holds with other content; a version never changes."""
 
 
 class DamagedPackError(PackError):

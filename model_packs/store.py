@@ -15,7 +15,7 @@ from typing import Final
 from model_packs.admission import check_content, parse_image, require_signature
 from model_packs.blobs import BlobFolder, BlobReceiver
 from model_packs.digests import Digest
-from model_packs.errors import BlobError, DamagedPackError, PackError
+from model_packs.errors import BlobError, DamagedPackError, PackError, VersionTakenError
 from model_packs.layout import (
     MANIFEST_TYPE,
     MAX_DOCUMENT_BYTES,
@@ -190,6 +190,17 @@ class PackStore:
         """
         return self._blobs.receive(digest, size_bytes)
 
+    def partial_bytes(self, digest: Digest) -> int:
+        """Tell how much of a blob an interrupted transfer left here.
+
+        Args:
+            digest: The blob.
+
+        Returns:
+            Bytes that `receive` would not ask for again.
+        """
+        return self._blobs.partial_bytes(digest)
+
     def write_blob(self, data: bytes) -> Digest:
         """Store a blob that is in memory.
 
@@ -238,11 +249,60 @@ class PackStore:
             known = self._known_digest(ref, packs)
             if known not in (None, image.pack_layer.digest):
                 mend = "a version never changes: raise it, or remove the old layout"
-                raise PackError(str(ref), f"{self.root} holds this version with other content", mend)
+                raise VersionTakenError(str(ref), f"{self.root} holds this version with other content", mend)
             digest = self._blobs.write(manifest_bytes)
             packs[ref] = Descriptor(MANIFEST_TYPE, digest, len(manifest_bytes))
             write_file(self._index_path, write_index(packs))
         return digest
+
+    def remove(self, ref: PackRef) -> None:
+        """Forget a pack, durably; its bytes go with the next `collect`. An unknown pack is no error.
+
+        Args:
+            ref: The pack.
+
+        Raises:
+            PackError: The index is damaged.
+            OSError: The disk refuses; the pack is still here, whole.
+        """
+        with self._locked():
+            packs = self._index()
+            if packs.pop(ref, None) is not None:
+                write_file(self._index_path, write_index(packs))
+
+    def collect(self) -> int:
+        """Remove every blob that no pack names, and what unfinished or killed work left behind.
+
+        A crash in the middle leaves packs whole and some garbage for the next call. While somebody fetches
+        (`fetching`), nothing is removed.
+
+        Returns:
+            Bytes that are free now.
+
+        Raises:
+            PackError: The index or a manifest is damaged: nothing is removed.
+            OSError: The disk refuses.
+        """
+        with self._locked(), self._alone() as is_alone:
+            if not is_alone:
+                return 0
+            kept: set[Digest] = set()
+            for ref, descriptor in self._index().items():
+                image = parse_image(str(ref), self._manifest_bytes(ref, descriptor))
+                kept |= {descriptor.digest, *(blob.digest for blob in image.blobs)}
+            for leftover in self.root.glob(f".{self._index_path.name}.*.tmp"):
+                leftover.unlink()
+            return self._blobs.remove_but(kept)
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Hold `collect` off while blobs arrive that no pack names yet; many may fetch at once.
+
+        Raises:
+            OSError: The folder is not there.
+        """
+        with self._folder_lock(self.root / "blobs", fcntl.LOCK_SH):
+            yield
 
     def import_layout(self, path: Path) -> PackRef:
         """Copy the one pack of another layout into this one, after checking every byte of that layout.
@@ -412,9 +472,22 @@ class PackStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the store's lock, so that two writers (threads or programs) never lose each other's index entry."""
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with self._folder_lock(self.root, fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with self._folder_lock(self.root / "blobs", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield True
+        except BlockingIOError:
+            yield False
+
+    @contextmanager
+    def _folder_lock(self, folder: Path, how: int) -> Iterator[None]:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, how)
             yield
         finally:
             os.close(descriptor)

@@ -1,6 +1,7 @@
 """Owns how the agent's errors end a command: one table from error to exit code."""
 
 from edge_agent.core.escalation import IllegalMoveError
+from edge_agent.core.pack_slots import SlotMoveError
 from edge_agent.errors import (
     AgentError,
     BrokerError,
@@ -22,6 +23,7 @@ EXITS: dict[type[AgentError], Exit] = {
     HubError: Exit.UNAVAILABLE,
     StoreError: Exit.UNAVAILABLE,
     IllegalMoveError: Exit.UNAVAILABLE,
+    SlotMoveError: Exit.DATA,
 }
 
 

@@ -146,7 +146,7 @@ def _fetch_packs(config: Config, hub: HubConfig) -> None:
     def fetch(ref: PackRef, keys: tuple[PublicKey, ...]) -> object:
         store = PackStore(config.agent.device.packs_dir)
         store.open()
-        return PackFetch(dialler, store, keys).fetch(ref)
+        return PackFetch(dialler, store).bring(ref, keys)
 
     by_name = {binding.pack: binding for binding in config.bindings.binding if not binding.is_pack_path}
     for name, binding in by_name.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.http import STATUS_PATH
+from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.lock import is_held
 from edge_agent.adapters.sqlite.reading import Reader
@@ -18,6 +19,8 @@ from edge_agent.config import Config, load
 from edge_agent.core.timestamps import to_text
 from edge_agent.errors import StoreError
 from edge_agent.identity import identity_facts
+from edge_agent.packs.device_slots import DeviceSlots
+from edge_agent.packs.trusted_packs import factory_pack
 from edge_agent.ports import Clock
 from edge_agent.reporting.run_file import FILE_NAME as RUN_FILE_NAME
 from edge_agent.reporting.run_file import Running
@@ -29,6 +32,7 @@ from edge_agent.reporting.status import (
     identity_json,
     identity_problems,
     outbox_json,
+    slot_json,
 )
 from model_packs.process.exits import Exit
 
@@ -77,6 +81,10 @@ def _left(config: Config, clock: Clock, *, is_silent: bool) -> dict[str, Any]:
     silent = "the agent's process runs but does not answer: look at its log, restart it"
     problems = [silent if is_silent else f"the agent does not run: edge-agent run --config {config.path}"]
     problems += ([] if problem is None else [problem]) + identity_problems(identity, now_ns)
+    twin = DeviceSlots(SlotFile(agent.device.packs_dir)).twin(
+        {one.id: factory_pack(config, one) for one in config.bindings.binding}
+    )
+    slots = {report.binding: slot_json(report, twin.desired) for report in twin.reports}
     return {
         "schema": SCHEMA,
         "device": agent.device.id,
@@ -89,7 +97,7 @@ def _left(config: Config, clock: Clock, *, is_silent: bool) -> dict[str, Any]:
         "problems": problems,
         "peers": [],
         "identity": identity_json(identity, now_ns),
-        "bindings": [binding_json(one.id, facts, None) for one in config.bindings.binding],
+        "bindings": [binding_json(one.id, facts, None, slots[one.name], None) for one in config.bindings.binding],
         "outbox": outbox_json(facts.outbox, agent.outbox.max_bytes),
     }
 
@@ -136,6 +144,7 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
         certificate = model["certificate"]
         stated = "no certificate" if certificate is None else f"certificate {certificate['state']}"
         lines.append(f"    runs       {model['pack']} on {model['engine']} ({model['provider']}), {stated}")
+    lines += slot_lines(binding["slot"]) if "slot" in binding else []  # an older agent, still running, names none
     dead = f"dead-lettered {binding['dead_lettered']}{_reasons(binding.get('dead_lettered_by', {}))}"
     lines.append(f"    received   {binding['received']}, of which {dead}")
     if binding.get("samples_late"):
@@ -148,6 +157,23 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
         lines.append(f"    evicted    {', '.join(evicted)}")
     newest = "none yet" if last is None else f"{_seconds(last['age_s'])} ago, {last['status']}"
     lines.append(f"    newest     {newest}")
+    return lines
+
+
+def slot_lines(slot: dict[str, Any]) -> list[str]:
+    """What there is to say about a binding's pack, for a person; nothing when it is committed and wanted."""
+    lines = []
+    if slot["state"] != "committed" or slot["pinned"]:
+        held = ", pinned: what the hub wants waits" if slot["pinned"] else ""
+        back = f", back to {slot['previous_pack']}" if slot["previous_pack"] else ""
+        lines.append(f"    pack       {slot['pack']} {slot['state']}{back}{held}")
+    wanted = slot["desired"]
+    if wanted is not None and wanted["digest"] != slot["digest"]:
+        share = f" {slot['done_bytes']} of {slot['total_bytes']} bytes" if slot["phase"] == "downloading" else ""
+        lines.append(f"    wanted     {wanted['pack']}, {slot['phase']}{share}")
+    if slot["failure"] is not None:
+        failure = slot["failure"]
+        lines.append(f"    {failure['action']:<10} {failure['reason']}: {failure['detail']}")
     return lines
 
 

@@ -6,6 +6,7 @@ Where questions come from is `intake.py`; how scores are made is `model_packs.sc
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -108,6 +109,8 @@ class Answerer:
         clock: For the time of the decision.
         new_row: Gives outbox rows.
         on_run: Told of every engine run: the binding, and how long it took in seconds.
+        on_answered: Told of every answer: the binding, and milliseconds since the message that completed the question.
+        on_engine_failure: Told of every question that the engine fails on by itself: the binding, and the pack.
     """
 
     def __init__(
@@ -119,6 +122,8 @@ class Answerer:
         *,
         new_row: Callable[[], RowId],
         on_run: Callable[[str, float], None],
+        on_answered: Callable[[str, float], None],
+        on_engine_failure: Callable[[str, ModelUse], None],
     ) -> None:
         self._device = device
         self._binding = binding
@@ -126,6 +131,22 @@ class Answerer:
         self._clock = clock
         self._new_row = new_row
         self._on_run = on_run
+        self._on_answered = on_answered
+        self._on_engine_failure = on_engine_failure
+        self._lock = threading.Lock()  # taken by `answer` for a pass, by `swap` between two
+
+    def swap(self, model: Model) -> Model:
+        """Answer with another model from the next pass on; waits for the one in hand.
+
+        Args:
+            model: Takes the same inputs as the one before.
+
+        Returns:
+            The model before, which nothing uses any more.
+        """
+        with self._lock:
+            before, self._model = self._model, model
+        return before
 
     def answer(self, asked: Sequence[Asked], *, is_durable: bool) -> list[Decided]:
         """Infer windows together and decide about each.
@@ -137,14 +158,16 @@ class Answerer:
         Returns:
             One prediction per window, in the same order.
         """
-        size = self._model.manifest.max_batch
-        scored: list[Scored] = []
-        for first in range(0, len(asked), size):
-            scored += self._infer([one.window for one in asked[first : first + size]])
         clock = "synced" if self._clock.is_synced() else "unsynced"
-        return [
-            self._decided(one, answer, clock, is_durable=is_durable) for one, answer in zip(asked, scored, strict=True)
-        ]
+        with self._lock:
+            size = self._model.manifest.max_batch
+            scored: list[Scored] = []
+            for first in range(0, len(asked), size):
+                scored += self._infer([one.window for one in asked[first : first + size]])
+            return [
+                self._decided(one, answer, clock, is_durable=is_durable)
+                for one, answer in zip(asked, scored, strict=True)
+            ]
 
     def _infer(self, windows: Sequence[Question]) -> Sequence[Scored]:
         scored = self._scored(windows)
@@ -152,6 +175,7 @@ class Answerer:
             return scored
         if len(windows) > 1:  # one window must not take the others down with it
             return [one for window in windows for one in self._infer([window])]
+        self._on_engine_failure(self._binding, self._model.use)
         return [Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)]
 
     def _scored(self, windows: Sequence[Question]) -> Sequence[Scored] | None:
@@ -195,6 +219,7 @@ class Answerer:
             latency_ms=max(0, now_ns - asked.received_ns) / _NS_PER_MS,
             trace=traceparent(name),
         )
+        self._on_answered(self._binding, prediction.latency_ms)
         payload = json.dumps(event(prediction), separators=(",", ":")).encode()
         return Decided(
             prediction_id=name,

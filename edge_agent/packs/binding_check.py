@@ -1,11 +1,11 @@
 """Owns what a binding and the pack that it names must agree on; used by `edge-agent check` and at every start."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edge_agent.binding_config import BindingConfig
 from edge_agent.core.grid import whole_slots
 from model_packs.manifest import PackManifest, WindowSpec
-from model_packs.tensors import DYNAMIC
+from model_packs.tensors import DYNAMIC, TensorSpec
 
 
 def check_binding(binding: BindingConfig, manifest: PackManifest) -> list[str]:
@@ -37,6 +37,35 @@ def _image_problems(manifest: PackManifest) -> Iterator[str]:
         yield f'pack: {ref} takes no image; this binding has codec "image"'
     else:
         yield from _input_problems(manifest, "UINT8", (DYNAMIC, *image.shape))
+
+
+def check_successor(present: PackManifest, new: PackManifest) -> list[str]:
+    """Compare a new pack with the one that runs: who reads its answers, and windows in flight, may not notice.
+
+    Args:
+        present: Of the pack that runs.
+        new: Of the pack that is to run in its place.
+
+    Returns:
+        Every difference that they would notice; empty when there is none.
+    """
+    pairs = {
+        "task": (present.task, new.task),
+        "labels": (", ".join(present.labels), ", ".join(new.labels)),
+        "window": (present.window, new.window),
+        "image": (present.image, new.image),
+        "inputs": (_signature(present.inputs), _signature(new.inputs)),
+        "outputs": (_signature(present.outputs), _signature(new.outputs)),
+    }
+    return [
+        f"{name}: {new.ref} has {now}; {present.ref}, which runs, has {before}"
+        for name, (before, now) in pairs.items()
+        if now != before
+    ]
+
+
+def _signature(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in specs)
 
 
 def _window_problems(binding: BindingConfig, manifest: PackManifest, window: WindowSpec) -> Iterator[str]:

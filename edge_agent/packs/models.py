@@ -1,30 +1,41 @@
-"""Owns the way from a binding's pack to an open session: supply, compare, open, judge the certificate.
+"""Owns the open sessions, one for each binding: from its slot's pack at boot, and from another when the slot moves.
 
-Only verified packs run: finding one checks a signature by a key that this device trusts (`trusted_packs.py`). Where a
-pack comes from is `pack_supply.py`; what it holds is `model_packs`.
+Only verified packs run. At boot a pack on trial is counted before it is opened, and one that cannot be opened gives way
+to the one before it, at last to the factory pack (docs/packs.md, "What a start does"). What a slot may do is
+`core/pack_slots.py`; where the factory pack comes from is `pack_supply.py`; what packs hold is `model_packs`.
 """
 
 import logging
-from contextlib import ExitStack
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.core.decision import Policy, barrier
+from edge_agent.core.pack_slots import (
+    FailureReason,
+    PackId,
+    PackRefusedError,
+    Slot,
+    boot,
+    is_crash_loop,
+    roll_back,
+)
 from edge_agent.core.prediction import CertificateState, CertificateUse
-from edge_agent.errors import ConfigurationError, PackUnusableError
+from edge_agent.errors import AgentError, ConfigurationError, HubError, PackUnusableError
 from edge_agent.inference.answering import Model
 from edge_agent.packs.binding_check import check_binding
+from edge_agent.packs.device_slots import DeviceSlots, failure_of
 from edge_agent.packs.pack_supply import FetchPack, supply_pack
-from edge_agent.packs.trusted_packs import trusted_keys
-from edge_agent.ports import BindingName, Clock
+from edge_agent.packs.trusted_packs import factory_pack, trusted_keys
+from edge_agent.ports import BindingName, Clock, PackTrust
 from model_packs.certificate.document import Certificate
 from model_packs.engines.opening import open_session
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
-from model_packs.signing import PublicKey
+from protos.messages.fleet import FailureAction
 from protos.messages.inference import ModelUse
 
 _NS = 1_000_000_000
@@ -39,65 +50,165 @@ class OpenedModel:
     model: Model
     facts: SessionFacts
 
+    @property
+    def pack(self) -> PackId:
+        """Which pack it is."""
+        return PackId(self.model.use.pack, self.model.use.digest)
+
 
 class Models:
-    """Opens the packs that the bindings name; one session for each binding.
+    """Opens the packs that the slots name, and knows what is open.
 
     Args:
         config: Bindings, engine threads, where packs are kept.
-        fetch: Brings a pack that is not here into the store of packs; None without a hub.
+        slots: What each binding should run.
+        trust: Says whether a pack may run.
+        fetch: Brings a factory pack that is not here into the store of packs; None without a hub.
         clock: To judge a certificate's age.
     """
 
-    def __init__(self, config: Config, fetch: FetchPack | None, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, slots: DeviceSlots, trust: PackTrust, fetch: FetchPack | None, clock: Clock
+    ) -> None:
         self._config = config
+        self._slots = slots
+        self._trust = trust
         self._fetch = fetch
         self._clock = clock
-        self._open = ExitStack()
+        self._lock = threading.Lock()
+        self._open: dict[BindingName, OpenedModel] = {}
+        self._factories: dict[BindingName, PackId] = {}
 
-    def open(self) -> dict[BindingName, OpenedModel]:
+    @property
+    def opened(self) -> dict[BindingName, OpenedModel]:
+        """What is open now, by binding."""
+        with self._lock:
+            return dict(self._open)
+
+    @property
+    def factories(self) -> dict[BindingName, PackId]:
+        """Every binding's factory pack."""
+        with self._lock:
+            return dict(self._factories)
+
+    def open(self) -> None:
         """Open every binding's model.
 
-        Returns:
-            By binding.
-
         Raises:
-            PackUnusableError: One is missing, damaged, unsigned, or no engine here runs it; names the mend.
-            ConfigurationError: A binding and its pack contradict each other.
-            HubError: One is missing, and the hub that has it cannot be asked.
+            PackUnusableError: No pack of a binding can be opened, its factory pack neither; names the mend.
+            ConfigurationError: A binding and its factory pack contradict each other.
+            HubError: A factory pack is missing, and the hub that has it cannot be asked.
         """
-        trusted = trusted_keys(self._config)
-        packs = {one.id: self._pack(one, trusted) for one in self._config.bindings.binding}
         bindings = self._config.bindings.binding
+        for one in bindings:
+            self._factories[one.id] = factory_pack(self._config, one)
+        chosen = {one.id: self._chosen(one, self._booted(one)) for one in bindings}
         problems = tuple(
             f"binding {one.name!r}: {problem}"
             for one in bindings
-            for problem in check_binding(one, packs[one.id].manifest)
+            for problem in check_binding(one, chosen[one.id][1].manifest)
         )
         if problems:
             mend = f"correct {self._config.agent.bindings}; `edge-agent check` shows file and line"
             raise ConfigurationError(problems, mend)
-        return {one.id: self._opened(one, packs[one.id]) for one in bindings}
+        for one in bindings:
+            self._open[one.id] = self._first_that_opens(one, *chosen[one.id])
+
+    def open_pack(self, binding: BindingConfig, slot: Slot) -> OpenedModel:
+        """Open what a slot names, beside what is open; `replace` puts it in place.
+
+        Raises:
+            PackUnusableError: It must not run, or cannot; the reason says why.
+            HubError: It is a factory pack that is not here, and the hub is away.
+        """
+        pack = self._pack(binding, slot)
+        problems = check_binding(binding, pack.manifest)
+        if problems:
+            raise _unfit(pack, problems)
+        return self._opened(binding, pack)
+
+    def replace(self, binding: BindingName, opened: OpenedModel) -> None:
+        """From now on this is what is open; who holds the one before closes it."""
+        with self._lock:
+            self._open[binding] = opened
 
     def close(self) -> None:
         """Let go of the engines; may be called twice."""
-        self._open.close()
+        for opened in self.opened.values():
+            opened.model.session.close()
 
-    def _pack(self, binding: BindingConfig, trusted: tuple[PublicKey, ...]) -> Pack:
-        supplied = supply_pack(self._config, binding, trusted, self._fetch)
+    def _booted(self, binding: BindingConfig) -> Slot:
+        """The slot after this start was counted; a trial that saw too many starts is over."""
+        try:
+            slot = self._slots.change(binding.id, boot)
+            if is_crash_loop(slot):
+                what = f"pack {self._active(binding, slot).pack} was on trial at {slot.attempts} starts of the agent"
+                slot = self._back(binding, slot, PackRefusedError(FailureReason.CRASH_LOOP, binding.pack, what, ""))
+        except OSError as error:  # a full disk keeps nothing from running
+            logger.warning("start_not_counted", extra={"binding": binding.name, "error": str(error)})
+            return self._slots.read().of(binding.id)
+        return slot
+
+    def _chosen(self, binding: BindingConfig, slot: Slot) -> tuple[Slot, Pack]:
+        """The slot and its pack: the active one, or the first before it that is whole and fits."""
+        while True:
+            try:
+                pack = self._pack(binding, slot)
+                problems = check_binding(binding, pack.manifest)
+                if not problems or not slot.has_way_back:
+                    return slot, pack  # the factory pack's contradictions are told together
+                raise _unfit(pack, problems)
+            except (PackUnusableError, HubError) as error:
+                if not slot.has_way_back:
+                    raise
+                slot = self._back(binding, slot, error)
+
+    def _first_that_opens(self, binding: BindingConfig, slot: Slot, pack: Pack) -> OpenedModel:
+        while True:
+            try:
+                return self._opened(binding, pack)
+            except PackUnusableError as error:
+                if not slot.has_way_back:
+                    raise
+                slot, pack = self._chosen(binding, self._back(binding, slot, error))
+
+    def _back(self, binding: BindingConfig, slot: Slot, error: AgentError) -> Slot:
+        bad = self._active(binding, slot)
+        failure = failure_of(bad, FailureAction.ROLLED_BACK, error, self._clock.wall_ns())
+        logger.warning(
+            "pack_rolled_back",
+            extra={"binding": binding.name, "pack": bad.pack, "reason": failure.reason, "detail": failure.detail},
+        )
+        try:
+            return self._slots.change(binding.id, lambda now: roll_back(now, failure))
+        except OSError as unwritten:  # the same is decided again at the next start
+            logger.warning("rollback_not_kept", extra={"binding": binding.name, "error": str(unwritten)})
+            return roll_back(slot, failure)
+
+    def _active(self, binding: BindingConfig, slot: Slot) -> PackId:
+        return slot.active or self.factories[binding.id]
+
+    def _pack(self, binding: BindingConfig, slot: Slot) -> Pack:
+        if slot.active is not None:
+            return self._trust.verified(slot.active)
+        supplied = supply_pack(self._config, binding, trusted_keys(self._config), self._fetch)
         if supplied.damage is not None:
             logger.warning("pack_fetched_again", extra={"pack": binding.pack, "damage": supplied.damage})
+        with self._lock:
+            self._factories[binding.id] = PackId(str(supplied.pack.ref), supplied.pack.digest)
         return supplied.pack
 
     def _opened(self, binding: BindingConfig, pack: Pack) -> OpenedModel:
         try:
-            session = open_session(pack, threads=self._config.agent.engine.threads)
-            self._open.callback(session.close)
             certificate = pack.certificate
+            session = open_session(pack, threads=self._config.agent.engine.threads)
         except PackError as error:
-            raise PackUnusableError(binding.pack, f"pack {error}", error.mend) from error
+            raise PackRefusedError(
+                FailureReason.DAMAGED_MANIFEST, str(pack.ref), f"pack {error}", error.mend
+            ) from error
         except EngineError as error:
-            raise PackUnusableError(binding.pack, f"pack {binding.pack}: {error.reason}", error.mend) from error
+            message = f"pack {pack.ref}: {error.reason}"
+            raise PackRefusedError(FailureReason.UNSUPPORTED, str(pack.ref), message, error.mend) from error
         stands_in_the_way = barrier(
             binding.egress,
             has_hub=self._config.agent.hub is not None,
@@ -107,6 +218,11 @@ class Models:
         use = None if certificate is None else certificate_use(certificate, session.facts, self._clock.wall_ns())
         named = ModelUse(str(pack.ref), pack.digest)
         return OpenedModel(Model(pack.manifest, session, policy, use, named), session.facts)
+
+
+def _unfit(pack: Pack, problems: list[str]) -> PackRefusedError:
+    message = f"pack {pack.ref} does not fit the binding: {'; '.join(problems)}"
+    return PackRefusedError(FailureReason.IO_MISMATCH, str(pack.ref), message, "desire a pack that fits")
 
 
 def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int) -> CertificateUse:

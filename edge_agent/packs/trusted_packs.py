@@ -1,10 +1,11 @@
-"""Owns which keys the device trusts, and finding the pack of a binding on its disk, checked down to the last byte.
+"""Owns which keys the device trusts, and finding packs on its disk, checked down to the last byte.
 
 Fetching packs from the hub is `adapters/grpc`; the store's format is `model_packs.store`. Nothing here writes.
 """
 
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
+from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError, reason_of
 from edge_agent.errors import PackUnusableError
 from model_packs.errors import DamagedPackError, PackError, SigningError
 from model_packs.manifest import PackRef
@@ -38,6 +39,63 @@ def trusted_keys(config: Config) -> tuple[PublicKey, ...]:
     return tuple(keys)
 
 
+class TrustedPacks:
+    """The packs of this device's store, as far as they may run. Implements `PackTrust`.
+
+    The keys are read anew for each pack, so that a new enrolment heals a running agent.
+
+    Args:
+        config: Names key files, and says where packs are.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def verified(self, pack: PackId) -> Pack:
+        """Load a pack after checking signature and every digest; see `PackTrust.verified`."""
+        mend = f"desire another pack, or run {enrol_command(self._config)}"
+        found = self._loaded(pack.pack, mend)
+        if found.digest != pack.digest:
+            message = f"pack {pack.pack} is {found.digest[:19]}… here, and not the wanted {pack.digest[:19]}…"
+            raise PackRefusedError(FailureReason.WRONG_PACK, pack.pack, message, mend)
+        return found
+
+    def _loaded(self, name: str, mend: str) -> Pack:
+        try:
+            keys = trusted_keys(self._config)
+        except PackUnusableError as error:
+            raise PackRefusedError(FailureReason.BAD_SIGNATURE, name, error.message, error.mend) from error
+        try:
+            store, ref = PackStore(self._config.agent.device.packs_dir), PackRef.parse(name)
+            is_here = store.root.is_dir() and store.resolve(ref) is not None
+            found = store.load(ref, keys) if is_here else None
+        except ValueError as error:
+            raise PackRefusedError(FailureReason.NOT_FOUND, name, str(error), mend) from error
+        except PackError as error:
+            raise PackRefusedError(reason_of(error), name, f"pack {error}", error.mend) from error
+        if found is None:
+            raise PackRefusedError(FailureReason.NOT_FOUND, name, f"pack {name} is not on this device", mend)
+        return found
+
+
+def factory_pack(config: Config, binding: BindingConfig) -> PackId:
+    """Which pack a binding's file names, without checking it.
+
+    Args:
+        config: Says where packs are.
+        binding: Names one.
+
+    Returns:
+        The pack; its digest is empty when that is not known, since it is not on this device or damaged.
+    """
+    root = config.pack_path(binding.pack) if binding.is_pack_path else config.agent.device.packs_dir
+    try:
+        found = [one for one in PackStore(root).list() if binding.is_pack_path or str(one.ref) == binding.pack]
+    except PackError:
+        found = []
+    return PackId(str(found[0].ref), found[0].digest) if found else PackId(binding.pack, "")
+
+
 def find_pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...] | None) -> Pack | None:
     """Load the pack that a binding names.
 
@@ -62,9 +120,10 @@ def find_pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, 
                 return None
         return store.load(ref, trusted)
     except DamagedPackError as error:
-        raise PackUnusableError(binding.pack, str(error), _mend_of_damage(config, binding)) from error
+        mend = _mend_of_damage(config, binding)
+        raise PackRefusedError(reason_of(error), binding.pack, str(error), mend) from error
     except PackError as error:
-        raise PackUnusableError(binding.pack, str(error), error.mend) from error
+        raise PackRefusedError(reason_of(error), binding.pack, str(error), error.mend) from error
 
 
 def enrol_command(config: Config) -> str:

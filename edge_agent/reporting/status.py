@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_agent.adapters.slot_file import failure_document
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.outbox import OnFull
 from edge_agent.core.timestamps import to_text
 from edge_agent.identity import IdentityFacts
 from edge_agent.inference.answering import Model
+from edge_agent.packs.device_slots import Twin
 from edge_agent.packs.models import OpenedModel
 from edge_agent.ports import BindingName, Clock, CounterKey
 from edge_agent.reporting.health import Health, Peer
-from protos.messages.fleet import BindingReport, Heartbeat
+from protos.messages.fleet import BindingReport, Desired, Heartbeat, SlotReport
 
 SCHEMA = "edge.status/1"
 OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
@@ -48,7 +50,9 @@ class Reporter:
         version: Of the agent.
         clock: For times and ages.
         health: Peers and their problems.
-        models: By binding.
+        models: Asks what is open, by binding.
+        twin: Asks which packs are wanted, and how the way to them goes.
+        p95_ms: Asks how long a binding's answers took lately; None when there were none.
         store: Asks the store.
         identity: Asks for the certificate; None where none is needed.
         max_bytes: Bound of the outbox.
@@ -61,7 +65,9 @@ class Reporter:
         clock: Clock,
         *,
         health: Health,
-        models: Mapping[BindingName, OpenedModel],
+        models: Callable[[], Mapping[BindingName, OpenedModel]],
+        twin: Callable[[], Twin],
+        p95_ms: Callable[[str], float | None],
         store: Callable[[], StoreFacts],
         identity: Callable[[], IdentityFacts | None],
         max_bytes: int,
@@ -71,6 +77,8 @@ class Reporter:
         self._clock = clock
         self._health = health
         self._models = models
+        self._twin = twin
+        self._p95_ms = p95_ms
         self._store = store
         self._identity = identity
         self._max_bytes = max_bytes
@@ -82,6 +90,8 @@ class Reporter:
         facts = self._store()
         identity = self._identity()
         problems = self._problems(facts, identity)
+        twin, models = self._twin(), self._models()
+        slots = {report.binding: slot_json(report, twin.desired) for report in twin.reports}
         return {
             "schema": SCHEMA,
             "device": self._device,
@@ -94,7 +104,10 @@ class Reporter:
             "problems": list(problems),
             "peers": [_peer_json(peer) for peer in self._health.peers()],
             "identity": identity_json(identity, self._clock.wall_ns()),
-            "bindings": [binding_json(name, facts, opened_json(self._models[name])) for name in sorted(self._models)],
+            "bindings": [
+                binding_json(name, facts, opened_json(models[name]), slots[name], self._p95_ms(name))
+                for name in sorted(models)
+            ],
             "outbox": outbox_json(facts.outbox, self._max_bytes),
         }
 
@@ -103,6 +116,7 @@ class Reporter:
         facts = self._store()
         identity = self._identity()
         problems = self._problems(facts, identity)
+        twin = self._twin()
         ages_s = [use.oldest_age_s for use in facts.outbox]
         known_s = [age_s for age_s in ages_s if age_s is not None]
         return Heartbeat(
@@ -113,7 +127,9 @@ class Reporter:
             outbox_bytes=sum(use.bytes for use in facts.outbox),
             outbox_items=sum(use.items for use in facts.outbox),
             outbox_oldest_age_ms=round(max(known_s) * 1000) if known_s and len(known_s) == len(ages_s) else None,
-            bindings=tuple(self._binding_report(name, opened.model, facts) for name, opened in self._models.items()),
+            bindings=tuple(self._binding_report(name, opened.model, facts) for name, opened in self._models().items()),
+            desired_version=twin.desired.version,
+            slots=twin.reports,
         )
 
     def _problems(self, facts: StoreFacts, identity: IdentityFacts | None) -> tuple[str, ...]:
@@ -130,6 +146,7 @@ class Reporter:
             escalated=facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
             answered=_answered(name, facts),
             certificate_state="none" if model.certificate is None else model.certificate.state.value,
+            answer_p95_ms=self._p95_ms(name),
         )
 
 
@@ -217,13 +234,38 @@ def opened_json(opened: OpenedModel) -> dict[str, Any]:
     }
 
 
-def binding_json(name: BindingName, facts: StoreFacts, model: dict[str, Any] | None) -> dict[str, Any]:
+def slot_json(report: SlotReport, desired: Desired) -> dict[str, Any]:
+    """The document's `slot` of a binding: what it runs, what it should, and how the way there goes."""
+    wanted = next((one for one in desired.slots if one.binding == report.binding), None)
+    return {
+        "pack": report.pack,
+        "digest": report.digest,
+        "state": report.state.value,
+        "previous_pack": report.previous_pack,
+        "pinned": report.is_pinned,
+        "desired": None if wanted is None else {"pack": wanted.pack, "digest": wanted.digest},
+        "phase": report.phase.value,
+        "done_bytes": report.done_bytes,
+        "total_bytes": report.total_bytes,
+        "failure": failure_document(report.failure),
+    }
+
+
+def binding_json(
+    name: BindingName,
+    facts: StoreFacts,
+    model: dict[str, Any] | None,
+    slot: dict[str, Any],
+    p95_ms: float | None,
+) -> dict[str, Any]:
     """One of the document's `bindings`; totals count since the store was made."""
     last = next((one for one in facts.last if one.binding == name), None)
     dead = _by_reason(name, facts, (Count.RECORDS_DEAD_LETTERED,))
     return {
         "binding": name,
         "model": model,
+        "slot": slot,
+        "answer_p95_ms": _rounded(p95_ms),
         "received": facts.figures.get((name, Count.RECORDS_RECEIVED), 0),
         "dead_lettered": sum(dead.values()),
         "dead_lettered_by": dead,
@@ -277,5 +319,5 @@ def _peer_json(peer: Peer) -> dict[str, Any]:
     return {"peer": peer.name, "address": peer.address, "connected": peer.is_up, "reason": peer.reason}
 
 
-def _rounded(value_s: float | None) -> float | None:
-    return None if value_s is None else round(value_s, 3)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

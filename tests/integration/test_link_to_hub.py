@@ -21,7 +21,7 @@ from protos.link.backoff import Backoff
 from protos.link.identity import DeviceIdentity
 from protos.link.tokens import JoinToken
 from protos.messages.escalation import Escalation, StoreId
-from protos.messages.fleet import DeviceHello, Heartbeat
+from protos.messages.fleet import Desired, DeviceHello, Heartbeat
 from protos.status import Status
 from tests.simulators.clocks import SystemClock
 from tests.simulators.escalation_book import FakeBook, escalation
@@ -243,6 +243,7 @@ def test_heartbeats_go_on_over_a_restart_of_the_hub(hub: Hub, identity: Path, de
     """The hub lists the device by its certificate, with the state that it reports."""
     states: list[tuple[bool, str]] = []
     numbers: list[int] = []
+    desires: list[Desired] = []
 
     def heartbeat(number: int) -> Heartbeat:
         numbers.append(number)
@@ -255,6 +256,7 @@ def test_heartbeats_go_on_over_a_restart_of_the_hub(hub: Hub, identity: Path, de
         clock=CLOCK,
         backoff=Backoff(0.05, 0.2),
         on_state=lambda is_up, reason: states.append((is_up, reason)),
+        on_desired=desires.append,
         on_failure=fail,
     )
     session.open()
@@ -278,10 +280,10 @@ def test_a_pack_is_fetched_and_verified(hub: Hub, identity: Path, tmp_path: Path
     store = PackStore(tmp_path / "packs")
     store.open()
     trusted = (PublicKey.from_pem(DeviceIdentity.load(identity).site_key_pem),)
-    fetch = PackFetch(dialler(hub.ports.grpc, identity), store, trusted)
-    digest = fetch.fetch(PackRef.parse(EDGE_PACK))
+    fetch = PackFetch(dialler(hub.ports.grpc, identity), store)
+    digest = fetch.bring(PackRef.parse(EDGE_PACK), trusted)
     assert store.load(PackRef.parse(EDGE_PACK), trusted).digest == digest
-    assert fetch.fetch(PackRef.parse(EDGE_PACK)) == digest
+    assert fetch.bring(PackRef.parse(EDGE_PACK), trusted) == digest
 
 
 def test_an_interrupted_blob_goes_on_where_it_stopped(hub: Hub, identity: Path, tmp_path: Path) -> None:
@@ -289,14 +291,14 @@ def test_an_interrupted_blob_goes_on_where_it_stopped(hub: Hub, identity: Path, 
     trusted = (PublicKey.from_pem(DeviceIdentity.load(identity).site_key_pem),)
     whole = PackStore(tmp_path / "whole")
     whole.open()
-    PackFetch(dialler(hub.ports.grpc, identity), whole, trusted).fetch(PackRef.parse(EDGE_PACK))
+    PackFetch(dialler(hub.ports.grpc, identity), whole).bring(PackRef.parse(EDGE_PACK), trusted)
     blob = max((tmp_path / "whole" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     store = PackStore(tmp_path / "packs")
     store.open()
     (tmp_path / "packs" / "ingest").mkdir()
     data = blob.read_bytes()
     (tmp_path / "packs" / "ingest" / f"{blob.name}.part").write_bytes(data[: len(data) // 2])
-    PackFetch(dialler(hub.ports.grpc, identity), store, trusted).fetch(PackRef.parse(EDGE_PACK))
+    PackFetch(dialler(hub.ports.grpc, identity), store).bring(PackRef.parse(EDGE_PACK), trusted)
     assert (tmp_path / "packs" / "blobs" / "sha256" / blob.name).read_bytes() == data
 
 
@@ -305,7 +307,7 @@ def test_an_unknown_pack_is_named_with_hub_and_mend(hub: Hub, identity: Path, tm
     store = PackStore(tmp_path / "packs")
     store.open()
     with pytest.raises(PackUnusableError, match=r"has no pack tiny-edge@9\.9\.9") as failure:
-        PackFetch(dialler(hub.ports.grpc, identity), store, ()).fetch(PackRef.parse("tiny-edge@9.9.9"))
+        PackFetch(dialler(hub.ports.grpc, identity), store).bring(PackRef.parse("tiny-edge@9.9.9"), ())
     assert f"{LOOPBACK}:{hub.ports.grpc}" in failure.value.message
     assert "cloud-hub packs publish" in failure.value.mend
 
@@ -315,7 +317,7 @@ def test_a_pack_that_no_trusted_key_signed_is_refused(hub: Hub, identity: Path, 
     store = PackStore(tmp_path / "packs")
     store.open()
     with pytest.raises(PackUnusableError, match="sign"):
-        PackFetch(dialler(hub.ports.grpc, identity), store, ()).fetch(PackRef.parse(EDGE_PACK))
+        PackFetch(dialler(hub.ports.grpc, identity), store).bring(PackRef.parse(EDGE_PACK), ())
 
 
 def test_a_hub_that_is_away_is_named(hub: Hub, identity: Path, tmp_path: Path) -> None:
@@ -326,5 +328,5 @@ def test_a_hub_that_is_away_is_named(hub: Hub, identity: Path, tmp_path: Path) -
     with pytest.raises(
         HubError, match=r"pack tiny-edge@1\.0\.0 could not be fetched: nothing listens at hub"
     ) as failure:
-        PackFetch(dialler(hub.ports.grpc, identity), store, ()).fetch(PackRef.parse(EDGE_PACK))
+        PackFetch(dialler(hub.ports.grpc, identity), store).bring(PackRef.parse(EDGE_PACK), ())
     assert "cloud-hub serve" in failure.value.mend

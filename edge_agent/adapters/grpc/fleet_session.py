@@ -1,6 +1,7 @@
-"""Owns the fleet session: hello, then a heartbeat as often as the hub asked for, on a stream of its own.
+"""Owns the fleet session: hello, then a heartbeat as often as the hub asked for, or sooner when there is news.
 
-What a heartbeat says is asked of the app. A hub that leaves two heartbeats unanswered is dialled anew.
+What a heartbeat says is asked of the app; what the hub desires is handed to it. A hub that leaves two heartbeats
+unanswered is dialled anew.
 """
 
 import threading
@@ -14,7 +15,7 @@ from edge_agent.ports import Clock
 from protos.codec.fleet import directive_from_wire, report_to_wire
 from protos.link.backoff import Backoff
 from protos.link.tls import HubChannel
-from protos.messages.fleet import DeviceHello, FleetWelcome, Heartbeat, HeartbeatAck
+from protos.messages.fleet import Desired, DeviceHello, FleetWelcome, Heartbeat, HeartbeatAck
 from protos.status import Status
 from protos.tandem.v1 import fleet_pb2 as pb
 from protos.tandem.v1.fleet_pb2_grpc import FleetServiceStub
@@ -29,6 +30,8 @@ HelloFacts = Callable[[], DeviceHello]
 HeartbeatFacts = Callable[[int], Heartbeat]
 OnFleetState = Callable[[bool, str], None]
 """(connected, reason): a change, or a failed attempt."""
+OnDesired = Callable[[Desired], None]
+"""What the hub wants this device to run; returns when it is durable, or was not for want of disk."""
 
 
 class FleetSession:
@@ -41,6 +44,7 @@ class FleetSession:
         clock: Monotonic clock for the interval.
         backoff: Waits between sessions.
         on_state: Told how the session fares.
+        on_desired: Told what the hub wants.
         on_failure: Told of every failure that is the agent's own, with the loop's name.
     """
 
@@ -53,6 +57,7 @@ class FleetSession:
         clock: Clock,
         backoff: Backoff,
         on_state: OnFleetState,
+        on_desired: OnDesired,
         on_failure: Callable[[str], None],
     ) -> None:
         self._dialler = dialler
@@ -61,6 +66,8 @@ class FleetSession:
         self._clock = clock
         self._backoff = backoff
         self._on_state = on_state
+        self._on_desired = on_desired
+        self._has_news = threading.Event()
         self._number = 0
         self._loop = RedialLoop(
             "hub-fleet",
@@ -75,12 +82,16 @@ class FleetSession:
         """Start connecting."""
         self._loop.open()
 
+    def report_soon(self) -> None:
+        """Do not wait for the interval's end: the hub should learn of a change within a second or so."""
+        self._has_news.set()
+
     def close(self) -> None:
         """End the session; done within two seconds, whatever the hub does. May be called twice."""
         self._loop.close()
 
     def _talk(self, channel: HubChannel, closing: threading.Event) -> None:
-        reports = FleetStream(self._dialler, channel)
+        reports = FleetStream(self._dialler, channel, self._on_desired)
         reports.open(self._hello())
         try:
             welcome = reports.wait_for_welcome(WELCOME_S, self._clock, closing)
@@ -91,8 +102,9 @@ class FleetSession:
             interval_s = welcome.heartbeat_interval_ms / _MS_PER_S
             while not closing.is_set():
                 self._number += 1
+                self._has_news.clear()
                 reports.send(self._heartbeat(self._number))
-                reports.wait_out(interval_s, self._clock, closing)
+                reports.wait_out(interval_s, self._clock, closing, self._has_news)
         finally:
             reports.close()
 
@@ -103,10 +115,12 @@ class FleetStream:
     Args:
         dialler: The way to the hub.
         channel: A fresh channel.
+        on_desired: Told what the hub wants; None where nobody acts on it.
     """
 
-    def __init__(self, dialler: Dialler, channel: HubChannel) -> None:
+    def __init__(self, dialler: Dialler, channel: HubChannel, on_desired: OnDesired | None = None) -> None:
         self._address = dialler.address
+        self._on_desired = on_desired
         self._welcome: FleetWelcome | None = None
         self._sent = 0
         self._answered = 0
@@ -155,8 +169,8 @@ class FleetStream:
         self._stream.send(report_to_wire(heartbeat))
         self._sent += 1
 
-    def wait_out(self, interval_s: float, clock: Clock, closing: threading.Event) -> None:
-        """Wait until the next heartbeat is due, or the agent closes.
+    def wait_out(self, interval_s: float, clock: Clock, closing: threading.Event, has_news: threading.Event) -> None:
+        """Wait until the next heartbeat is due, the agent closes, or there is news and nothing is unanswered.
 
         Raises:
             HubError: The stream ended meanwhile.
@@ -165,6 +179,8 @@ class FleetStream:
         while not closing.is_set() and (left_s := due_s - clock.monotonic_s()) > 0:
             self._stream.wait(lambda: False, min(left_s, _POLL_S))
             self._raise_ending()
+            if has_news.is_set() and self._answered == self._sent:
+                return
 
     def _raise_ending(self) -> None:
         if self._stream.is_over:
@@ -181,4 +197,6 @@ class FleetStream:
                 self._welcome = welcome
             case HeartbeatAck():
                 self._answered += 1
+            case Desired() as desired if self._on_desired is not None:
+                self._on_desired(desired)
         self._stream.notify()

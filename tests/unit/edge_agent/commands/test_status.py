@@ -12,11 +12,13 @@ from edge_agent import config
 from edge_agent.adapters.http import STATUS_PATH
 from edge_agent.cli import parser
 from edge_agent.core.accounting import Count, of_reason
+from edge_agent.packs.device_slots import Twin
 from edge_agent.ports import BindingName, Unit
 from edge_agent.reporting.health import Health
 from edge_agent.reporting.run_file import FILE_NAME, Running
 from edge_agent.reporting.status import Reporter, StoreFacts, loss_problems
 from model_packs.process.metrics import Registry
+from protos.messages.fleet import Desired
 from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, TestClock, decided, open_store, record_unit
 from tests.unit.edge_agent.commands.test_check import AGENT, BY_NAME, HUB
 
@@ -105,7 +107,9 @@ def test_only_losses_since_the_start_are_problems_of_a_running_agent() -> None:
         "1.0.0",
         TestClock(),
         health=Health({}, lambda _name, _is_up: None),
-        models={},
+        models=dict,
+        twin=lambda: Twin(Desired(0, ()), ()),
+        p95_ms=lambda _binding: None,
         store=lambda: StoreFacts(dict(figures), (), (), None),
         identity=lambda: None,
         max_bytes=1,

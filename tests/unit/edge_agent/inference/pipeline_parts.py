@@ -235,6 +235,8 @@ class Bench:
     breaks_on: bytes | None = None
     metrics_fault: Exception | None = None
     failures: list[str] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+    engine_failures: list[ModelUse] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.boot()
@@ -256,18 +258,20 @@ class Bench:
             fixed_captures={"device": "press-07", "binding": BINDING},
             seen_limit=self.seen_limit,
         )
-        answerer = Answerer(
+        self.answerer = Answerer(
             "press-07",
             BINDING,
             Model(MANIFEST, self.session, self.policy, None, ModelUse("tiny-edge@1.0.0", MANIFEST.digest)),
             self.clock,
             new_row=self.store.new_row,
             on_run=self._ran,
+            on_answered=lambda _, latency_ms: self.latencies_ms.append(latency_ms),
+            on_engine_failure=lambda _, use: self.engine_failures.append(use),
         )
         lane = BreakableLane(
             spec,
             WindowIntake(BINDING, ("machine",), payload, partial(HoppingWindows, windows, CHANNELS), self.store),
-            answerer,
+            self.answerer,
             self.store,
             self.clock,
             on_failure=self.failures.append,

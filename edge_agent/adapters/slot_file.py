@@ -1,0 +1,181 @@
+"""Owns the durable file of the pack slots (`edge.slots/1`): small, replaced whole and fsynced, changed under a lock.
+
+The daemon and the commands share it: each change reads, decides and writes while it holds the lock. What may change is
+`core/pack_slots.py`. A file that is lost or cannot be read is as good as none: every binding runs its factory pack.
+"""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_agent.core.pack_slots import PackId, Slot, Slots
+from model_packs.process.durable import make_folder, write_file
+from protos.messages.fleet import Desired, DesiredSlot, FailureAction, PackFailure, SlotState
+
+SCHEMA = "edge.slots/1"
+FILE_NAME = "slots.json"
+
+_LOCK_NAME = "slots.lock"
+_LEFTOVERS = f".{FILE_NAME}.*.tmp"
+
+logger = logging.getLogger(__name__)
+
+
+class SlotFile:
+    """The file in one folder.
+
+    Args:
+        folder: Of the device's packs; made when it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE_NAME
+        self._told: bytes | None = None
+
+    def open(self) -> None:
+        """Make the folder, and remove what a killed writer left behind.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        make_folder(self._folder)
+        with self._locked():
+            for leftover in self._folder.glob(_LEFTOVERS):
+                leftover.unlink(missing_ok=True)
+
+    def read(self) -> Slots:
+        """What the file says now; what it says when it is not there or cannot be read: nothing."""
+        try:
+            data = self._path.read_bytes()
+        except OSError:
+            return Slots()
+        try:
+            return slots_of(json.loads(data))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if data != self._told:
+                logger.error(  # noqa: TRY400 - one line: which field is wrong helps, the traceback does not
+                    "slots_damaged", extra={"file": str(self._path), "error": repr(error), "mend": "factory packs run"}
+                )
+                self._told = data
+            return Slots()
+
+    def change(self, change: Callable[[Slots], Slots]) -> Slots:
+        """Change the file; done when the disk has it.
+
+        Args:
+            change: Pure; what it returns is written if it differs.
+
+        Returns:
+            What the file says now.
+
+        Raises:
+            OSError: The disk refuses; the file is as before.
+        """
+        with self._locked():
+            before = self.read()
+            after = change(before)
+            if after != before:
+                write_file(self._path, json.dumps(document_of(after), indent=1).encode())
+        return after
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def document_of(slots: Slots) -> dict[str, Any]:
+    """The file's JSON document."""
+    desired = slots.desired
+    return {
+        "schema": SCHEMA,
+        "desired": {
+            "version": desired.version,
+            "slots": [{"binding": one.binding, "pack": one.pack, "digest": one.digest} for one in desired.slots],
+        },
+        "slots": {name: _slot_document(slot) for name, slot in sorted(slots.by_binding.items())},
+    }
+
+
+def slots_of(document: Any) -> Slots:  # noqa: ANN401 - JSON that nobody has checked yet
+    """Read the file's JSON document.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: It is not what `document_of` writes.
+    """
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"schema {document['schema']!r}; this program reads {SCHEMA}")
+    desired = document["desired"]
+    return Slots(
+        Desired(
+            int(desired["version"]),
+            tuple(DesiredSlot(str(o["binding"]), str(o["pack"]), str(o["digest"])) for o in desired["slots"]),
+        ),
+        {str(name): _slot_of(one) for name, one in document["slots"].items()},
+    )
+
+
+def failure_document(failure: PackFailure | None) -> dict[str, Any] | None:
+    """A failure as JSON, in this file as in the documents of `status` and `packs`."""
+    if failure is None:
+        return None
+    return {
+        "pack": failure.pack,
+        "digest": failure.digest,
+        "action": failure.action.value,
+        "reason": failure.reason,
+        "detail": failure.detail,
+        "at_ns": failure.at_ns,
+    }
+
+
+def _slot_document(slot: Slot) -> dict[str, Any]:
+    return {
+        "state": slot.state.value,
+        "active": _pack_document(slot.active),
+        "previous": _pack_document(slot.previous),
+        "attempts": slot.attempts,
+        "trial_since_ns": slot.trial_since_ns,
+        "is_pinned": slot.is_pinned,
+        "failure": failure_document(slot.failure),
+    }
+
+
+def _slot_of(document: dict[str, Any]) -> Slot:
+    failure = document["failure"]
+    return Slot(
+        SlotState(document["state"]),
+        _pack_of(document["active"]),
+        _pack_of(document["previous"]),
+        int(document["attempts"]),
+        int(document["trial_since_ns"]),
+        bool(document["is_pinned"]),
+        None
+        if failure is None
+        else PackFailure(
+            str(failure["pack"]),
+            str(failure["digest"]),
+            FailureAction(failure["action"]),
+            str(failure["reason"]),
+            str(failure["detail"]),
+            int(failure["at_ns"]),
+        ),
+    )
+
+
+def _pack_document(pack: PackId | None) -> dict[str, str] | None:
+    return None if pack is None else {"pack": pack.pack, "digest": pack.digest}
+
+
+def _pack_of(document: dict[str, Any] | None) -> PackId | None:
+    return None if document is None else PackId(str(document["pack"]), str(document["digest"]))

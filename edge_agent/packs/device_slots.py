@@ -1,0 +1,183 @@
+"""Owns the pack slots of a running device: the durable ones, how an install goes on, and who is told of changes.
+
+What may happen to a slot is `core/pack_slots.py`; the file is `adapters/slot_file.py`. The installer and the keeper
+change slots; the status and the heartbeat report them; the commands change the file behind all of them.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from edge_agent.adapters.slot_file import SlotFile
+from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError, Slot, Slots, desire
+from edge_agent.errors import AgentError, HubError
+from edge_agent.ports import BindingName
+from protos.messages.fleet import Desired, FailureAction, InstallPhase, PackFailure, SlotReport, SlotState
+
+_MAX_DETAIL = 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the way to a wanted pack is; forgotten when the process ends.
+
+    Attributes:
+        trouble: What the installer tries again after.
+    """
+
+    phase: InstallPhase = InstallPhase.IDLE
+    done_bytes: int = 0
+    total_bytes: int = 0
+    trouble: PackFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """What the hub wants of this device, and what the device reports of itself."""
+
+    desired: Desired
+    reports: tuple[SlotReport, ...]
+
+
+class DeviceSlots:
+    """The slots, shared by threads.
+
+    Args:
+        file: The durable part.
+    """
+
+    def __init__(self, file: SlotFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._progress: dict[str, Progress] = {}
+        self._seen: Slots | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def open(self) -> None:
+        """Make the file's folder.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._file.open()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Tell someone, from whichever thread, that a slot, a phase or the desire has changed."""
+        self._listeners.append(listener)
+
+    def read(self) -> Slots:
+        """The slots now; a change that another process made is told to the listeners."""
+        slots = self._file.read()
+        self._tell(slots)
+        return slots
+
+    def change(self, binding: BindingName, change: Callable[[Slot], Slot]) -> Slot:
+        """Change one slot, durably.
+
+        Args:
+            binding: Whose.
+            change: Pure; sees the slot as it is now.
+
+        Returns:
+            The slot now.
+
+        Raises:
+            OSError: The disk refuses; nothing has changed.
+        """
+
+        def changed(slots: Slots) -> Slots:
+            before = slots.of(binding)
+            after = change(before)
+            return slots if after == before else slots.having(binding, after)
+
+        return self.change_all(changed).of(binding)
+
+    def change_all(self, change: Callable[[Slots], Slots]) -> Slots:
+        """Change the slots with the desire in sight, durably; see `change`."""
+        slots = self._file.change(change)
+        self._tell(slots)
+        return slots
+
+    def desire(self, desired: Desired) -> None:
+        """Keep what the hub wants. When the disk refuses, the hub says it again after the next heartbeat."""
+        try:
+            self.change_all(lambda slots: desire(slots, desired))
+        except OSError as error:
+            logger.warning("desire_not_kept", extra={"version": desired.version, "error": str(error)})
+
+    def progress(self, binding: BindingName) -> Progress:
+        """Where a binding's install is."""
+        with self._lock:
+            return self._progress.get(binding, Progress())
+
+    def set_progress(self, binding: BindingName, progress: Progress) -> None:
+        """Note where a binding's install is; bytes alone tell nobody."""
+        with self._lock:
+            before = self._progress.get(binding, Progress())
+            self._progress[binding] = progress
+        if replace(before, done_bytes=0) != replace(progress, done_bytes=0):
+            self._notify()
+
+    def twin(self, factories: Mapping[BindingName, PackId]) -> Twin:
+        """Both sides of the twin, at one moment.
+
+        Args:
+            factories: Factory pack by binding; all of them are reported.
+        """
+        slots = self._file.read()
+        reports = tuple(
+            slot_report(binding, slots.of(binding), factory, self.progress(binding))
+            for binding, factory in factories.items()
+        )
+        return Twin(slots.desired, reports)
+
+    def _tell(self, slots: Slots) -> None:
+        with self._lock:
+            is_news = self._seen is not None and self._seen != slots
+            self._seen = slots
+        if is_news:
+            self._notify()
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+def slot_report(binding: str, slot: Slot, factory: PackId, progress: Progress) -> SlotReport:
+    """One binding's slot as the hub and the status are told it."""
+    active = slot.active or factory
+    resting = InstallPhase.BAKING if slot.state is SlotState.TRIAL else InstallPhase.IDLE
+    return SlotReport(
+        binding=binding,
+        pack=active.pack,
+        digest=active.digest,
+        state=slot.state,
+        previous_pack=(slot.previous or factory).pack if slot.has_way_back else None,
+        is_pinned=slot.is_pinned,
+        phase=resting if progress.phase is InstallPhase.IDLE else progress.phase,
+        done_bytes=progress.done_bytes,
+        total_bytes=progress.total_bytes,
+        failure=progress.trouble or slot.failure,
+    )
+
+
+def failure_of(pack: PackId, action: FailureAction, error: AgentError, at_ns: int) -> PackFailure:
+    """What is kept of an error that kept a pack from running.
+
+    Args:
+        pack: As it was wanted.
+        action: What became of it.
+        error: Why.
+        at_ns: Wall clock, Unix epoch, UTC.
+    """
+    match error:
+        case PackRefusedError():
+            reason = error.reason
+        case HubError():
+            reason = FailureReason.DOWNLOAD_FAILED
+        case _:
+            reason = FailureReason.DAMAGED_MANIFEST
+    return PackFailure(pack.pack, pack.digest, action, reason, error.message[:_MAX_DETAIL], at_ns)

@@ -1,0 +1,150 @@
+"""Owns keeping the live models at what the slots say, and judging trials: the loop behind every change of pack.
+
+    1. A slot that names another pack than the one that runs: open it, swap it in between two passes, close the old one.
+    2. A pack on trial that fails three questions, or cannot be opened: roll back.
+    3. A pack on trial that has answered for `bake_s`: commit.
+
+Who moves slots towards what the hub wants is `installer.py`; a person does it through `commands/packs.py`, in the same
+file: this loop looks twice a second.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from edge_agent.binding_config import BindingConfig
+from edge_agent.core.pack_slots import (
+    MAX_ENGINE_FAILURES,
+    FailureReason,
+    PackId,
+    PackRefusedError,
+    Slot,
+    commit,
+    roll_back,
+)
+from edge_agent.errors import AgentError, HubError, PackUnusableError
+from edge_agent.inference.answering import Model
+from edge_agent.packs.device_slots import DeviceSlots, failure_of
+from edge_agent.packs.models import Models
+from edge_agent.ports import BindingName, Clock
+from protos.messages.fleet import FailureAction, SlotState
+from protos.messages.inference import ModelUse
+
+LOOK_EVERY_S = 0.5
+
+Swap = Callable[[BindingName, Model], Model]
+"""Lets a binding answer with another model from its next pass on; returns the one before, which nothing uses now."""
+
+logger = logging.getLogger(__name__)
+
+
+class Keeper:
+    """The loop's body, and what it counts.
+
+    Args:
+        bindings: All of them.
+        slots: What they should run.
+        models: What is open.
+        clock: Times the bake.
+        bake_s: How long a trial lasts.
+        swap: Puts a model in place.
+    """
+
+    def __init__(
+        self,
+        bindings: Sequence[BindingConfig],
+        slots: DeviceSlots,
+        models: Models,
+        clock: Clock,
+        *,
+        bake_s: float,
+        swap: Swap,
+    ) -> None:
+        self._bindings = tuple(bindings)
+        self._slots = slots
+        self._models = models
+        self._clock = clock
+        self._bake_s = bake_s
+        self._swap = swap
+        self._bell = threading.Event()
+        self._lock = threading.Lock()
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._baking: dict[BindingName, tuple[PackId, float]] = {}
+
+    def wake(self) -> None:
+        """Look now."""
+        self._bell.set()
+
+    def engine_failed(self, binding: str, use: ModelUse) -> None:
+        """Count a question that the engine failed on; called by the pipeline."""
+        with self._lock:
+            self._failures[binding, use.digest] += 1
+            is_enough = self._failures[binding, use.digest] == MAX_ENGINE_FAILURES
+        if is_enough:
+            self.wake()
+
+    def run_once(self) -> None:
+        """Wait for half a second or a call, then look at every slot."""
+        self._bell.wait(LOOK_EVERY_S)
+        self._bell.clear()
+        for binding in self._bindings:
+            while self._move(binding):
+                pass
+
+    def _move(self, binding: BindingConfig) -> bool:
+        """One step of one slot; whether there may be another."""
+        slot = self._slots.read().of(binding.id)
+        wanted = slot.active or self._models.factories[binding.id]
+        if wanted != self._models.opened[binding.id].pack:
+            return self._follow(binding, slot, wanted)
+        if slot.state is SlotState.TRIAL:
+            return self._judge(binding, slot, wanted)
+        self._baking.pop(binding.id, None)
+        return False
+
+    def _follow(self, binding: BindingConfig, slot: Slot, wanted: PackId) -> bool:
+        try:
+            opened = self._models.open_pack(binding, slot)
+        except (PackUnusableError, HubError) as error:
+            if not slot.has_way_back:
+                raise  # the factory pack itself: the loop tells it and tries again, what runs goes on
+            self._roll_back(binding, slot, wanted, error)
+            return True
+        with self._lock:
+            self._failures.pop((binding.id, wanted.digest), None)
+        before = self._swap(binding.id, opened.model)
+        self._models.replace(binding.id, opened)
+        before.session.close()
+        logger.info(
+            "pack_swapped",
+            extra={"binding": binding.name, "pack": opened.model.use.pack, "before": before.use.pack},
+        )
+        return True
+
+    def _judge(self, binding: BindingConfig, slot: Slot, pack: PackId) -> bool:
+        now_s = self._clock.monotonic_s()
+        known, began_s = self._baking.setdefault(binding.id, (pack, now_s))
+        if known != pack:
+            self._baking[binding.id] = (pack, began_s := now_s)
+        with self._lock:
+            failures = self._failures[binding.id, pack.digest]
+        if failures >= MAX_ENGINE_FAILURES:
+            message = f"the engine failed on {failures} questions while pack {pack.pack} was on trial"
+            mend = "run `model-pack verify` on the pack where it was built"
+            error = PackRefusedError(FailureReason.ENGINE_FAILURES, pack.pack, message, mend)
+            self._roll_back(binding, slot, pack, error)
+            return True
+        if now_s - began_s < self._bake_s:
+            return False
+        self._slots.change(binding.id, lambda now: commit(now) if now == slot else now)
+        logger.info("pack_committed", extra={"binding": binding.name, "pack": pack.pack})
+        return True
+
+    def _roll_back(self, binding: BindingConfig, slot: Slot, bad: PackId, error: AgentError) -> None:
+        failure = failure_of(bad, FailureAction.ROLLED_BACK, error, self._clock.wall_ns())
+        self._slots.change(binding.id, lambda now: roll_back(now, failure) if now == slot else now)
+        logger.warning(
+            "pack_rolled_back",
+            extra={"binding": binding.name, "pack": bad.pack, "reason": failure.reason, "detail": failure.detail},
+        )
