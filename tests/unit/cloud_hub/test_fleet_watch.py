@@ -1,0 +1,99 @@
+"""The watch over the fleet: tells silence once, prunes now and then, and outlives a database that fails."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cloud_hub.config import FleetConfig
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.liveness import Heard, Liveness, LivenessChange
+from cloud_hub.errors import StorageError
+from cloud_hub.fleet_watch import PRUNE_EVERY_S, FleetWatch
+from cloud_hub.metrics import HubMetrics
+from model_packs.process.metrics import Registry
+from tests.simulators.loops import in_loop
+
+PRESS = DeviceKey("o", "s", "press-07")
+S = 1_000_000_000
+DAY_NS = 86_400 * S
+CONFIG = FleetConfig(heartbeat_interval_s=10.0, trend_days=2, event_days=3, max_events=50)
+
+
+@dataclass
+class Records:
+    """A store of one device that remembers what it was told; `failures` calls fail first."""
+
+    heard_at_ns: int = 0
+    told: list[Liveness] = field(default_factory=list)
+    pruned: list[tuple[int, int, int]] = field(default_factory=list)
+    failures: int = 0
+    has_told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def heard(self) -> tuple[Heard, ...]:
+        """When the device was last heard."""
+        if self.failures:
+            self.failures -= 1
+            raise StorageError("the disk is gone")
+        return (Heard(PRESS, self.heard_at_ns, self.told[-1] if self.told else None),)
+
+    async def tell_liveness(self, changes: Sequence[LivenessChange], now_ns: int) -> None:
+        """Note what was told."""
+        assert now_ns > 0
+        self.told += [change.now for change in changes]
+        self.has_told.set()
+
+    async def prune(self, *, events_before_ns: int, max_events: int, trends_before_ns: int) -> None:
+        """Note the bounds."""
+        self.pruned.append((events_before_ns, max_events, trends_before_ns))
+
+
+class Hand:
+    """A clock that is set by hand."""
+
+    def __init__(self, at_ns: int) -> None:
+        self.at_ns = at_ns
+
+    def __call__(self) -> int:
+        """The time."""
+        return self.at_ns
+
+
+@in_loop
+async def test_a_device_that_falls_silent_and_comes_back_is_told_once_each() -> None:
+    """Online, stale, offline and online again, however often the watch looks."""
+    clock, records = Hand(10 * DAY_NS), Records(heard_at_ns=10 * DAY_NS)
+    watch = FleetWatch(records, HubMetrics(Registry()), clock, CONFIG)
+    for after_s in (0, 1, 40, 41, 140, 141):
+        clock.at_ns = 10 * DAY_NS + after_s * S
+        await watch.look()
+    records.heard_at_ns = clock.at_ns
+    await watch.look()
+    await watch.look()
+    assert records.told == [Liveness.ONLINE, Liveness.STALE, Liveness.OFFLINE, Liveness.ONLINE]
+
+
+@in_loop
+async def test_what_is_too_old_is_pruned_at_the_start_and_now_and_then() -> None:
+    """The bounds are those of the settings, counted from now."""
+    clock, records = Hand(10 * DAY_NS), Records()
+    watch = FleetWatch(records, HubMetrics(Registry()), clock, CONFIG)
+    for _ in range(3):
+        await watch.look()
+    assert records.pruned == [(7 * DAY_NS, 50, 8 * DAY_NS)]
+    clock.at_ns += round(PRUNE_EVERY_S * S) + 1
+    await watch.look()
+    assert len(records.pruned) == 2
+
+
+@in_loop
+async def test_the_watch_outlives_a_database_that_fails() -> None:
+    """A failed look is counted, and what it would have told is told later."""
+    registry, records = Registry(), Records(heard_at_ns=1, failures=2)
+    clock = Hand(2)
+    config = FleetConfig(heartbeat_interval_s=0.01)
+    watching = asyncio.create_task(FleetWatch(records, HubMetrics(registry), clock, config).run())
+    await records.has_told.wait()
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert records.told == [Liveness.ONLINE]
+    assert b'hub_loop_failures_total{loop="fleet_watch"} 2.0' in registry.expose()
