@@ -4,8 +4,8 @@ Owns the fields, their canonical JSON (`tandem.certificate/1`), the digest, the 
 check that the stored counts support the stored statement. How the threshold is found is `certify` and `selection`.
 
 A certificate is a statement *under its assumption*, for its population, sampling unit, graph and provider. In this
-first form the unit is the window and the assumption is that windows are independent; they are not, so the document
-names the assumption and gives the measured design effect beside it.
+first form the unit is the single window or image and the assumption is that they are independent; windows are not, so
+the document names the assumption and gives the measured design effect beside it.
 """
 
 import math
@@ -53,6 +53,7 @@ class Circumstances:
         temperature: Divided the logits before the score was taken.
         issued_at: RFC 3339 UTC, to the second.
         valid_until: The same; None when no end is stated.
+        sampling_unit: What was counted, in one word: `window`, `image`.
     """
 
     risk: Risk
@@ -68,6 +69,7 @@ class Circumstances:
     temperature: float
     issued_at: str
     valid_until: str | None
+    sampling_unit: str = SAMPLING_UNIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,6 @@ class Certificate:
 
     Attributes:
         method: How the threshold was found.
-        sampling_unit: What was counted.
         score: What the threshold is compared with; a window is kept when its score is the threshold or more.
     """
 
@@ -226,9 +227,7 @@ def certificate_of(certified: Certified, circumstances: Circumstances) -> Certif
     Returns:
         The certificate.
     """
-    return Certificate(
-        method=METHOD, sampling_unit=SAMPLING_UNIT, score=SCORE, **asdict(certified), **asdict(circumstances)
-    )
+    return Certificate(method=METHOD, score=SCORE, **asdict(certified), **asdict(circumstances))
 
 
 def _read(table: Table) -> Certificate:

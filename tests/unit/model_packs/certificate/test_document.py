@@ -36,6 +36,16 @@ def certified(n_units: int = 400, wrong: int = 4) -> Certified:
     return certify([0.9] * n_units, correct, target=0.05, delta=0.05, tune_scores=[0.9], clusters=clusters)
 
 
+def test_the_sentences_name_what_was_counted() -> None:
+    """An image family's certificate speaks of images, and says so after reading, too."""
+    circumstances = dataclasses.replace(CIRCUMSTANCES, sampling_unit="image")
+    read = Certificate.from_json(certificate_of(certified(), circumstances).to_json())
+
+    assert read.sampling_unit == "image"
+    assert read.statement().startswith("Keeping images scored")
+    assert "window" not in read.statement().partition("Assuming")[0]
+
+
 @settings(deadline=None)
 @given(
     n_units=st.integers(124, 2000),
