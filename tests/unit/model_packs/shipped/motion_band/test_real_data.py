@@ -17,7 +17,7 @@ from model_packs.shipped.motion_band.dataset import Recording, Wrist
 from model_packs.shipped.motion_band.split import Part
 from model_packs.store import PackStore
 
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[5]
 PACKS = REPOSITORY / "model_packs" / "shipped" / "motion_band" / "packs"
 
 
