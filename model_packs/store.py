@@ -92,6 +92,17 @@ class PackStore:
         """
         return tuple(self._stored(ref, descriptor) for ref, descriptor in sorted(self._index().items()))
 
+    def refs(self) -> dict[PackRef, Digest]:
+        """Name the packs, reading no more than the index: a damaged pack is named like any other.
+
+        Returns:
+            The digest of each one's image manifest, by name and version.
+
+        Raises:
+            PackError: The index is damaged.
+        """
+        return {ref: descriptor.digest for ref, descriptor in sorted(self._index().items())}
+
     def resolve(self, ref: PackRef) -> Digest | None:
         """Find a pack.
 

@@ -12,9 +12,10 @@ from model_packs.certificate.document import Certificate
 from model_packs.certificate.errors import CertificateError
 from model_packs.digests import Digest, digest_of
 from model_packs.errors import ManifestError, PackError
+from model_packs.layout import read_image_manifest
 from model_packs.manifest import PackManifest, PackRef
 from model_packs.manifest_reading import read_manifest
-from model_packs.store import READ_LIMIT_BYTES, PackStore, StoredPack
+from model_packs.store import READ_LIMIT_BYTES, PackStore
 
 _MEND = "publish the pack again: cloud-hub packs publish LAYOUT"
 
@@ -39,54 +40,54 @@ class StoredPackShelf:
         return await asyncio.to_thread(self._pack, ref)
 
     def _packs(self) -> tuple[PackFacts | UnreadablePack, ...]:
-        return tuple(self._described(stored) for stored in self._list())
+        return tuple(self._described(ref, digest) for ref, digest in self._refs().items())
 
     def _pack(self, ref: PackRef) -> PackFacts | UnreadablePack | None:
-        found = [self._described(stored) for stored in self._list() if stored.ref == ref]
-        return found[0] if found else None
+        digest = self._refs().get(ref)
+        return None if digest is None else self._described(ref, digest)
 
-    def _list(self) -> tuple[StoredPack, ...]:
+    def _refs(self) -> dict[PackRef, Digest]:
         try:
-            return self._store.list()
-        except (PackError, OSError) as error:
+            return self._store.refs()
+        except PackError as error:
             raise StorageError(f"the pack store cannot be read: {error}") from error
 
-    def _described(self, stored: StoredPack) -> PackFacts | UnreadablePack:
-        known = self._read.get(stored.manifest_digest)
+    def _described(self, ref: PackRef, manifest_digest: Digest) -> PackFacts | UnreadablePack:
+        known = self._read.get(manifest_digest)
         if known is not None:
             return known
         try:
-            facts = self._facts(stored)
-        except (ManifestError, CertificateError) as error:
-            return UnreadablePack(stored.ref, str(error), _MEND)
+            facts = self._facts(ref, manifest_digest)
         except PackError as error:
-            return UnreadablePack(stored.ref, error.reason, _MEND)
-        self._read[stored.manifest_digest] = facts
+            return UnreadablePack(ref, error.reason, _MEND)
+        except (ManifestError, CertificateError, ValueError) as error:
+            return UnreadablePack(ref, str(error), _MEND)
+        self._read[manifest_digest] = facts
         return facts
 
-    def _facts(self, stored: StoredPack) -> PackFacts:
-        manifest = read_manifest(self._document(stored, "pack.json", stored.digest))
+    def _facts(self, ref: PackRef, manifest_digest: Digest) -> PackFacts:
+        image_manifest = self._document(ref, "the image manifest", manifest_digest)
+        image = read_image_manifest(image_manifest)
+        digest = image.pack_layer.digest
+        manifest = read_manifest(self._document(ref, "pack.json", digest))
         certificate = manifest.certificate_path
+        cards = [file.path for file in manifest.files if file.role == "card"]
         return PackFacts(
-            ref=stored.ref,
-            digest=stored.digest,
-            size_bytes=stored.size_bytes,
+            ref=ref,
+            digest=digest,
+            size_bytes=len(image_manifest) + sum(blob.size_bytes for blob in image.blobs),
             manifest=manifest,
-            signed_by=stored.signed_by,
-            certificate=None
-            if certificate is None
-            else Certificate.from_json(self._file(stored, manifest, certificate)),
-            card=b"\n\n".join(
-                self._file(stored, manifest, file.path) for file in manifest.files if file.role == "card"
-            ).decode(errors="replace"),
+            signed_by=tuple(signature.key_id for signature in image.signatures),
+            certificate=None if certificate is None else Certificate.from_json(self._file(manifest, certificate)),
+            card="\n\n".join(self._file(manifest, path).decode(errors="replace") for path in cards),
         )
 
-    def _file(self, stored: StoredPack, manifest: PackManifest, path: str) -> bytes:
-        return self._document(stored, path, manifest.file(path).digest)
+    def _file(self, manifest: PackManifest, path: str) -> bytes:
+        return self._document(manifest.ref, path, manifest.file(path).digest)
 
-    def _document(self, stored: StoredPack, path: str, digest: Digest) -> bytes:
+    def _document(self, ref: PackRef, name: str, digest: Digest) -> bytes:
         """A small file of a pack, checked."""
         data = self._store.read_blob(digest, 0, READ_LIMIT_BYTES)
         if digest_of(data) != digest:
-            raise PackError(str(stored.ref), f"{path} is damaged, or larger than {READ_LIMIT_BYTES} bytes", _MEND)
+            raise PackError(str(ref), f"{name} is damaged, or larger than {READ_LIMIT_BYTES} bytes", _MEND)
         return data

@@ -67,7 +67,7 @@ def publish(args: argparse.Namespace) -> int:
 
     async def publish_all(store: SqlStore) -> None:
         for layout in args.layouts:
-            before = {stored.manifest_digest for stored in packs.list()}
+            before = set(packs.refs().values())
             ref = packs.import_layout(layout)
             packs.sign(ref, key)
             digest = packs.load(ref, (key.public,)).digest

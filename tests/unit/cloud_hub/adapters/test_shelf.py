@@ -69,15 +69,16 @@ def _other_bytes(blob: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_other_bytes, Path.unlink])
-@pytest.mark.parametrize("role", ["pack.json", "certificate", "card"])
+@pytest.mark.parametrize("role", ["image manifest", "pack.json", "certificate", "card"])
 @in_loop
 async def test_a_damaged_document_is_named_with_a_mend(
     store: PackStore, role: str, damage: Callable[[Path], None]
 ) -> None:
     """The pack stays in the list, without facts that nobody could check."""
     (stored,) = store.list()
-    manifest = store.load(REF, None).manifest
-    digest = stored.digest if role == "pack.json" else next(f.digest for f in manifest.files if f.role == role)
+    files = store.load(REF, None).manifest.files
+    digests = {"image manifest": stored.manifest_digest, "pack.json": stored.digest}
+    digest = digests.get(role) or next(file.digest for file in files if file.role == role)
     blob = store.blob_path(digest)
     blob.chmod(0o644)
     damage(blob)

@@ -1,7 +1,9 @@
 """`cloud-hub devices`: the registry on a screen and as a document."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,20 @@ from cloud_hub.commands.opened_store import with_store
 from cloud_hub.config import CONFIG_NAME, load_config
 from cloud_hub.core.devices import DeviceKey
 from model_packs.process.exits import CliError, Exit
-from protos.messages.fleet import BindingReport, Heartbeat
+from protos.messages.fleet import (
+    BindingReport,
+    DesiredSlot,
+    FailureAction,
+    Heartbeat,
+    InstallPhase,
+    PackFailure,
+    SlotReport,
+    SlotState,
+)
 from protos.messages.inference import ModelUse
 from tests.unit.cloud_hub.commands.calls import documented, on, without_database
+
+FAILURE = PackFailure("band@2.0.0", "sha256:2", FailureAction.REFUSED, "bad_digest", "why", 7)
 
 
 def test_an_empty_registry_is_a_document_and_a_hint(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,3 +68,40 @@ def test_a_device_is_one_line_that_cannot_move_the_cursor(hub: Path, capsys: pyt
     assert heading.split()[0] == "DEVICE"
     assert line.split()[:2] == ["press-07", "hall-1"]
     assert line.split()[-5:] == ["ok", "2", "0", "0", "tiny?[2J@1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({}, "band@1.0.0 -> band@2.0.0 (pending)"),
+        ({"phase": InstallPhase.PROBING}, "band@1.0.0 -> band@2.0.0 (installing)"),
+        ({"pack": "band@2.0.0", "digest": "sha256:2", "state": SlotState.TRIAL}, "band@2.0.0 (trial)"),
+        ({"pack": "band@2.0.0", "digest": "sha256:2"}, "band@2.0.0"),
+        ({"failure": FAILURE}, "band@1.0.0 -> band@2.0.0 (failed: bad_digest)"),
+    ],
+)
+def test_a_line_shows_what_becomes_of_a_desired_pack(
+    hub: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], shown: str
+) -> None:
+    """What runs, what should, and how far it is; a pack in place stands alone."""
+    slot = SlotReport(
+        "b", "band@1.0.0", "sha256:1", SlotState.COMMITTED, None, is_pinned=False, phase=InstallPhase.IDLE
+    )
+    slot = replace(slot, **change)
+
+    async def report(store: SqlStore) -> None:
+        key = DeviceKey("o", "hall-1", "press-07")
+        binding = BindingReport("b", ModelUse(slot.pack, slot.digest), 5, 2, 1, "holds")
+        beat = Heartbeat(1, 5, "ok", (), 300, 2, None, (binding,), 1, (slot,))
+        await store.register_local(key, 1)
+        wanted = DesiredSlot("b", "band@2.0.0", "sha256:2")
+        await store.desire(key, [wanted], actor="ada", now_ns=time.time_ns())
+        await store.save_heartbeat(key, beat, time.time_ns())
+
+    with_store(load_config(hub / CONFIG_NAME), report)
+    assert on(hub, "devices", "list") == Exit.OK
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.endswith(f"  {shown}")
+    assert on(hub, "devices", "list", "--json") == Exit.OK
+    (device,) = documented(capsys.readouterr().out, "devices")["devices"]
+    assert device["slots"][0]["desired"] == "band@2.0.0"

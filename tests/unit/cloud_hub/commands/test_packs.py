@@ -5,8 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.commands.opened_store import with_store
+from cloud_hub.config import CONFIG_NAME, load_config
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import COMMAND_LINE, EventId, EventKind, HubEvent
 from model_packs.process.exits import CliError, Exit
+from protos.messages.fleet import BindingReport, Heartbeat
+from protos.messages.inference import ModelUse
+from tests.simulators.hubs import EDGE_PACK, HUB_PACK
+from tests.simulators.hubs import layout as shipped
 from tests.unit.cloud_hub.commands.calls import documented, on
+
+PRESS = DeviceKey("default", "hall-1", "press-07")
+
+
+def events(hub: Path) -> tuple[HubEvent, ...]:
+    """Everything in the outbox."""
+
+    async def read(store: SqlStore) -> tuple[HubEvent, ...]:
+        return await store.events(EventId(0), 100)
+
+    return with_store(load_config(hub / CONFIG_NAME), read)
 
 
 def test_packs_are_published_signed_and_listed(hub: Path, layout: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +35,9 @@ def test_packs_are_published_signed_and_listed(hub: Path, layout: Path, capsys: 
         assert on(hub, "packs", "publish", str(layout)) == Exit.OK
     published = capsys.readouterr().out.splitlines()
     assert published[0] == published[1]
+    (event,) = events(hub)
+    assert (event.kind, event.actor, event.subject) == (EventKind.PACK_PUBLISHED, COMMAND_LINE, "tiny-hub@1.0.0")
+    assert published[0].endswith(event.detail["digest"])
     assert on(hub, "packs", "list", "--json") == Exit.OK
     (pack,) = documented(capsys.readouterr().out, "packs")["packs"]
     assert published[0] == f"published {pack['ref']} {pack['digest']}"
@@ -69,3 +92,60 @@ def test_a_damaged_layout_is_not_published(hub: Path, layout: Path, capsys: pyte
     capsys.readouterr()
     on(hub, "packs", "list", "--json")
     assert json.loads(capsys.readouterr().out)["packs"] == []
+
+
+@pytest.fixture
+def fleet(hub: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A hub with the shipped packs and one device that runs the edge pack."""
+    on(hub, "packs", "publish", str(shipped(EDGE_PACK)), str(shipped(HUB_PACK)))
+    report = BindingReport("band", ModelUse(EDGE_PACK, "sha256:1"), 0, 0, 0, "certified")
+
+    async def heard(store: SqlStore) -> None:
+        await store.register_local(PRESS, 1)
+        await store.save_heartbeat(PRESS, Heartbeat(1, 1, "ok", (), 0, 0, None, (report,)), 2)
+
+    with_store(load_config(hub / CONFIG_NAME), heard)
+    capsys.readouterr()
+    return hub
+
+
+def assign(hub: Path, pack: str = EDGE_PACK, device: str = "hall-1/press-07", binding: str = "band") -> int:
+    """Run `packs assign`."""
+    return on(hub, "packs", "assign", pack, "--device", device, "--binding", binding)
+
+
+def test_an_assigned_pack_is_desired_and_listed_there(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The desire is durable, with who stated it; the list tells where the pack should run and does."""
+    assert assign(fleet) == Exit.OK
+    printed = capsys.readouterr().out
+    assert printed == f"device press-07 of site hall-1 should run {EDGE_PACK} in band (desired version 1)\n"
+    (event,) = [event for event in events(fleet) if event.kind is EventKind.PACK_DESIRED]
+    assert (event.device, event.actor, event.subject) == (PRESS, COMMAND_LINE, EDGE_PACK)
+    on(fleet, "packs", "list", "--json")
+    edge, full = documented(capsys.readouterr().out, "packs")["packs"]
+    here = [{"site": "hall-1", "device": "press-07", "binding": "band"}]
+    assert (edge["desired_on"], edge["running_on"]) == (here, here)
+    assert (full["desired_on"], full["running_on"]) == ([], [])
+    on(fleet, "packs", "list")
+    assert "desired 1, running 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"pack": "nobody@1.0.0"}, "nobody@1.0.0 is not published"),
+        ({"pack": HUB_PACK}, "is a hub pack"),
+        ({"pack": "motion"}, "not a pack reference"),
+        ({"device": "hall-1/saw-01"}, "device saw-01 of site hall-1 is not accepted"),
+        ({"device": "press-07"}, "names no site"),
+        ({"device": "hall-1/Press 07"}, "cannot be a name"),
+        ({"binding": "door"}, "has no binding 'door'"),
+    ],
+)
+def test_what_cannot_be_assigned_is_refused_by_name(fleet: Path, changes: dict[str, str], word: str) -> None:
+    """Exit code 64, the fault in the message, the way out beside it; nothing is stored."""
+    with pytest.raises(CliError, match=word) as caught:
+        assign(fleet, **changes)
+    assert caught.value.exit is Exit.USAGE
+    assert caught.value.mend
+    assert EventKind.PACK_DESIRED not in [event.kind for event in events(fleet)]
