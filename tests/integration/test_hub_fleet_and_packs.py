@@ -10,6 +10,7 @@ import httpx
 import jsonschema
 import pytest
 
+from cloud_hub.core.people import Role
 from model_packs.digests import digest_of
 from model_packs.layout import read_image_manifest
 from model_packs.manifest import PackRef
@@ -32,6 +33,7 @@ from protos.messages.fleet import (
 from protos.messages.inference import ModelUse
 from protos.tandem.v1 import fleet_pb2_grpc, packs_pb2, packs_pb2_grpc
 from tests.simulators.hub_device import STORE, device_channel, enrol, identity_of
+from tests.simulators.hub_people import add_person
 from tests.simulators.hubs import EDGE_PACK, HubSite
 from tests.simulators.loops import in_loop
 
@@ -79,10 +81,16 @@ async def reported(channel: grpc.aio.Channel, *reports: DeviceReport) -> list[Hu
     return answers
 
 
+@pytest.fixture
+def reader(site: HubSite) -> dict[str, str]:
+    """The header of a program that may look."""
+    return {"Authorization": f"Bearer {add_person(site.config, 'reader', Role.VIEWER)}"}
+
+
 @in_loop
-async def test_a_heartbeat_is_stored_and_shown(site: HubSite, token: JoinToken) -> None:
+async def test_a_heartbeat_is_stored_and_shown(site: HubSite, token: JoinToken, reader: dict[str, str]) -> None:
     """The registry over HTTP holds the device, its latest report and its liveness, as its schema says."""
-    async with site.running() as listening, httpx.AsyncClient() as browser:
+    async with site.running() as listening, httpx.AsyncClient(headers=reader) as browser:
         http = f"http://127.0.0.1:{listening.http_port}"
         identity = identity_of(*await enrol(listening.enrolment_port, token))
         before = (await browser.get(f"{http}/api/v1/devices")).json()
@@ -199,12 +207,12 @@ async def test_unknown_packs_and_blobs_are_not_found(site: HubSite, token: JoinT
 
 
 @in_loop
-async def test_the_http_app_says_what_it_is_and_that_it_is_ready(site: HubSite) -> None:
-    """`/` answers with name, version and links; health answers; an unknown page does not."""
+async def test_health_is_open_and_the_rest_needs_a_login(site: HubSite) -> None:
+    """Machines ask for health without a login; a page leads to the form, the API says what it needs."""
     async with site.running() as listening, httpx.AsyncClient() as browser:
         http = f"http://127.0.0.1:{listening.http_port}"
-        index = (await browser.get(f"{http}/")).json()
-        assert index["name"] == "cloud-hub"
-        for link in index["links"].values():
-            assert (await browser.get(f"{http}{link}")).status_code == 200
+        for path in ("/livez", "/readyz", "/metrics", "/login"):
+            assert (await browser.get(f"{http}{path}")).status_code == 200
+        assert (await browser.get(f"{http}/")).headers["location"] == "/login?next=%2F"
+        assert (await browser.get(f"{http}/api/v1/devices")).status_code == 401
         assert (await browser.get(f"{http}/nowhere")).status_code == 404

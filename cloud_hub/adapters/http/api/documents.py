@@ -192,7 +192,7 @@ def people(found: Sequence[Person]) -> Document:
 
 def person(one: Person) -> Document:
     """Write one person."""
-    return {"schema": "tandem.person/1", **_person(one)}
+    return {"schema": "tandem.login/1", **_person(one)}
 
 
 def join_token(made: MadeToken) -> Document:

@@ -235,8 +235,8 @@ COMPONENTS: dict[str, Schema] = {
         feedback=_list(_ref("Feedback")),
         next_before=_said(_or_null(_COUNT), "Give this as `before` for the next page; null at the end."),
     ),
-    "People": _document("tandem.people/1", people=_list(_object(**_PERSON))),
-    "Person": _document("tandem.person/1", **_PERSON),
+    "People": _shipped("people"),
+    "Person": _document("tandem.login/1", **_PERSON),
     "JoinToken": _document(
         "tandem.join-token/1",
         token_id=_TEXT,
