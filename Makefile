@@ -46,7 +46,7 @@ check: .venv/.installed-dev ## Lint, format, types, import arrows, generated fil
 protos: .venv/.installed-dev ## Regenerate the protobuf code and the sample configs in place
 	.ci/generated
 
-packs: ## Retrain the shipped packs from their pinned data (torch, in an environment of its own)
+packs: ## Retrain the shipped packs from their pinned data (torch, in an environment of its own; ARGS="--family NAME")
 	@PYTHON=$(PYTHON) .ci/packs $(ARGS)
 
 bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalation round trip; writes build/bench/e2e.json
