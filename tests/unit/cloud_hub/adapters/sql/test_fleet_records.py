@@ -23,7 +23,8 @@ from protos.messages.fleet import (
 )
 from protos.messages.inference import ModelUse
 from tests.simulators.loops import in_loop
-from tests.unit.cloud_hub.adapters.sql.test_store import PRESS, SAW, opened
+from tests.unit.cloud_hub.adapters.sql.test_store import opened
+from tests.unit.cloud_hub.escalations import PRESS, SAW
 
 START = EventId(0)
 MINUTE_NS = 60_000_000_000

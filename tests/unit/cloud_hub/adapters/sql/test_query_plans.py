@@ -11,7 +11,8 @@ from sqlalchemy import event
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.delivery import AlreadyApplied
 from tests.simulators.loops import in_loop
-from tests.unit.cloud_hub.adapters.sql.test_store import PRESS, SAW, answers, delivered, hello, opened
+from tests.unit.cloud_hub.adapters.sql.test_store import answers, delivered, hello, opened
+from tests.unit.cloud_hub.escalations import PRESS, SAW
 
 Steps = Callable[[SqlStore], Awaitable[None]]
 

@@ -13,19 +13,16 @@ from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.schema import metadata
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, Question
-from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import StorageError
 from cloud_hub.ports import Answer, Delivered, WaitingItem
 from model_packs.outputs import Classification
-from model_packs.tensors import Tensor
 from protos.codec.escalation import escalation_to_bytes
-from protos.messages.escalation import Escalation, Hello, HubIncarnation, ItemClass, PredictionId, Reason, StoreId
+from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId
 from protos.messages.fleet import Heartbeat
 from protos.messages.inference import ModelUse, Tier
 from tests.simulators.loops import in_loop
+from tests.unit.cloud_hub.escalations import PRESS, SAW, escalation
 
-PRESS = DeviceKey("o", "s", "press-07")
-SAW = DeviceKey("o", "s", "saw-01")
 STORE = StoreId("store-1")
 OUTPUT = Classification("a", {"a": 0.9, "b": 0.1})
 MODELS = (ModelUse("full@1.0.0", "sha256:" + "0" * 64),)
@@ -55,38 +52,6 @@ def delivered(
     key = ItemKey(store, ItemClass.ESCALATION, seq)
     asked = escalation(prediction, digest=digest, hub_pack=pack)
     return Delivered(key, Question(PredictionId(prediction), digest), pack, escalation_to_bytes(asked), asked)
-
-
-def escalation(
-    prediction: str,
-    *,
-    digest: str = "d",
-    hub_pack: str = "full@1.0.0",
-    edge: Classification | None = Classification("a", {"a": 0.6, "b": 0.4}),  # noqa: B008 - frozen
-    binding: str = "band",
-    reason: Reason = Reason.LOW_CONFIDENCE,
-) -> Escalation:
-    """What a device asks about one window of a single sample."""
-    return Escalation(
-        prediction_id=PredictionId(prediction),
-        input_digest=digest,
-        binding=binding,
-        partition="left",
-        window_start_ns=1_000,
-        window_end_ns=2_000,
-        window_samples=1,
-        window_fill=1.0,
-        clock="synced",
-        edge_model=ModelUse("small@1.0.0", "sha256:" + "1" * 64),
-        hub_pack=hub_pack,
-        reason=reason,
-        propensity=1.0,
-        confidence=0.6 if edge else 0.0,
-        edge_output=edge,
-        inputs=(Tensor("window", "UINT8", (1, 1), b"\x07"),),
-        trace="",
-        threshold=0.8,
-    )
 
 
 def answers(items: Sequence[WaitingItem], tier: Tier = Tier.HUB) -> list[Answer]:
