@@ -276,10 +276,15 @@ async def _refuse_forged(request: Request, caller: Caller) -> None:
 
 
 def _refuse_other_origins(request: Request) -> None:
-    """Read what the browser says of the page that asks (Fetch Metadata; RFC 6454 for older ones)."""
+    """Read what the browser says of the page that asks: Fetch Metadata, or the origin (RFC 6454) where it has none.
+
+    Under our `Referrer-Policy` a browser writes the origin of a form as `null`: it says nothing beside Fetch Metadata.
+    """
     site = request.headers.get("Sec-Fetch-Site")
-    if site is not None and site not in _OWN_SITES:
-        raise ForeignRequestError("the request comes from a page of another site")
+    if site is not None:
+        if site not in _OWN_SITES:
+            raise ForeignRequestError("the request comes from a page of another site")
+        return
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
         raise ForeignRequestError("the request comes from a page of another address")
