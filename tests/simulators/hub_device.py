@@ -17,6 +17,7 @@ from model_packs.tensors import Tensor
 from protos.codec.enrolment import request_to_wire as enrol_to_wire
 from protos.codec.enrolment import response_from_wire as enrolled_from_wire
 from protos.codec.escalation import request_to_wire, response_from_wire
+from protos.codec.fleet import directive_from_wire, report_to_wire
 from protos.link.identity import DeviceIdentity, certificate_request_der, new_private_key_pem
 from protos.link.tls import CHANNEL_OPTIONS, DEVICE_METADATA
 from protos.link.tokens import JoinToken
@@ -33,8 +34,9 @@ from protos.messages.escalation import (
     Reason,
     StoreId,
 )
+from protos.messages.fleet import DeviceReport, HubDirective
 from protos.messages.inference import ModelUse
-from protos.tandem.v1 import enrolment_pb2_grpc, escalation_pb2, escalation_pb2_grpc
+from protos.tandem.v1 import enrolment_pb2_grpc, escalation_pb2, escalation_pb2_grpc, fleet_pb2_grpc
 
 ResponseT = TypeVar("ResponseT")
 
@@ -151,6 +153,39 @@ class HandStream:
         """How the call ended."""
         async with asyncio.timeout(_DEADLINE_S):
             return await self.call.code(), await self.call.details()
+
+
+class HandReports:
+    """One fleet session, driven report by report."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self.call = fleet_pb2_grpc.FleetServiceStub(channel).Session(metadata=metadata)
+
+    async def say(self, report: DeviceReport) -> None:
+        """Send a report."""
+        await self.call.write(report_to_wire(report))
+
+    async def hear(self) -> HubDirective:
+        """The next directive.
+
+        Raises:
+            grpc.aio.AioRpcError: The hub ended the call with a status.
+            EOFError: The hub ended the call.
+        """
+        async with asyncio.timeout(_DEADLINE_S):
+            wire = await self.call.read()
+        if wire is grpc.aio.EOF:
+            raise EOFError
+        return directive_from_wire(wire)
+
+    async def hear_rest(self) -> list[HubDirective]:
+        """Half-close, and everything that still comes."""
+        await self.call.done_writing()
+        heard: list[HubDirective] = []
+        with contextlib.suppress(EOFError):
+            while True:
+                heard.append(await self.hear())
+        return heard
 
 
 def hello(cursor: int = 0, *, store: StoreId = STORE, wire_version: int = WIRE_VERSION) -> Hello:
