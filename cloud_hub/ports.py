@@ -10,7 +10,7 @@ from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePa
 from cloud_hub.core.delivery import Delivery, ItemKey, Question
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, Happening, HubEvent
-from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome
+from cloud_hub.core.feedback import FeedbackTaken, GivenPage, LabelGiven, LabelOutcome
 from cloud_hub.core.liveness import Heard, LivenessChange
 from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
@@ -291,6 +291,9 @@ class CaseRecords(Protocol):
 
     async def case_trend(self, since_ns: int, bucket_s: float, device: DeviceKey | None) -> tuple[CaseCount, ...]:
         """Count cases by bucket, device, binding and reason, oldest first; raises StorageError."""
+
+    async def judgements(self, limit: int, before: int | None = None) -> GivenPage:
+        """List what people said, newest first; `before` is the cursor of the page before; raises StorageError."""
 
     async def label(self, given: LabelGiven) -> LabelOutcome:
         """Store a person's label with its human verdict and its event, in one transaction.

@@ -106,6 +106,18 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenPage:
+    """A page of judgements of the whole fleet, newest first, each with its row number.
+
+    Attributes:
+        next_cursor: The `before` of the next page; None at the end.
+    """
+
+    judgements: tuple[tuple[int, Given], ...]
+    next_cursor: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Before:
     """What people said of a prediction until now.
 

@@ -70,6 +70,12 @@ def select_of_predictions(key: DeviceKey, ids: Collection[str]) -> AnySelect:
     )
 
 
+def select_newest(limit: int, before: int | None) -> AnySelect:
+    """What was said last, on from a cursor."""
+    query = select(feedback).order_by(feedback.c.row_id.desc()).limit(limit)
+    return query if before is None else query.where(feedback.c.row_id < before)
+
+
 def read_given(row: AnyRow) -> Given:
     """What a row says."""
     values: dict[str, Any] = {name: getattr(row, name) for name in _AS_THEY_ARE}

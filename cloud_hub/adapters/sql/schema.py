@@ -176,9 +176,8 @@ case_record = Table(  # what a list shows of an item, apart from its payload, so
     Column("is_doubted", Boolean, nullable=False),
     Column("review_rank", Integer, nullable=True),  # NULL: labelled
     UniqueConstraint(*DEVICE_COLUMNS, "prediction_id", name="case_prediction"),
+    Index("case_site", "site_id", "case_id"),
     Index("case_device", "site_id", "device_id", "case_id"),
-    Index("case_binding", "binding", "case_id"),
-    Index("case_agrees", "agrees", "case_id"),
     Index("case_review", "review_rank", "case_id"),
     Index("case_received", "received_at_ns"),
     sqlite_autoincrement=True,

@@ -42,7 +42,7 @@ from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePa
 from cloud_hub.core.delivery import Delivery
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, Happening, HubEvent
-from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome
+from cloud_hub.core.feedback import FeedbackTaken, GivenPage, LabelGiven, LabelOutcome
 from cloud_hub.core.liveness import Heard, LivenessChange
 from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
@@ -333,6 +333,12 @@ class SqlStore:
         bucket_ns = round(bucket_s * _NS_PER_S)
         rows = await self._all(cases.select_trend(since_ns, bucket_ns, device))
         return tuple(cases.read_count(row, bucket_ns) for row in rows)
+
+    async def judgements(self, limit: int, before: int | None = None) -> GivenPage:
+        """List what people said, newest first."""
+        rows = await self._all(judgements.select_newest(limit + 1, before))
+        found = tuple((row.row_id, judgements.read_given(row)) for row in rows[:limit])
+        return GivenPage(found, found[-1][0] if len(rows) > limit else None)
 
     async def label(self, given: LabelGiven) -> LabelOutcome:
         """Store a person's label with its human verdict and its event, in one transaction."""

@@ -77,9 +77,8 @@ def _make_cases() -> sa.Table:
         sa.UniqueConstraint(*_device, "prediction_id", name="case_prediction"),
         sqlite_autoincrement=True,
     )
+    op.create_index("case_site", "case_record", ["site_id", "case_id"], unique=False)
     op.create_index("case_device", "case_record", ["site_id", "device_id", "case_id"], unique=False)
-    op.create_index("case_binding", "case_record", ["binding", "case_id"], unique=False)
-    op.create_index("case_agrees", "case_record", ["agrees", "case_id"], unique=False)
     op.create_index("case_review", "case_record", ["review_rank", "case_id"], unique=False)
     op.create_index("case_received", "case_record", ["received_at_ns"], unique=False)
     return table

@@ -310,6 +310,21 @@ async def test_feedback_may_overtake_its_window(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_what_people_said_is_listed_newest_first_in_stable_pages(tmp_path: Path) -> None:
+    """Judgements of all devices in one list, which a cursor continues."""
+    async with opened(tmp_path) as store:
+        await escalate(store, escalation("p1"))
+        await label(store, "b")
+        await receive(store, item(1, "p2", Judgement.WRONG), item(2, "p3", Judgement.RIGHT, "a"), device=SAW)
+        first = await store.judgements(2)
+        await label(store, "a")
+        second = await store.judgements(2, first.next_cursor)
+        assert [given.prediction_id for _, given in first.judgements] == ["p3", "p2"]
+        assert [(given.prediction_id, given.device) for _, given in second.judgements] == [("p1", PRESS)]
+        assert second.next_cursor is None
+
+
+@in_loop
 async def test_refused_items_join_the_receipt(tmp_path: Path) -> None:
     """What could not be read is told beside what was stored."""
     async with opened(tmp_path) as store:

@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import event
 
 from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.core.cases import CaseFilter
 from cloud_hub.core.delivery import AlreadyApplied
+from cloud_hub.core.feedback import LabelGiven
+from protos.messages.escalation import PredictionId
 from tests.simulators.loops import in_loop
 from tests.unit.cloud_hub.adapters.sql.test_store import answers, delivered, hello, opened
 from tests.unit.cloud_hub.escalations import PRESS, SAW
@@ -76,3 +79,49 @@ def test_answering_reads_the_verdicts_of_its_predictions_only(tmp_path: Path) ->
 
     plans = _plans(tmp_path, fill, answer)
     assert [plan for plan in plans if plan.startswith(("SCAN verdict", "SCAN item"))] == []
+
+
+LISTS: list[CaseFilter] = [
+    CaseFilter(),
+    CaseFilter(site_id="s", device_id="saw-01"),
+    CaseFilter(site_id="s"),
+    CaseFilter(binding="band"),
+    CaseFilter(agrees=False, before=7),
+]
+
+
+@pytest.mark.parametrize("wanted", LISTS)
+def test_a_list_of_cases_is_read_off_an_index_in_its_order(tmp_path: Path, wanted: CaseFilter) -> None:
+    """No page is sorted, and none reads the items with their payloads."""
+
+    async def show(store: SqlStore) -> None:
+        await store.cases(wanted, 50)
+
+    plans = _plans(tmp_path, _some, show)
+    assert [plan for plan in plans if "TEMP B-TREE" in plan or " item" in plan] == []
+
+
+def test_the_review_queue_is_read_off_its_index(tmp_path: Path) -> None:
+    """Each rank is found by it, newest first without sorting; own unsure judgements are looked up one by one."""
+
+    async def review(store: SqlStore) -> None:
+        await store.review_queue(2, "ada")
+        await store.review_count()
+
+    plans = _plans(tmp_path, _some, review)
+    assert [plan for plan in plans if "TEMP B-TREE" in plan or plan.startswith("SCAN")] == []
+
+
+def test_a_label_looks_up_its_own_prediction_only(tmp_path: Path) -> None:
+    """However many cases and judgements there are."""
+
+    async def say(store: SqlStore) -> None:
+        await store.label(LabelGiven(PRESS, PredictionId("p1"), "b", "ada", "", 9))
+
+    plans = _plans(tmp_path, _some, say)
+    assert [plan for plan in plans if plan.startswith("SCAN") and "device_session" not in plan] == []
+
+
+async def _some(store: SqlStore) -> None:
+    await store.open_session(PRESS, hello(), 1)
+    await store.apply(PRESS, [delivered(n, f"p{n}") for n in range(1, 10)], 2)
