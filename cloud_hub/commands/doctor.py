@@ -14,6 +14,7 @@ from typing import Any
 from cloud_hub.commands.arguments import Subparsers, add_config, add_json
 from cloud_hub.config import HubConfig, load_config
 from cloud_hub.examination.findings import Finding, State
+from cloud_hub.examination.fleet import examine_fleet
 from cloud_hub.examination.keys import examine_keys
 from cloud_hub.examination.packs import examine_packs
 from cloud_hub.examination.people import examine_people
@@ -52,6 +53,7 @@ def _examine(config: HubConfig, clock: Clock) -> Iterator[Finding]:
     yield examine_database(config)
     yield from examine_people(config, clock)
     yield from examine_packs(config)
+    yield from examine_fleet(config, clock)
     yield from examine_ports(config)
     yield examine_disk(config)
 

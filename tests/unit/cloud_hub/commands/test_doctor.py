@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cloud_hub.config import CONFIG_NAME
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.commands.opened_store import with_store
+from cloud_hub.config import CONFIG_NAME, load_config
+from cloud_hub.core.devices import DeviceKey
 from model_packs.process.exits import Exit
 from model_packs.signing import generate_site_key
+from protos.messages.fleet import DesiredSlot
 from tests.unit.cloud_hub.commands.calls import documented, on, use_free_ports, without_database
 
 
@@ -29,6 +33,7 @@ def test_a_healthy_hub_passes_its_examination(hub: Path, layout: Path, capsys: p
         "site key",
         "database",
         "people",
+        "desired packs",
         "pack tiny-hub@1.0.0",
         "device port",
     }
@@ -109,3 +114,23 @@ def test_an_examination_sees_a_port_that_another_program_has(hub: Path, capsys: 
         (hub / CONFIG_NAME).write_text(text)
         assert on(hub, "doctor") == Exit.UNAVAILABLE
     assert f"failed   device port: another program listens on {port}" in capsys.readouterr().out
+
+
+def test_an_examination_names_where_a_desired_pack_did_not_arrive(
+    hub: Path, layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device that said nothing of its desire for too long is a warning with the first bindings; the hub is well."""
+    use_free_ports(hub)
+    on(hub, "packs", "publish", str(layout))
+
+    async def desire(store: SqlStore) -> None:
+        key = DeviceKey("default", "hall-1", "press-07")
+        await store.register_local(key, 1)
+        slots = [DesiredSlot(f"b{n}", "band@1.0.0", "sha256:1") for n in range(7)]
+        await store.desire(key, slots, actor="ada", now_ns=1)
+
+    with_store(load_config(hub / CONFIG_NAME), desire)
+    assert on(hub, "doctor") == Exit.OK
+    printed = capsys.readouterr().out
+    assert "warning  desired packs: did not arrive at hall-1/press-07 b0, hall-1/press-07 b1" in printed
+    assert "b4 and 2 more\n" in printed
