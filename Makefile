@@ -16,10 +16,10 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test check packs protos bench-e2e wheel docs fmt clean
+.PHONY: help venv demo test e2e-console check packs protos bench-e2e wheel docs fmt clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/.installed-%: pyproject.toml
 	@PYTHON=$(PYTHON) .ci/venv $(EXTRAS_$*)
@@ -33,6 +33,10 @@ demo: .venv/.installed-demo ## Run the whole system on this machine, with real s
 test: .venv/.installed-test ## Run all tests (ARGS="tests/unit -k words" picks some)
 	@.ci/system_packages
 	@$(BIN)/python -m pytest $(ARGS)
+
+e2e-console: .venv/.installed-test ## Look at every page of the console in a real browser (part of make test where Chromium is)
+	@.ci/system_packages
+	@$(BIN)/python -m pytest tests/e2e/console $(ARGS)
 
 check: .venv/.installed-dev ## Lint, format, types, import arrows, generated files, docs, coverage of the cores
 	$(BIN)/ruff check .
