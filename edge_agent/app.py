@@ -25,6 +25,7 @@ from typing import Protocol
 
 from edge_agent.adapters.grpc.dialling import Dialler, hub_dialler
 from edge_agent.adapters.grpc.escalation_link import EscalationLink
+from edge_agent.adapters.grpc.feedback_link import FeedbackLink
 from edge_agent.adapters.grpc.fleet_session import FleetSession
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
 from edge_agent.adapters.http import AgentHttp
@@ -41,6 +42,7 @@ from edge_agent.delivery.announcer import Announcer, OwnTopics
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.identity import identity_facts, require_same_device
 from edge_agent.inference.answering import Answerer
+from edge_agent.inference.feedback_lane import FeedbackLane
 from edge_agent.inference.image_intake import ImageIntake
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline, Taker
@@ -51,7 +53,7 @@ from edge_agent.packs.keeper import Keeper
 from edge_agent.packs.models import Models, OpenedModel
 from edge_agent.packs.probing import Probe
 from edge_agent.packs.trusted_packs import TrustedPacks
-from edge_agent.ports import AckHandle, BindingName, Broker, Clock, Delivery, PackSource, RowId
+from edge_agent.ports import AckHandle, BindingName, Broker, Clock, DeadLetter, Delivery, PackSource, RowId
 from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
 from edge_agent.reporting.latencies import Latencies
 from edge_agent.reporting.metrics import Metrics
@@ -63,6 +65,7 @@ from model_packs.signing import PublicKey
 from model_packs.store import PackStore
 from protos.link.backoff import Backoff
 from protos.messages.fleet import DeviceHello
+from protos.topics import TopicTemplate
 
 _DISTRIBUTION = "tandem-edge"
 _SWITCH_INTERVAL_S = 0.0005
@@ -114,6 +117,7 @@ class Agent:
             acknowledge=self._acknowledge,
             on_publishable=self._publishable,
             on_commit=self._metrics.committed,
+            on_dead_letters=self._died,
             on_failure=self._metrics.loop_failed,
         )
         self._slots = DeviceSlots(SlotFile(config.agent.device.packs_dir))
@@ -165,11 +169,11 @@ class Agent:
         self._slots.open()
         self._models.open()
         reporter = self._new_reporter()
-        announcer = self._new_announcer(reporter)
+        announcer = self._announcer = self._new_announcer(reporter)
         models = self._models.opened
         lanes = [self._lane(one, models[one.id]) for one in self._config.bindings.binding]
         self._pipeline = Pipeline(
-            lanes,
+            [*lanes, FeedbackLane(self._metrics.loop_failed)],
             self._store,
             self._publisher,
             self._clock,
@@ -216,6 +220,15 @@ class Agent:
                 self._health,
                 self._clock,
                 Backoff(cap_s=_RECONNECT_CAP_S),
+                on_failure=self._metrics.loop_failed,
+            )
+        )
+        self._start(
+            FeedbackLink(
+                dialler,
+                self._store.feedback,
+                Backoff(cap_s=_RECONNECT_CAP_S),
+                on_state=self._health.feedback_changed,
                 on_failure=self._metrics.loop_failed,
             )
         )
@@ -297,13 +310,17 @@ class Agent:
         return new_lane(WindowIntake(binding.id, binding.partition, payload_spec, windows, self._store))
 
     def _broker(self, name: str, capacity: int) -> MqttBroker:
+        settings = self._config.bindings.mqtt[name].settings(name, self._device)
+        sources = [
+            Source(one.id, one.template, one.qos, takes_retained=one.retained is Retained.USE)
+            for one in self._config.bindings.binding
+            if one.broker == name
+        ]
+        if sources:  # where answers go, people may say what they think of them
+            sources.append(Source(FeedbackLane.binding, TopicTemplate(settings.feedback_topic)))
         return MqttBroker(
-            self._config.bindings.mqtt[name].settings(name, self._device),
-            [
-                Source(one.id, one.template, one.qos, takes_retained=one.retained is Retained.USE)
-                for one in self._config.bindings.binding
-                if one.broker == name
-            ],
+            settings,
+            sources,
             intake_capacity=capacity,
             remembered=RememberedFilters(self._config.agent.device.state_dir / "mqtt" / f"{name}.json"),
             clock=self._clock,
@@ -369,6 +386,9 @@ class Agent:
 
     def _published(self, rows: Sequence[RowId]) -> None:
         self._publisher.acknowledged(rows)
+
+    def _died(self, letters: Sequence[DeadLetter]) -> None:
+        self._announcer.died(letters)
 
     def _publishable(self) -> None:
         self._publisher.wake()

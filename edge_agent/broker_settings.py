@@ -97,6 +97,11 @@ class BrokerSettings:
             raise ValueError(f"mqtt.{self.name}: publish_window must be at least 1")
 
     @property
+    def feedback_topic(self) -> str:
+        """Where people say what they think of an answer: `edge/press-07/status` makes `edge/press-07/feedback`."""
+        return "/".join([*self.status_topic.split("/")[:-1], "feedback"])
+
+    @property
     def endpoint(self) -> Endpoint:
         """Host, port and whether it is TLS."""
         return Endpoint.parse(self.url)

@@ -31,6 +31,7 @@ _ENROLMENT_PORT = 8444
 _MAX_PORT = 65_535
 _MIN_OUTBOX_BYTES = 64 << 10
 _MAX_THREADS = 64
+_ROUNDING = 1e-9
 
 _ConfigT = TypeVar("_ConfigT")
 
@@ -200,7 +201,10 @@ class OutboxConfig:
     prediction_share: float = setting(
         0.4, doc="Share that predictions and revisions may always use. What others leave free may be borrowed."
     )
-    escalation_share: float = setting(0.6, doc="The same for questions to the hub.")
+    escalation_share: float = setting(0.55, doc="The same for questions to the hub.")
+    feedback_share: float = setting(
+        0.05, doc="The same for what people say about answers. When it is full, the newest is refused and counted."
+    )
     predictions_on_full: OnFull = setting(
         OnFull.DROP_OLDEST, doc='Which prediction gives way: "drop_oldest" or "drop_newest". Each is counted.'
     )
@@ -216,11 +220,12 @@ class OutboxConfig:
         """Check what types cannot say."""
         if self.max_bytes < _MIN_OUTBOX_BYTES:
             yield "max_bytes", f"expected at least {_MIN_OUTBOX_BYTES}"
-        for key, share in (("prediction_share", self.prediction_share), ("escalation_share", self.escalation_share)):
+        shares = {key: getattr(self, key) for key in ("prediction_share", "escalation_share", "feedback_share")}
+        for key, share in shares.items():
             if not 0 < share < 1:
                 yield key, "expected more than 0 and less than 1"
-        if self.prediction_share + self.escalation_share > 1:
-            yield "escalation_share", "the shares are more than 1 together"
+        if sum(shares.values()) > 1 + _ROUNDING:
+            yield "escalation_share", "the three shares are more than 1 together"
         if not self.escalation_max_age_s > 0:
             yield "escalation_max_age_s", "expected more than 0"
         if self.dead_letter_max_bytes < 0:
@@ -228,8 +233,16 @@ class OutboxConfig:
 
     def limits(self) -> Limits:
         """What the outbox's plan needs."""
-        shares = {ItemClass.PREDICTION: self.prediction_share, ItemClass.ESCALATION: self.escalation_share}
-        on_full = {ItemClass.PREDICTION: self.predictions_on_full, ItemClass.ESCALATION: self.escalations_on_full}
+        shares = {
+            ItemClass.PREDICTION: self.prediction_share,
+            ItemClass.ESCALATION: self.escalation_share,
+            ItemClass.FEEDBACK: self.feedback_share,
+        }
+        on_full = {
+            ItemClass.PREDICTION: self.predictions_on_full,
+            ItemClass.ESCALATION: self.escalations_on_full,
+            ItemClass.FEEDBACK: OnFull.DROP_NEWEST,
+        }
         return Limits(self.max_bytes, shares, on_full)
 
 

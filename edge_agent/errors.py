@@ -38,7 +38,7 @@ class AgentError(Exception):
 
 
 class InputFault(StrEnum):
-    """Why a message was dead-lettered; the closed set of reasons of the counter `records_dead_lettered`."""
+    """Why a message was dead-lettered; the closed set of reasons of the counters `…_dead_lettered`."""
 
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
@@ -58,6 +58,10 @@ class InputFault(StrEnum):
     WRONG_DEPTH = "wrong_depth"
     WRONG_COLOUR = "wrong_colour"
     ANIMATED = "animated"
+    UNKNOWN_PREDICTION = "unknown_prediction"
+    UNKNOWN_LABEL = "unknown_label"
+    NO_ANSWER = "no_answer"
+    REFUSED_BY_HUB = "refused_by_hub"
     DECODER_FAILED = "decoder_failed"
     """Ours, not the sender's: the decoder broke on it; the log has the traceback. No `InputFaultError` carries it."""
 

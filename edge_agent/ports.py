@@ -1,18 +1,23 @@
 """What the agent needs from the world: a broker, a hub, a store, a clock. Adapters implement these; tests fake them.
 
 The way of the data: `Broker` hands a `Delivery` to the pipeline; the pipeline hands one `Unit` a pass to the `Store`;
-the store acks through `AckHandle`s after its commit; `EscalationBook` is the store as the hub link sees it.
+the store acks through `AckHandle`s after its commit; `EscalationBook` and `FeedbackBook` are the store as the hub's
+links see it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol
 
+from edge_agent.core.accounting import DEVICE
+from edge_agent.core.feedback import Said
 from edge_agent.core.pack_slots import PackId
+from edge_agent.errors import InputFault
 from model_packs.digests import Digest
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from protos.messages.escalation import Ack, Escalation, Hello, Item, ItemClass, PredictionId, Reject, Verdict, Welcome
+from protos.messages.feedback import FeedbackBatch, FeedbackReceipt
 
 BindingName = NewType("BindingName", str)
 RowId = NewType("RowId", int)
@@ -53,7 +58,7 @@ class AckHandle:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One MQTT message as it arrived; `received_ns` is the wall clock."""
+    """One MQTT message as it arrived; `received_ns` is the wall clock; feedback belongs to the binding `DEVICE`."""
 
     binding: BindingName
     topic: str
@@ -126,6 +131,7 @@ class Decided:
 
     prediction_id: PredictionId
     binding: BindingName
+    partition: str
     status: str
     publish: Publish
     escalate: Escalation | None
@@ -142,6 +148,20 @@ class DeadLetter:
     detail: str
     received_ns: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFeedback:
+    """What somebody said about an answer, as it came; the store looks which answer that is."""
+
+    said: Said
+    topic: str
+    received_ns: int
+    payload: bytes
+
+    def letter(self, reason: InputFault, detail: str) -> DeadLetter:
+        """The same as a dead letter of the device."""
+        return DeadLetter(BindingName(DEVICE), self.topic, reason.value, detail, self.received_ns, self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +188,7 @@ class Unit:
     states: Mapping[tuple[BindingName, str], str | None] = field(default_factory=dict)
     decided: tuple[Decided, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
+    feedback: tuple[GivenFeedback, ...] = ()
     acks: tuple[AckHandle, ...] = ()
 
 
@@ -241,6 +262,25 @@ class EscalationBook(Protocol):
         """Store the verdict, the publish row of its revision and the verdict cursor in one transaction.
 
         A repeated, late or unknown verdict is counted and moves the cursor; the caller acknowledges all of them.
+        """
+        ...
+
+
+class FeedbackBook(Protocol):
+    """The store as the feedback link sees it."""
+
+    def next_batch(self, limit: int) -> FeedbackBatch | None:
+        """The oldest committed judgements that the hub may be told now; None when there are none."""
+        ...
+
+    def wait_for_feedback(self, timeout_s: float) -> None:
+        """Block until something new was committed, or the time is over."""
+        ...
+
+    def settled(self, batch: FeedbackBatch, receipt: FeedbackReceipt) -> None:
+        """What the hub made of a batch; returns after the commit.
+
+        What it has is trimmed; what it refuses for ever becomes a dead letter; the rest is held back for a while.
         """
         ...
 

@@ -12,7 +12,7 @@ from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.store import FILE_NAME
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import load
-from edge_agent.core.accounting import SCHEMA, Equation, audit_document, equations
+from edge_agent.core.accounting import DEVICE, SCHEMA, Equation, audit_document, equations
 from model_packs.process.exits import Exit
 
 _DOES_NOT_HOLD = 1
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         counts = {(str(binding), name): value for (binding, name), value in reader.figures().items()}
     finally:
         reader.close()
-    found = equations(counts, [one.id for one in config.bindings.binding])
+    found = equations(counts, [DEVICE, *(one.id for one in config.bindings.binding)])
     if args.json:
         sys.stdout.write(json.dumps(audit_document(device.id, found), indent=2) + "\n")
     else:
@@ -57,7 +57,7 @@ def _screen(found: Sequence[Equation]) -> str:
     for one in found:
         terms = " + ".join(f"{term.value} {term.name.partition('_')[2]}" for term in one.terms)
         mark = "ok  " if one.holds else "FAIL"
-        lines.append(f"{mark} {one.binding}  {one.name}: {one.left.value} = {terms}")
+        lines.append(f"{mark} {one.binding or 'device'}  {one.name}: {one.left.value} = {terms}")
     broken = sum(not one.holds for one in found)
     lines.append(f"{broken} of {len(found)} equations do not hold" if broken else "every equation holds")
     return "\n".join(lines) + "\n"

@@ -29,6 +29,7 @@ from edge_agent.reporting.status import (
     STOPPED,
     StoreFacts,
     binding_json,
+    feedback_json,
     identity_json,
     identity_problems,
     outbox_json,
@@ -98,6 +99,7 @@ def _left(config: Config, clock: Clock, *, is_silent: bool) -> dict[str, Any]:
         "peers": [],
         "identity": identity_json(identity, now_ns),
         "bindings": [binding_json(one.id, facts, None, slots[one.name], None) for one in config.bindings.binding],
+        "feedback": feedback_json(facts),
         "outbox": outbox_json(facts.outbox, agent.outbox.max_bytes),
     }
 
@@ -130,6 +132,7 @@ def _screen(document: dict[str, Any]) -> str:
         lines.append(f"  identity  certificate {identity['state']}{until}")
     for binding in document["bindings"]:
         lines += _binding_lines(binding)
+    lines += _feedback_lines(document.get("feedback"))
     outbox = document["outbox"]
     lines.append(f"  outbox    {outbox['bytes']} of {outbox['max_bytes']} bytes")
     for one in outbox["classes"]:
@@ -175,6 +178,15 @@ def slot_lines(slot: dict[str, Any]) -> list[str]:
         failure = slot["failure"]
         lines.append(f"    {failure['action']:<10} {failure['reason']}: {failure['detail']}")
     return lines
+
+
+def _feedback_lines(feedback: dict[str, Any] | None) -> list[str]:
+    """One line once there was any; an agent of an older version, still running, has none."""
+    if feedback is None or not feedback["received"]:
+        return []
+    dead = f"dead-lettered {feedback['dead_lettered']}{_reasons(feedback['dead_lettered_by'])}"
+    told = f"{feedback['received']} received, {feedback['delivered']} at the hub, {feedback['pending']} wait"
+    return [f"  feedback  {told}, {dead}"]
 
 
 def _reasons(by: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Owns the equations of conservation: every record, sample, window, prediction, revision and escalation is somewhere.
+"""Owns the equations of conservation: every record, sample, window, answer, escalation and judgement is somewhere.
 
 Counters are rows of the store, changed with what they count; pending things are counted from their own rows. So an
 equation that holds says that nothing was lost and nothing was counted twice. Counting is the pipeline's and the
@@ -11,6 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 SCHEMA = "edge.audit/1"
+
+DEVICE = ""
+"""Stands where a binding's name stands, for what belongs to the device itself; no binding can have this name."""
 
 
 class Count(StrEnum):
@@ -52,6 +55,18 @@ class Count(StrEnum):
     ESCALATIONS_DEAD_LETTERED = "escalations_dead_lettered"
     ESCALATIONS_PURGED = "escalations_purged"
     ESCALATIONS_PENDING = "escalations_pending"
+    FEEDBACK_RECEIVED = "feedback_received"
+    FEEDBACK_DELIVERED = "feedback_delivered"
+    FEEDBACK_DUPLICATE = "feedback_duplicate"
+    FEEDBACK_DEAD_LETTERED = "feedback_dead_lettered"
+    FEEDBACK_EVICTED = "feedback_evicted"
+    FEEDBACK_SHED = "feedback_shed"
+    FEEDBACK_PENDING = "feedback_pending"
+    VERDICTS_RECEIVED = "verdicts_received"
+    VERDICTS_APPLIED = "verdicts_applied"
+    VERDICTS_UNCHANGED = "verdicts_unchanged"
+    VERDICTS_FORGOTTEN = "verdicts_forgotten"
+    VERDICTS_OTHER_INPUT = "verdicts_other_input"
 
 
 BY_REASON = frozenset(
@@ -64,10 +79,13 @@ BY_REASON = frozenset(
         Count.REVISIONS_EVICTED,
         Count.ESCALATIONS_EVICTED,
         Count.ESCALATIONS_PENDING,
+        Count.FEEDBACK_DEAD_LETTERED,
+        Count.FEEDBACK_EVICTED,
+        Count.FEEDBACK_SHED,
     }
 )
 
-_EQUATIONS: dict[str, tuple[Count, tuple[Count, ...]]] = {
+_OF_A_BINDING: dict[str, tuple[Count, tuple[Count, ...]]] = {
     "records": (
         Count.RECORDS_RECEIVED,
         (Count.RECORDS_JOURNALED, Count.RECORDS_DUPLICATE, Count.RECORDS_DEAD_LETTERED, Count.RECORDS_SHED),
@@ -125,6 +143,35 @@ _EQUATIONS: dict[str, tuple[Count, tuple[Count, ...]]] = {
     ),
 }
 
+_OF_THE_DEVICE: dict[str, tuple[Count, tuple[Count, ...]]] = {
+    "feedback": (
+        Count.FEEDBACK_RECEIVED,
+        (
+            Count.FEEDBACK_DELIVERED,
+            Count.FEEDBACK_DUPLICATE,
+            Count.FEEDBACK_DEAD_LETTERED,
+            Count.FEEDBACK_EVICTED,
+            Count.FEEDBACK_SHED,
+            Count.FEEDBACK_PENDING,
+        ),
+    ),
+    "verdicts": (
+        Count.VERDICTS_RECEIVED,
+        (
+            Count.VERDICTS_APPLIED,
+            Count.VERDICTS_UNCHANGED,
+            Count.VERDICTS_FORGOTTEN,
+            Count.VERDICTS_OTHER_INPUT,
+        ),
+    ),
+}
+
+_NAMES = {
+    is_device: frozenset(name for left, right in table.values() for name in (left, *right))
+    for is_device, table in ((False, _OF_A_BINDING), (True, _OF_THE_DEVICE))
+}
+"""Counters by whether they are the device's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -136,7 +183,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """`left = sum of the terms`, for one binding.
+    """`left = sum of the terms`, for one binding or for the device.
 
     Every term is there, zeros too. A term by reason is there once for each reason that was seen, or without a reason as
     0 when none was.
@@ -161,7 +208,7 @@ class Equation:
         """Write the equation as an object of `edge.audit/1`."""
         return {
             "name": self.name,
-            "binding": self.binding,
+            "binding": self.binding or None,
             "left": {"name": self.left.name, "value": self.left.value},
             "terms": [{"name": term.name, "value": term.value} for term in self.terms],
             "right": self.right,
@@ -175,14 +222,15 @@ def of_reason(count: Count, reason: str) -> str:
 
 
 def equations(counts: Mapping[tuple[str, str], int], bindings: Collection[str] = ()) -> list[Equation]:
-    """Set up every equation for every binding.
+    """Set up every equation for every binding, and for the device.
 
     Args:
         counts: By (binding, name), counters and counted rows, all read in one transaction; what is absent is 0.
-        bindings: Bindings to set up even when nothing of them was counted.
+        bindings: Bindings (or `DEVICE`) to set up even when nothing of them was counted.
 
     Returns:
-        Sorted by binding, in the order records, samples, windows, predictions, revisions, escalations.
+        Sorted by binding, the device first; in the order records, samples, windows, predictions, revisions,
+        escalations, and for the device feedback, verdicts.
 
     Raises:
         ValueError: A name that no equation knows: something would be counted and not audited.
@@ -190,8 +238,7 @@ def equations(counts: Mapping[tuple[str, str], int], bindings: Collection[str] =
     by_binding: dict[str, dict[str, int]] = {binding: {} for binding in bindings}
     for (binding, name), value in counts.items():
         base = name.partition("{")[0]
-        known = base in frozenset(Count) and (base in BY_REASON) == name.endswith("}")
-        if not known:
+        if base not in _NAMES[binding == DEVICE] or (base in BY_REASON) != name.endswith("}"):
             raise ValueError(f"counter {name!r} of binding {binding!r} is in no equation")
         by_binding.setdefault(binding, {})[name] = value
     return [
@@ -202,7 +249,7 @@ def equations(counts: Mapping[tuple[str, str], int], bindings: Collection[str] =
             tuple(term for count in right for term in _terms(count, values)),
         )
         for binding, values in sorted(by_binding.items())
-        for name, (left, right) in _EQUATIONS.items()
+        for name, (left, right) in (_OF_THE_DEVICE if binding == DEVICE else _OF_A_BINDING).items()
     ]
 
 

@@ -97,7 +97,8 @@ def decode_vectors(payload: bytes, spec: PayloadSpec, topic: str, received_ns: i
     Raises:
         InputFaultError: The sender's fault: it is not what the binding declares.
     """
-    table = _parse(payload, spec.max_bytes)
+    mend = "send fewer samples a message, or raise max_bytes of the binding's payload"
+    table = parse_object(payload, spec.max_bytes, mend)
     start_ns = _start_ns(_field(table, spec.start), spec)
     key = digest_128(topic, *(_key_part(table, name) for name in spec.key)) if spec.key else digest_128(topic, start_ns)
     values = _matrix(_field(table, spec.samples), spec)
@@ -108,13 +109,22 @@ def decode_vectors(payload: bytes, spec: PayloadSpec, topic: str, received_ns: i
     return Vectors(times_ns[is_kept], values[is_kept], int(len(values) - np.count_nonzero(is_kept)), key)
 
 
-def _parse(payload: bytes, max_bytes: int) -> dict[str, Any]:
+def parse_object(payload: bytes, max_bytes: int, mend: str) -> dict[str, Any]:
+    """Parse one JSON object from a stranger; size and depth are bounded before it is decoded.
+
+    Args:
+        payload: As received.
+        max_bytes: Longest payload that is read.
+        mend: What to do about a longer one.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputFaultError: It is too long, too deep, or no JSON object.
+    """
     if len(payload) > max_bytes:
-        raise InputFaultError(
-            InputFault.TOO_LARGE,
-            f"{len(payload)} bytes; at most {max_bytes} are read",
-            "send fewer samples a message, or raise max_bytes of the binding's payload",
-        )
+        raise InputFaultError(InputFault.TOO_LARGE, f"{len(payload)} bytes; at most {max_bytes} are read", mend)
     if _depth_bound(payload) > MAX_DEPTH and _depth(payload) > MAX_DEPTH:
         raise InputFaultError(
             InputFault.TOO_DEEP, f"nested more than {MAX_DEPTH} levels deep", "send one object with plain fields"

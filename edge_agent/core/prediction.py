@@ -154,7 +154,8 @@ def event(prediction: Prediction) -> Event:
 def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event | None:
     """Apply a verdict to the event last made for its prediction.
 
-    A verdict equal to the edge's answer revises, too: the caller learns that it is confirmed.
+    A verdict equal to the edge's answer revises, too: the caller learns that it is confirmed. One without an input
+    digest is a person's about the answer, not the hub's about the window: an open escalation goes on.
 
     Args:
         current: The event last made.
@@ -167,7 +168,7 @@ def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event |
     if verdict.revision <= current["revision"] or verdict.tier.rank < Tier(current["tier"]).rank:
         return None
     stands = Outcome(current["escalation"]["outcome"])
-    is_movable = stands in PENDING or stands is Outcome.EXPIRED
+    is_movable = bool(verdict.input_digest) and (stands in PENDING or stands is Outcome.EXPIRED)
     outcome = next_state(stands, Move.ANSWER) if is_movable else stands
     return _changed(current, now_ns) | {
         "status": AnswerStatus.REVISED.value,

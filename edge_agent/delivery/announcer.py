@@ -7,7 +7,7 @@ broker's connection; the records are the store's.
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,13 @@ class Announcer:
         """Note the dead letters of a pass."""
         del took_s
         if unit.dead_letters:
-            with self._changed:
-                self._dead.extend(unit.dead_letters)
-                self._changed.notify_all()
+            self.died(unit.dead_letters)
+
+    def died(self, letters: Sequence[DeadLetter]) -> None:
+        """Note dead letters that only the store could tell."""
+        with self._changed:
+            self._dead.extend(letters)
+            self._changed.notify_all()
 
     def run_once(self) -> None:
         """Wait for a dead letter, or for a second; say what is due."""
@@ -83,8 +87,10 @@ class Announcer:
             letters = list(self._dead)
             self._dead.clear()
         for letter in letters:
-            name = self._broker_of[letter.binding]
-            self._say(name, self._topics[name].dead, self._dead_json(letter))
+            # The device's own (feedback) are told wherever somebody may have sent them.
+            own = self._broker_of.get(letter.binding)
+            for name in self._topics if own is None else (own,):
+                self._say(name, self._topics[name].dead, self._dead_json(letter))
         if self._clock.monotonic_s() >= self._due_s:
             self._due_s = self._clock.monotonic_s() + STATS_EVERY_S
             document = self._document()
@@ -99,7 +105,7 @@ class Announcer:
         return {
             "schema": DEAD_SCHEMA,
             "device": self._device,
-            "binding": letter.binding,
+            "binding": letter.binding or None,
             "topic": letter.topic,
             "reason": letter.reason,
             "detail": letter.detail,

@@ -224,6 +224,7 @@ class Answerer:
         return Decided(
             prediction_id=name,
             binding=self._binding,
+            partition=window.partition,
             status=decision.status.value,
             publish=Publish(self._new_row(), asked.broker, asked.topic, payload, asked.qos, expiry_s=asked.expiry_s),
             escalate=self._escalation(prediction, window) if decision.escalate else None,

@@ -4,7 +4,17 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from edge_agent.core.windows import Changes
-from edge_agent.ports import AckHandle, BindingName, CounterKey, DeadLetter, Decided, JournalRow, RowId, Unit
+from edge_agent.ports import (
+    AckHandle,
+    BindingName,
+    CounterKey,
+    DeadLetter,
+    Decided,
+    GivenFeedback,
+    JournalRow,
+    RowId,
+    Unit,
+)
 
 
 @dataclass(slots=True)
@@ -20,6 +30,7 @@ class Draft:
     states: dict[tuple[BindingName, str], str | None] = field(default_factory=dict)
     decided: list[Decided] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    feedback: list[GivenFeedback] = field(default_factory=list)
     acks: list[AckHandle] = field(default_factory=list)
 
     def count(self, binding: BindingName, name: str, amount: int = 1) -> None:
@@ -54,5 +65,6 @@ class Draft:
             states=self.states,
             decided=tuple(self.decided),
             dead_letters=tuple(self.dead_letters),
+            feedback=tuple(self.feedback),
             acks=tuple(self.acks),
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 HUB = "hub"
 FLEET = "hub-fleet"
+FEEDBACK = "hub-feedback"
 
 OnPeer = Callable[[str, bool], None]
 
@@ -43,6 +44,7 @@ class Health:
         self._lock = threading.Lock()
         self._peers = {name: Peer(name, address, is_up=False, reason="") for name, address in peers.items()}
         self._on_peer = on_peer
+        self._feedback_trouble = ""
         for name in peers:
             on_peer(name, False)
 
@@ -64,19 +66,24 @@ class Health:
         """The fleet session came, went, or failed again."""
         self._changed(FLEET, is_up=connected, reason=reason)
 
+    def feedback_changed(self, reason: str) -> None:
+        """Feedback was delivered (no reason), or could not be; no connection is held for it, so it is no peer."""
+        self._feedback_trouble = reason
+
     def peers(self) -> tuple[Peer, ...]:
         """Every configured peer."""
         with self._lock:
             return tuple(self._peers.values())
 
     def problems(self) -> tuple[str, ...]:
-        """Why peers are not, or not wholly, connected; the two streams to one hub are told once."""
+        """Why peers are not, or not wholly, connected; the ways to one hub are told once."""
         peers = self.peers()
         told = [
             f"{peer.name}: {peer.reason or f'not connected to {peer.address} yet'}" for peer in peers if _ails(peer)
         ]
         hub_ails = any(_ails(peer) for peer in peers if peer.name == HUB)
-        return tuple(text for text in told if not (hub_ails and text.startswith(f"{FLEET}:")))
+        told += [f"{FEEDBACK}: {self._feedback_trouble}"] if self._feedback_trouble else []
+        return tuple(text for text in told if not (hub_ails and text.startswith(f"{HUB}-")))
 
     def _changed(self, name: str, *, is_up: bool, reason: str) -> None:
         with self._lock:

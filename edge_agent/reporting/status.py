@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_agent.adapters.slot_file import failure_document
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
-from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.outbox import OnFull
 from edge_agent.core.timestamps import to_text
 from edge_agent.identity import IdentityFacts
@@ -108,6 +108,7 @@ class Reporter:
                 binding_json(name, facts, opened_json(models[name]), slots[name], self._p95_ms(name))
                 for name in sorted(models)
             ],
+            "feedback": feedback_json(facts),
             "outbox": outbox_json(facts.outbox, self._max_bytes),
         }
 
@@ -178,7 +179,8 @@ def loss_problems(figures: Mapping[CounterKey, int]) -> list[str]:
         figures: Counted since the agent's start.
 
     Returns:
-        A full outbox, for all bindings together, and each binding whose samples came late in numbers; with the mend.
+        A full outbox, for all bindings together; verdicts for forgotten predictions; and each binding whose samples
+        came late in numbers; with the mend.
     """
     problems = []
     bindings = sorted({name for name, _ in figures})
@@ -192,6 +194,18 @@ def loss_problems(figures: Mapping[CounterKey, int]) -> list[str]:
                 f"outbox is full: {answers} answers, {questions} questions gave way since the start ({policy}); raise "
                 "outbox.max_bytes or find out why the hub or the broker is away"
             )
+    refused = sum(figures.get((_DEVICE, of_reason(Count.FEEDBACK_EVICTED, policy)), 0) for policy in OnFull)
+    if refused:
+        problems.append(
+            f"outbox is full: {refused} judgements by people were refused since the start; raise outbox.feedback_share "
+            "or find out why the hub is away"
+        )
+    forgotten = figures.get((_DEVICE, Count.VERDICTS_FORGOTTEN), 0)
+    if forgotten:
+        problems.append(
+            f"{forgotten} verdicts came too late since the start: this device has forgotten their predictions, whose "
+            "answers stand as they were published; judge newer cases"
+        )
     for name in bindings:
         late, decoded = (figures.get((name, count), 0) for count in (Count.SAMPLES_LATE, Count.SAMPLES_DECODED))
         if late >= _LATE_SAMPLES and late > _LATE_SHARE * decoded:
@@ -202,6 +216,7 @@ def loss_problems(figures: Mapping[CounterKey, int]) -> list[str]:
     return problems
 
 
+_DEVICE = BindingName(DEVICE)
 _ANSWERS_EVICTED = (Count.PREDICTIONS_EVICTED, Count.REVISIONS_EVICTED)
 _QUESTIONS_EVICTED = (Count.ESCALATIONS_EVICTED,)
 
@@ -280,6 +295,26 @@ def binding_json(
         "last_prediction": None
         if last is None
         else {"id": last.prediction_id, "status": last.status, "age_s": _rounded(last.age_s)},
+    }
+
+
+def feedback_json(facts: StoreFacts) -> dict[str, Any]:
+    """The document's `feedback`; totals count since the store was made."""
+    dead = _by_reason(_DEVICE, facts, (Count.FEEDBACK_DEAD_LETTERED,))
+    lost = _by_reason(_DEVICE, facts, (Count.FEEDBACK_EVICTED, Count.FEEDBACK_SHED))
+    plain = {
+        "received": Count.FEEDBACK_RECEIVED,
+        "delivered": Count.FEEDBACK_DELIVERED,
+        "duplicate": Count.FEEDBACK_DUPLICATE,
+        "pending": Count.FEEDBACK_PENDING,
+        "verdicts": Count.VERDICTS_RECEIVED,
+        "verdicts_forgotten": Count.VERDICTS_FORGOTTEN,
+    }
+    return {
+        **{key: facts.figures.get((_DEVICE, count), 0) for key, count in plain.items()},
+        "dead_lettered": sum(dead.values()),
+        "dead_lettered_by": dead,
+        "lost_by": lost,
     }
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.ports import BindingName, CounterKey, JournalRow, RowId, Unit
 
 JOURNAL_UNAVAILABLE = "journal_unavailable"
@@ -44,11 +44,14 @@ def size_bytes(unit: Unit) -> int:
         2 * len(one.publish.payload) + (sum(len(t.data) for t in one.escalate.inputs) if one.escalate else 0)
         for one in unit.decided
     )
-    return journal + decided + sum(len(letter.payload) for letter in unit.dead_letters)
+    buried = sum(len(letter.payload) for letter in unit.dead_letters)
+    return journal + decided + buried + sum(len(given.payload) for given in unit.feedback)
 
 
 def folded(first: Unit, second: Unit) -> Unit:
-    """Two units as one that holds no payloads: counters stay whole, and every prediction in it is counted as evicted.
+    """Two units as one that holds no payloads: counters stay whole, and what is lost is counted.
+
+    Predictions count as evicted, feedback as shed.
 
     Journal rows stay as stubs without samples, and only while a window still needs them, so the memory of any number
     of folded units is bounded by the open windows.
@@ -89,4 +92,5 @@ def _lost(unit: Unit) -> list[tuple[CounterKey, int]]:
             evicted = of_reason(Count.ESCALATIONS_EVICTED, JOURNAL_UNAVAILABLE)
             asked = (Count.ESCALATIONS_WANTED, Count.ESCALATIONS_CREATED, evicted)
             names += [(one.binding, name) for name in asked]
+    names += [(BindingName(DEVICE), of_reason(Count.FEEDBACK_SHED, JOURNAL_UNAVAILABLE))] * len(unit.feedback)
     return [(name, 1) for name in names]

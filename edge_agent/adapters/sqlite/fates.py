@@ -13,8 +13,9 @@ from edge_agent.adapters.sqlite import outbox
 from edge_agent.adapters.sqlite.age import OLDER
 from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, Subject
 from edge_agent.adapters.sqlite.transaction import Transaction
-from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
+from edge_agent.core.feedback import is_edge_answer
 from edge_agent.core.outbox import Evict, Limits, Refuse, plan_insert
 from edge_agent.core.prediction import revise, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
@@ -24,6 +25,7 @@ from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verd
 NO_ROOM = "no_room"
 """Why news of an eviction was itself not kept: it may not push out anything else."""
 
+_DEVICE = BindingName(DEVICE)
 _LOOKED_AT = 1000
 _MAX_GENEROSITY = 3
 _PUBLISHED = {
@@ -31,7 +33,11 @@ _PUBLISHED = {
     Subject.REVISION: Count.REVISIONS_PUBLISHED,
 }
 _EXPIRED = {Subject.PREDICTION: Count.PREDICTIONS_EXPIRED, Subject.REVISION: Count.REVISIONS_EXPIRED}
-_EVICTED = {Subject.PREDICTION: Count.PREDICTIONS_EVICTED, Subject.REVISION: Count.REVISIONS_EVICTED}
+_EVICTED = {
+    Subject.PREDICTION: Count.PREDICTIONS_EVICTED,
+    Subject.REVISION: Count.REVISIONS_EVICTED,
+    Subject.FEEDBACK: Count.FEEDBACK_EVICTED,
+}
 _ENDED = {
     Outcome.ANSWERED: Count.ESCALATIONS_ANSWERED,
     Outcome.ANSWERED_LATE: Count.ESCALATIONS_ANSWERED_LATE,
@@ -83,7 +89,11 @@ class Fates:
                 now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
             ),
         )  # fmt: skip
-        self._deliver(tx, [OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)])
+        tx.connection.execute(
+            "INSERT INTO provenance VALUES (?, ?, NULL, NULL) ON CONFLICT DO NOTHING",
+            (one.prediction_id, one.partition),
+        )
+        self.deliver(tx, [OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)])
         if one.escalate is not None:
             self._escalate(tx, one.escalate, one.escalate_class)
 
@@ -96,23 +106,31 @@ class Fates:
 
     def end(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str = "") -> None:
         """End an escalation without an answer, and say so where its prediction was published."""
-        self._deliver(tx, self._ended(tx, prediction_id, move, policy))
+        self.deliver(tx, self._ended(tx, prediction_id, move, policy))
 
     def answered(self, tx: Transaction, verdict: Verdict) -> None:
-        """Take a verdict: end the escalation, and revise its prediction if the verdict is better than what is known."""
-        found = read_escalation(tx, verdict.prediction_id)
-        if found is None:
+        """Take a verdict: end the escalation, and revise its prediction if the verdict is better than what is known.
+
+        A verdict without an input digest is a person's about an answer, whether that was ever escalated or not.
+        """
+        tx.count(_DEVICE, Count.VERDICTS_RECEIVED)
+        event = _event(tx, verdict.prediction_id)
+        if event is None:
+            tx.count(_DEVICE, Count.VERDICTS_FORGOTTEN)
             logger.warning("verdict_for_a_forgotten_prediction", extra={"prediction": verdict.prediction_id})
             return
-        if found.input_digest != verdict.input_digest:
+        found = read_escalation(tx, verdict.prediction_id) if verdict.input_digest else None
+        if verdict.input_digest and (found is None or found.input_digest != verdict.input_digest):
+            tx.count(_DEVICE, Count.VERDICTS_OTHER_INPUT)
             logger.error("verdict_for_another_input", extra={"prediction": verdict.prediction_id})
             return
-        if (found.state, Move.ANSWER) in MOVES:
+        if found is not None and (found.state, Move.ANSWER) in MOVES:
             self._move(tx, found, Move.ANSWER)
             outbox.delete_item(tx, found.item_class, found.seq)
-        revised = revise(_event(tx, verdict.prediction_id), verdict, tx.now.wall_ns)
+        revised = revise(event, verdict, tx.now.wall_ns)
+        tx.count(_DEVICE, Count.VERDICTS_UNCHANGED if revised is None else Count.VERDICTS_APPLIED)
         if revised is not None:
-            self._deliver(tx, [self._rewritten(tx, found.binding, verdict.prediction_id, revised)])
+            self.deliver(tx, [self._rewritten(tx, verdict.prediction_id, revised)])
 
     def expire(self, tx: Transaction) -> None:
         """End what is too old, a piece of the tables at a time: escalations by their limit, messages by their own."""
@@ -163,9 +181,9 @@ class Fates:
             payload=escalation_to_bytes(asked),
             seq=seq,
         )
-        self._deliver(tx, [row])
+        self.deliver(tx, [row])
 
-    def _deliver(self, tx: Transaction, rows: Iterable[OutboxRow]) -> None:
+    def deliver(self, tx: Transaction, rows: Iterable[OutboxRow]) -> None:
         """Insert rows within the bounds; what has to go for them is told where there is room for that, too."""
         for row in rows:
             left_behind = self._insert(tx, row, may_evict=True)
@@ -218,6 +236,8 @@ class Fates:
     ) -> list[OutboxRow]:
         if subject is Subject.ESCALATION:
             return self._ended(tx, prediction_id, Move.EVICT, policy)
+        if subject is Subject.FEEDBACK:  # the same words may come again: these never reached the hub
+            tx.connection.execute("UPDATE provenance SET feedback = NULL WHERE prediction_id = ?", (prediction_id,))
         tx.count(binding, of_reason(_EVICTED[subject], policy))
         return []
 
@@ -227,8 +247,9 @@ class Fates:
             return []
         state = self._move(tx, found, move, policy)
         outbox.delete_item(tx, found.item_class, found.seq)
-        event = unrevised(_event(tx, prediction_id), state, tx.now.wall_ns)
-        return [] if event is None else [self._rewritten(tx, found.binding, prediction_id, event)]
+        event = _event(tx, prediction_id)
+        told = None if event is None else unrevised(event, state, tx.now.wall_ns)
+        return [] if told is None else [self._rewritten(tx, prediction_id, told)]
 
     def _move(self, tx: Transaction, found: StoredEscalation, move: Move, policy: str = "") -> Outcome:
         state = next_state(found.state, move)
@@ -242,11 +263,17 @@ class Fates:
             tx.count(found.binding, of_reason(_ENDED[state], policy) if policy else _ENDED[state])
         return state
 
-    def _rewritten(self, tx: Transaction, binding: BindingName, prediction_id: PredictionId, event: Event) -> OutboxRow:
+    def _rewritten(self, tx: Transaction, prediction_id: PredictionId, event: Event) -> OutboxRow:
         payload = json.dumps(event, separators=(",", ":")).encode()
-        broker, topic, qos, expiry_s = tx.connection.execute(
+        if not is_edge_answer(event):  # what the edge said itself stays known, for what people say about it
+            tx.connection.execute(
+                "UPDATE provenance SET edge_event = (SELECT event FROM prediction WHERE id = :id) "
+                "WHERE prediction_id = :id AND edge_event IS NULL",
+                {"id": prediction_id},
+            )
+        binding, broker, topic, qos, expiry_s = tx.connection.execute(
             "UPDATE prediction SET event = ?, revision = ?, status = ? WHERE id = ? "
-            "RETURNING broker, topic, qos, expiry_s",
+            "RETURNING binding, broker, topic, qos, expiry_s",
             (payload.decode(), event["revision"], event["status"], prediction_id),
         ).fetchone()
         publish = Publish(tx.new_row(), broker, topic, payload, qos, expiry_s=expiry_s)
@@ -269,9 +296,10 @@ def _read_escalation(tx: Transaction, where: str, parameters: tuple[object, ...]
     return StoredEscalation(prediction_id, binding, ItemClass(item_class), seq, Outcome(state), digest)
 
 
-def _event(tx: Transaction, prediction_id: PredictionId) -> Event:
-    text = tx.connection.execute("SELECT event FROM prediction WHERE id = ?", (prediction_id,)).fetchone()[0]
-    event: Event = json.loads(text)
+def _event(tx: Transaction, prediction_id: PredictionId) -> Event | None:
+    """The event last made; None when the prediction is forgotten."""
+    found = tx.connection.execute("SELECT event FROM prediction WHERE id = ?", (prediction_id,)).fetchone()
+    event: Event | None = None if found is None else json.loads(found[0])
     return event
 
 

@@ -15,6 +15,7 @@ from edge_agent.ports import BindingName, Publish, RowId
 from protos.messages.escalation import ItemClass, PredictionId
 
 HUB = "hub"
+HUB_FEEDBACK = "hub:feedback"
 ROW_OVERHEAD_BYTES = 200
 """What a row costs beside its payload: columns, indexes, page slack; counted against the bound."""
 
@@ -22,6 +23,7 @@ LAST_ROW = 2**63 - 1
 """No row has a larger number."""
 
 _OLDEST_LIMIT = 64
+_BROKERS = "mqtt:"
 
 
 class Subject(StrEnum):
@@ -30,6 +32,7 @@ class Subject(StrEnum):
     PREDICTION = "prediction"
     REVISION = "revision"
     ESCALATION = "escalation"
+    FEEDBACK = "feedback"
 
 
 class RowState(StrEnum):
@@ -95,7 +98,7 @@ class StoredRow:
 
 def broker_destination(broker: str) -> str:
     """How a broker is named as a destination."""
-    return f"mqtt:{broker}"
+    return f"{_BROKERS}{broker}"
 
 
 def next_seq(tx: Transaction, item_class: ItemClass) -> int:
@@ -118,10 +121,9 @@ def insert(tx: Transaction, row: OutboxRow) -> None:
             now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
         ),
     )  # fmt: skip
-    if row.destination == HUB:
-        tx.wakes_link = True
-    else:
-        tx.wakes_publisher = True
+    tx.wakes_link = tx.wakes_link or row.destination == HUB
+    tx.wakes_feedback = tx.wakes_feedback or row.destination == HUB_FEEDBACK
+    tx.wakes_publisher = tx.wakes_publisher or row.destination.startswith(_BROKERS)
 
 
 def delete(tx: Transaction, row: RowId) -> bool:
@@ -129,9 +131,9 @@ def delete(tx: Transaction, row: RowId) -> bool:
     return tx.connection.execute("DELETE FROM outbox WHERE row = ?", (row,)).rowcount > 0
 
 
-def delete_item(tx: Transaction, item_class: ItemClass, seq: int) -> None:
-    """Remove what was numbered (class, seq), if it is still there."""
-    tx.connection.execute("DELETE FROM outbox WHERE class = ? AND seq = ?", (item_class, seq))
+def delete_item(tx: Transaction, item_class: ItemClass, seq: int) -> bool:
+    """Remove what was numbered (class, seq); False when it was gone."""
+    return tx.connection.execute("DELETE FROM outbox WHERE class = ? AND seq = ?", (item_class, seq)).rowcount > 0
 
 
 def usage_bytes(connection: sqlite3.Connection) -> dict[ItemClass, int]:
@@ -178,7 +180,7 @@ def overdue(connection: sqlite3.Connection, now: Stamp, after: int, looked_at: i
     ).fetchone() or (0,)
     found = stored(
         connection,
-        "row > :after AND row <= :last AND destination != 'hub' AND expiry_s IS NOT NULL "
+        "row > :after AND row <= :last AND destination LIKE 'mqtt:%' AND expiry_s IS NOT NULL "
         f"AND {OLDER.format(limit_s='expiry_s')}",
         {**now.parameters(), "after": after, "last": last or LAST_ROW},
         looked_at,

@@ -100,8 +100,9 @@ class Reader:
                 *read("SELECT binding, 'samples_pending', sum(pending) FROM journal GROUP BY binding"),
                 *read(
                     "SELECT binding, subject || 's_pending_publish', count(*) FROM outbox "
-                    "WHERE destination != 'hub' GROUP BY binding, subject"
+                    "WHERE destination LIKE 'mqtt:%' GROUP BY binding, subject"
                 ),
+                *read("SELECT '', 'feedback_pending', count(*) FROM outbox WHERE destination = 'hub:feedback'"),
                 *read(
                     "SELECT binding, 'escalations_pending{' || state || '}', count(*) FROM escalation "
                     "WHERE state IN ('queued', 'sent', 'acked') GROUP BY binding, state"

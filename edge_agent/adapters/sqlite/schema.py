@@ -82,7 +82,18 @@ _FIRST = (
     END""",
 )
 
-MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1 * MAJOR_STEP, _FIRST),)
+# A table of its own, beside `prediction`: an older program, which writes that one without naming its columns, goes on.
+_PROVENANCE = (
+    """CREATE TABLE provenance (
+        prediction_id TEXT PRIMARY KEY, partition TEXT NOT NULL, edge_event TEXT, feedback BLOB
+    ) WITHOUT ROWID""",
+    "INSERT INTO provenance SELECT id, '', NULL, NULL FROM prediction",
+)
+
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (1 * MAJOR_STEP, _FIRST),
+    (1 * MAJOR_STEP + 1, _PROVENANCE),
+)
 """(version after it, statements), oldest first; a new one is added at the end and none is ever changed."""
 
 VERSION = MIGRATIONS[-1][0]

@@ -4,7 +4,8 @@ schema.py        tables, migrations, connections
 writer.py        the one write connection and its thread; backlog.py: what it holds while the disk fails
 units.py         what one pass of the pipeline writes
 fates.py         what becomes of predictions and escalations; outbox.py: the rows that wait; age.py: how old they are
-book.py          the store as the escalation link sees it
+book.py          the store as the escalation link sees it; feedback.py: as the feedback link sees it
+dead_letters.py  what could not be used, within a share of its own
 reading.py       snapshots, also for other processes
 upkeep.py        expiry, pruning, mending at start
 """
@@ -18,8 +19,10 @@ from pathlib import Path
 from edge_agent.adapters.sqlite import upkeep
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.book import Book
+from edge_agent.adapters.sqlite.dead_letters import DeadLetters
 from edge_agent.adapters.sqlite.errors import translated
 from edge_agent.adapters.sqlite.fates import Fates
+from edge_agent.adapters.sqlite.feedback import FeedbackOutbox, Judgements
 from edge_agent.adapters.sqlite.lock import StateLock
 from edge_agent.adapters.sqlite.outbox import RowState, broker_destination
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
@@ -28,7 +31,7 @@ from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.units import Units
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.outbox import Limits
-from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, Publish, Remembered, RowId, Unit
+from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, DeadLetter, Publish, Remembered, RowId, Unit
 
 FILE_NAME = "edge.db"
 LOCK_NAME = "edge.db.lock"
@@ -56,7 +59,7 @@ class StoreSettings:
 
 
 class Store:
-    """edge.db. Implements `UnitStore`; `book` implements `EscalationBook`.
+    """edge.db. Implements `UnitStore`; `book` implements `EscalationBook`, `feedback` `FeedbackBook`.
 
     Args:
         folder: The device's state folder; made if missing.
@@ -65,6 +68,7 @@ class Store:
         agent_version: Said to the hub.
         acknowledge: Sends acknowledgements after their commit.
         on_publishable: Called after a commit that added messages for brokers.
+        on_dead_letters: Told, after their commit, of dead letters that no unit held.
         on_commit: Told how long each commit took, in seconds.
         on_failure: Told, with the writer's name, when one of the callbacks above raised.
     """
@@ -79,6 +83,7 @@ class Store:
         acknowledge: Callable[[Sequence[AckHandle]], None],
         on_publishable: Callable[[], None],
         on_commit: Callable[[float], None],
+        on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda letters: None,  # noqa: ARG005 - nobody listens
         on_failure: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - the log says it, too
     ) -> None:
         self._path = folder / FILE_NAME
@@ -86,10 +91,13 @@ class Store:
         self._settings = settings
         self._on_publishable = on_publishable
         self._on_commit = on_commit
+        self._on_dead_letters = on_dead_letters
         self._rows = itertools.count(1)
         self._lock = StateLock(folder / LOCK_NAME)
         self._fates = Fates(settings.limits, settings.escalation_max_age_s)
-        self._units = Units(self._fates, settings.dead_letter_max_bytes)
+        dead_letters = DeadLetters(settings.dead_letter_max_bytes)
+        judgements = Judgements(self._fates, dead_letters)
+        self._units = Units(self._fates, judgements, dead_letters)
         self._reader = Reader(self._path)
         self._writer = Writer(
             self._path,
@@ -102,6 +110,7 @@ class Store:
         )
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
         self.book = Book(self._writer, self._reader, self._fates, clock, agent_version)
+        self.feedback = FeedbackOutbox(self._writer, self._reader, judgements, clock)
 
     @property
     def is_durable(self) -> bool:
@@ -202,5 +211,9 @@ class Store:
         self._on_commit(took_s)
         if tx.wakes_link:
             self.book.wake()
+        if tx.wakes_feedback:
+            self.feedback.wake()
         if tx.wakes_publisher:
             self._on_publishable()
+        if tx.dead_letters:
+            self._on_dead_letters(tx.dead_letters)

@@ -1,11 +1,11 @@
-"""Owns one write transaction's scratch: the connection, the present, the counts to add, and whom the commit wakes."""
+"""Owns one write transaction's scratch: the connection, the present, the counts to add, whom the commit wakes."""
 
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from edge_agent.adapters.sqlite.age import Stamp
-from edge_agent.ports import BindingName, CounterKey, RowId
+from edge_agent.ports import BindingName, CounterKey, DeadLetter, RowId
 
 NewRow = Callable[[], RowId]
 
@@ -24,7 +24,9 @@ class Transaction:
         self.now = now
         self.new_row = new_row
         self.wakes_link = False
+        self.wakes_feedback = False
         self.wakes_publisher = False
+        self.dead_letters: list[DeadLetter] = []  # those that only the store could tell; a unit's are known already
         self._counts: defaultdict[CounterKey, int] = defaultdict(int)
 
     def count(self, binding: BindingName, name: str, amount: int = 1) -> None:

@@ -1,13 +1,10 @@
-"""Owns writing one unit: counters, journal, dedupe keys, window states, dead letters, then its predictions' fates."""
+"""Owns writing one unit: counters, journal, dedupe keys, window states, dead letters, predictions, then feedback."""
 
-import hashlib
-
+from edge_agent.adapters.sqlite.dead_letters import DeadLetters
 from edge_agent.adapters.sqlite.fates import Fates
+from edge_agent.adapters.sqlite.feedback import Judgements
 from edge_agent.adapters.sqlite.transaction import Transaction
-from edge_agent.ports import DeadLetter, Unit
-
-DEAD_LETTER_HEAD_BYTES = 64 << 10
-_DEAD_LETTER_OVERHEAD_BYTES = 300
+from edge_agent.ports import Unit
 
 
 class Units:
@@ -15,12 +12,14 @@ class Units:
 
     Args:
         fates: What becomes of the predictions.
-        dead_letter_max_bytes: The dead letters' own share; the oldest go first.
+        judgements: What becomes of feedback.
+        dead_letters: Where records go that could not be decoded.
     """
 
-    def __init__(self, fates: Fates, dead_letter_max_bytes: int) -> None:
+    def __init__(self, fates: Fates, judgements: Judgements, dead_letters: DeadLetters) -> None:
         self._fates = fates
-        self._dead_letter_max_bytes = dead_letter_max_bytes
+        self._judgements = judgements
+        self._dead_letters = dead_letters
 
     def apply(self, tx: Transaction, unit: Unit) -> None:
         """Write a unit; the caller commits.
@@ -35,27 +34,11 @@ class Units:
         _seen(tx, unit)
         _states(tx, unit)
         for letter in unit.dead_letters:
-            self._dead_letter(tx, letter)
+            self._dead_letters.bury(tx, letter)
         for one in unit.decided:
             self._fates.decide(tx, one)
-
-    def _dead_letter(self, tx: Transaction, letter: DeadLetter) -> None:
-        head = letter.payload[:DEAD_LETTER_HEAD_BYTES]
-        size = len(head) + len(letter.topic) + len(letter.detail) + _DEAD_LETTER_OVERHEAD_BYTES
-        connection = tx.connection
-        while True:
-            (used,) = connection.execute("SELECT bytes FROM dead_letter_usage").fetchone()
-            if used == 0 or used + size <= self._dead_letter_max_bytes:
-                break
-            connection.execute("DELETE FROM dead_letter WHERE number = (SELECT min(number) FROM dead_letter)")
-        connection.execute(
-            "INSERT INTO dead_letter VALUES (NULL,?,?,?,?,?,?,?,?,?,?)",
-            (
-                letter.binding, letter.topic, letter.reason, letter.detail, letter.received_ns, head,
-                len(letter.payload), f"sha256:{hashlib.sha256(letter.payload).hexdigest()}",
-                len(letter.payload) > len(head), size,
-            ),
-        )  # fmt: skip
+        for given in unit.feedback:
+            self._judgements.given(tx, given)
 
 
 def _journal(tx: Transaction, unit: Unit) -> None:

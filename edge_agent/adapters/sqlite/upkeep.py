@@ -68,4 +68,5 @@ class Pruner:
             parameters,
         ).fetchall()
         tx.connection.executemany("DELETE FROM escalation WHERE prediction_id = ?", gone)
+        tx.connection.executemany("DELETE FROM provenance WHERE prediction_id = ?", gone)
         self._looked_up_to = int(last) if examined == _LOOKED_AT else 0

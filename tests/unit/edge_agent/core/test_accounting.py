@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from edge_agent.core import accounting
-from edge_agent.core.accounting import BY_REASON, Count, audit_document, equations, of_reason
+from edge_agent.core.accounting import BY_REASON, DEVICE, Count, audit_document, equations, of_reason
 from edge_agent.core.escalation import PENDING, TERMINAL
 from edge_agent.core.windows import Unused
 
@@ -29,7 +29,9 @@ GOOD = {
 def test_every_counter_is_in_an_equation() -> None:
     """A counter that nobody audits would hide a loss."""
     (empty,) = {equation.binding for equation in equations({("b", Count.WINDOWS_CLOSED.value): 0})}
-    found = equations({("b", of_reason(c, "r") if c in BY_REASON else c.value): 1 for c in Count})
+    device = {count for count in Count if count.startswith(("feedback_", "verdicts_"))}
+    counted = {(DEVICE if c in device else "b", of_reason(c, "r") if c in BY_REASON else c.value): 1 for c in Count}
+    found = equations(counted)
     named = {term.name.partition("{")[0] for equation in found for term in (equation.left, *equation.terms)}
     assert empty == "b"
     assert named == set(Count)
@@ -110,6 +112,22 @@ def test_bindings_are_kept_apart() -> None:
     """One binding's surplus does not make up for the other's loss."""
     counts = {("a", Count.WINDOWS_CLOSED.value): 1, ("b", Count.WINDOWS_INFERRED.value): 1}
     assert [(e.binding, e.name) for e in equations(counts) if not e.holds] == [("a", "windows"), ("b", "windows")]
+
+
+def test_the_devices_own_equations_stand_apart() -> None:
+    """Feedback and verdicts belong to no binding; a binding's counter of them, or the other way, is in no equation."""
+    counts = {(DEVICE, Count.FEEDBACK_RECEIVED.value): 2, (DEVICE, Count.FEEDBACK_DELIVERED.value): 2}
+    found = equations(counts, ["b"])
+    assert [(one.binding, one.name) for one in found[:3]] == [
+        (DEVICE, "feedback"),
+        (DEVICE, "verdicts"),
+        ("b", "records"),
+    ]
+    assert found[0].to_json()["binding"] is None
+    assert all(one.holds for one in found)
+    for binding, name in (("b", Count.FEEDBACK_RECEIVED), (DEVICE, Count.RECORDS_RECEIVED)):
+        with pytest.raises(ValueError, match="is in no equation"):
+            equations({(binding, name.value): 1})
 
 
 @pytest.mark.parametrize("name", ["records_lost", "records_shed", "samples_used{x}", "records_shed{x"])

@@ -112,6 +112,7 @@ def test_a_full_window_closes_at_once() -> None:
     assert not agent.feed(range(9)).closed
     (window,) = agent.feed([9]).closed
     assert (window.start_ns, window.end_ns, window.samples, window.fill) == (0, NS_PER_S, 10, 1.0)
+    assert window.identity == (window.partition, 0, NS_PER_S)
     assert window.values.shape == (10, 1)
     assert window.values.dtype == np.float32
     agent.check()

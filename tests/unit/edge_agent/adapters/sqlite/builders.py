@@ -55,8 +55,9 @@ class TestClock:
 
 
 def limits(max_bytes: int = 1 << 20, on_full: OnFull = OnFull.DROP_OLDEST) -> Limits:
-    """Half of the outbox for predictions, half for the hub."""
-    shares = dict.fromkeys(ItemClass, 0.0) | {ItemClass.PREDICTION: 0.5, ItemClass.ESCALATION: 0.5}
+    """Half of the outbox for predictions, most of the rest for questions, a little for feedback."""
+    shares = dict.fromkeys(ItemClass, 0.0) | {ItemClass.PREDICTION: 0.5, ItemClass.ESCALATION: 0.45}
+    shares[ItemClass.FEEDBACK] = 0.05
     return Limits(max_bytes, shares, dict.fromkeys(ItemClass, on_full))
 
 
@@ -133,7 +134,7 @@ def decided(store: Store, name: str, *, escalate: bool = True, expiry_s: int | N
     status = "provisional" if escalate else "final"
     publish = Publish(store.new_row(), "plant", "press/inference", event_json(name, status), 1, expiry_s=expiry_s)
     return Decided(
-        PredictionId(name), BINDING, status, publish, escalation(name) if escalate else None, ItemClass.ESCALATION
+        PredictionId(name), BINDING, "a", status, publish, escalation(name) if escalate else None, ItemClass.ESCALATION
     )
 
 
