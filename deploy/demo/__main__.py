@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
+from deploy.demo.hub_api import HubApiError
 from deploy.demo.programs import ProgramError, installed
 from deploy.demo.results import ListenerError
 from deploy.demo.sensors import SensorError
@@ -55,7 +56,7 @@ def main() -> int:
         raise CliError(str(exc), exc.mend, Exit.UNAVAILABLE) from exc
     except ModelPackError as exc:
         raise CliError(f"a shipped pack cannot be used: {exc}", "restore model_packs/shipped/", Exit.DATA) from exc
-    except (ProgramError, ListenerError, SensorError) as exc:
+    except (ProgramError, HubApiError, ListenerError, SensorError) as exc:
         raise CliError(str(exc), f"the logs are in {folder / 'logs'}", Exit.UNAVAILABLE) from exc
     finally:
         _close(story, view)
@@ -108,9 +109,8 @@ def _run_folder(wanted: Path | None) -> Path:
 
 def _hold(story: Story) -> None:
     """Keep everything alive until the person has seen enough."""
-    lines = ["", "everything still runs; in another terminal, from this folder:"]
-    lines += [f"  {_relative(installed('edge-agent'))} status --config {_relative(path)}" for path in story.configs()]
-    sys.stdout.write("\n".join([*lines, "press Ctrl-C to stop", ""]))
+    status = f"{_relative(installed('edge-agent'))} status --config {_relative(story.config())}"
+    sys.stdout.write(f"everything still runs; Ctrl-C stops it. In another terminal: {status}\n")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

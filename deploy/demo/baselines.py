@@ -1,85 +1,144 @@
-"""Owns "edge alone" and "hub alone": what each shipped pack answers when it sees every window by itself.
+"""Owns "edge alone" and "hub alone": what each shipped pack answers when it sees every input by itself.
 
-The driver runs the packs in its own process on the very windows that the watches send. How right they are is the
-judge's business.
+The driver runs the packs in its own process on the very inputs that are sent. How right they are is the judge's
+business.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.demo.fleet import WindowKey
-from deploy.demo.judge import Question
-from deploy.demo.sensors import Track, window_keys
+from deploy.demo.fleet import DIGITS_EDGE_PACK, DIGITS_HUB_PACK, EDGE_PACK, HUB_PACK, NEXT_EDGE_PACK
+from deploy.demo.forms import Digit
+from deploy.demo.questions import BOXES, Question, wrist_group
+from deploy.demo.watches import Questions
 from model_packs.engines.opening import open_session
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from model_packs.scoring import score
+from model_packs.shipped.form_digits import crops
+from model_packs.shipped.form_digits import dataset as digit_data
+from model_packs.shipped.form_digits import split as digit_split
 from model_packs.shipped.motion_band import split
+from model_packs.shipped.motion_band.dataset import Recording
 from model_packs.store import PackStore
 
-SHIPPED: Final = Path(split.__file__).parent / "packs"
-EDGE_PACK: Final = PackRef("motion-band-edge", "1.0.0")
-HUB_PACK: Final = PackRef("motion-band-hub", "1.0.0")
+_SHIPPED: Final = Path(split.__file__).parents[1]
 
 
 def layout(ref: PackRef) -> Path:
     """Where a shipped pack's OCI layout lies."""
-    return SHIPPED / f"{ref.name}-{ref.version}"
+    family = ref.name.rpartition("-")[0].replace("-", "_")
+    return _SHIPPED / family / "packs" / f"{ref.name}-{ref.version}"
 
 
-def questions(watches: Sequence[Track], start_ns: int, scratch: Path) -> dict[WindowKey, Question]:
-    """What is known about each window before anyone is asked.
+class Bench:
+    """Runs shipped packs in this process.
 
     Args:
-        watches: The tracks.
-        start_ns: Their origin.
-        scratch: Folder for a pack store of the driver's own.
+        scratch: Folder for a pack store of the driver's own; made.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._store = PackStore(scratch)
+
+    def open(self) -> None:
+        """Make the store.
+
+        Raises:
+            OSError: A disk refuses.
+        """
+        self._store.open()
+
+    def alone(self, ref: PackRef, inputs: NDArray[Any]) -> list[str | None]:
+        """What a pack answers to each input.
+
+        Args:
+            ref: A shipped pack.
+            inputs: As its first input takes them, [n, …]: float32 windows or uint8 images.
+
+        Returns:
+            One label an input; None where it cannot be scored.
+
+        Raises:
+            ModelPackError: The pack is damaged, or no engine can run it.
+            OSError: A disk refuses.
+        """
+        return _answers(self._store.load(self._store.import_layout(layout(ref)), None), inputs)
+
+
+def wrist_questions(recordings: Sequence[Recording], bench: Bench) -> Questions:
+    """What is known about each window of the field part before anyone is asked.
+
+    Args:
+        recordings: All recordings.
+        bench: Runs the packs.
 
     Returns:
-        The truth and both baselines by window.
-
-    Raises:
-        ModelPackError: A shipped pack is damaged, or no engine can run it.
-        OSError: A disk refuses.
+        The truth and the baselines by recording and place.
     """
-    plan = list(window_keys(watches, start_ns))
-    fields = {recording.index: split.field_windows(recording) for _, recording, _ in plan}
-    windows = np.stack([fields[recording.index][place] for _, recording, place in plan])
-    store = PackStore(scratch)
-    store.open()
-    edge, hub = (alone(store.load(store.import_layout(layout(ref)), None), windows) for ref in (EDGE_PACK, HUB_PACK))
+    plan = [(recording, split.field_windows(recording)) for recording in recordings]
+    keys = [(recording, place) for recording, windows in plan for place in range(len(windows))]
+    inputs = np.concatenate([windows for _, windows in plan if len(windows)])
+    edges = {str(ref): bench.alone(ref, inputs) for ref in (EDGE_PACK, NEXT_EDGE_PACK)}
+    hub = bench.alone(HUB_PACK, inputs)
     return {
-        key: Question(recording.exercise, recording.index, edge_label, hub_label)
-        for (key, recording, _), edge_label, hub_label in zip(plan, edge, hub, strict=True)
+        (recording.index, place): Question(
+            truth=recording.exercise,
+            group=wrist_group(recording.wrist),
+            cluster=recording.index,
+            edge_labels={pack: labels[number] for pack, labels in edges.items()},
+            hub_label=hub[number],
+        )
+        for number, (recording, place) in enumerate(keys)
     }
 
 
-def alone(pack: Pack, windows: NDArray[np.float32]) -> list[str | None]:
-    """A pack's answer to each window.
+def field_digits(digits: digit_data.Digits, bench: Bench) -> list[Digit]:
+    """What is known about each digit of the field part before anyone is asked.
 
     Args:
-        pack: The pack.
-        windows: float32 [n, samples, channels].
+        digits: All digits.
+        bench: Runs the packs, on the pixels that come out of the JPEG.
 
     Returns:
-        One label a window; None where it cannot be scored.
+        In the field part's order, which is a fair sample at any length.
     """
+    chosen = digit_split.indices(digit_split.Part.FIELD, digits.labels)
+    images = digits.images[chosen]
+    seen = crops.as_seen(images)
+    edge, hub = (bench.alone(ref, seen) for ref in (DIGITS_EDGE_PACK, DIGITS_HUB_PACK))
+    return [
+        Digit(
+            images[place],
+            Question(
+                truth=digit_data.LABELS[digits.labels[index]],
+                group=BOXES,
+                cluster=int(index),
+                edge_labels={str(DIGITS_EDGE_PACK): edge[place]},
+                hub_label=hub[place],
+            ),
+        )
+        for place, index in enumerate(chosen.tolist())
+    ]
+
+
+def _answers(pack: Pack, inputs: NDArray[Any]) -> list[str | None]:
     session = open_session(pack)
     try:
         name = pack.manifest.inputs[0].name
         return [
             None if scored.output is None else scored.output.label
-            for batch in _batches(windows, pack.manifest.max_batch)
+            for batch in _batches(inputs, pack.manifest.max_batch)
             for scored in score(pack.manifest, session.run({name: batch}))
         ]
     finally:
         session.close()
 
 
-def _batches(windows: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
-    for first in range(0, len(windows), size):
-        yield windows[first : first + size]
+def _batches(inputs: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    for first in range(0, len(inputs), size):
+        yield inputs[first : first + size]

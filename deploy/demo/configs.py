@@ -6,8 +6,7 @@ The commented samples with every key are in deploy/samples/.
 from dataclasses import dataclass
 from typing import Final
 
-from deploy.demo.baselines import EDGE_PACK
-from deploy.demo.fleet import BINDING, Member
+from deploy.demo.fleet import Branch, Member
 
 LOOPBACK: Final = "127.0.0.1"
 BROKER: Final = "site"
@@ -22,6 +21,10 @@ enrolment_port = {enrolment}
 [http]
 host = "{host}"
 port = {http}
+
+[fleet]
+heartbeat_interval_s = {heartbeat_s}
+trend_bucket_s = {bucket_s}
 """
 
 _AGENT_TOML: Final = """\
@@ -35,6 +38,9 @@ state_dir = "state"
 [hub]
 address = "{host}:{grpc}"
 enrol_address = "{host}:{enrolment}"
+
+[packs]
+bake_s = {bake_s}
 
 [http]
 listen = "{host}:{http}"
@@ -53,8 +59,15 @@ broker = "{broker}"
 pack = "{pack}"
 topic = "{topic}"
 qos = 1
-partition = ["person"]
 egress = "tensor"
+{kind}
+[binding.result]
+topic = "{result}"
+qos = 1
+"""
+
+_WATCHES_TOML: Final = """\
+partition = ["person"]
 
 [binding.payload]
 codec = "json_vectors"
@@ -68,11 +81,20 @@ missing = "reject"
 [binding.window]
 size_s = 1.0
 hop_s = 1.0
-
-[binding.result]
-topic = "{result}"
-qos = 1
 """
+
+_FORMS_TOML: Final = """\
+partition = []
+
+[binding.payload]
+codec = "image"
+key = ["form", "box"]
+"""
+
+# Faster than on a site, so that a demo of two minutes shows it.
+_HEARTBEAT_S: Final = 2.0
+_BUCKET_S: Final = 5.0
+_BAKE_S: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +108,14 @@ class HubPorts:
 
 def hub_toml(hub: HubPorts) -> str:
     """The hub's `hub.toml`."""
-    return _HUB_TOML.format(host=LOOPBACK, grpc=hub.grpc, enrolment=hub.enrolment, http=hub.http)
+    return _HUB_TOML.format(
+        host=LOOPBACK,
+        grpc=hub.grpc,
+        enrolment=hub.enrolment,
+        http=hub.http,
+        heartbeat_s=_HEARTBEAT_S,
+        bucket_s=_BUCKET_S,
+    )
 
 
 def agent_toml(member: Member, hub: HubPorts, http_port: int) -> str:
@@ -97,7 +126,9 @@ def agent_toml(member: Member, hub: HubPorts, http_port: int) -> str:
         hub: Where the hub is.
         http_port: For its metrics and health.
     """
-    return _AGENT_TOML.format(name=member.name, host=LOOPBACK, grpc=hub.grpc, enrolment=hub.enrolment, http=http_port)
+    return _AGENT_TOML.format(
+        name=member.name, host=LOOPBACK, grpc=hub.grpc, enrolment=hub.enrolment, http=http_port, bake_s=_BAKE_S
+    )
 
 
 def bindings_toml(member: Member, broker: tuple[str, int]) -> str:
@@ -112,8 +143,9 @@ def bindings_toml(member: Member, broker: tuple[str, int]) -> str:
         mqtt=broker[1],
         broker=BROKER,
         name=member.name,
-        binding=BINDING,
-        pack=EDGE_PACK,
+        binding=member.binding,
+        pack=member.pack,
+        kind=_FORMS_TOML if isinstance(member, Branch) else _WATCHES_TOML,
         topic=member.source.text,
         result=member.results.text,
     )

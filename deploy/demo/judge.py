@@ -1,24 +1,29 @@
 """Owns the comparison of answers with the truth: which answer belongs to which window, and how right each side was.
 
-The truth is known here only; it never travels. `Judge` is told what was sent and what came back and gives a `Tally` for
-each agent. Whether a tally is good enough is `report`'s business.
+`Judge` is told what was asked and what came back. It gives a `Tally` for each agent, `Scores` of the certified
+comparison, and `Figures` by agent, by where the windows come from, and by the pack that their first answer names: what
+was answered before an update and after it is decided by the answers themselves. Whether any of it is good enough is
+`report`'s business; right and wrong are known beforehand (`questions`).
 """
 
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.demo.fleet import AgentName, Member, Person, WindowKey
+from deploy.demo.fleet import AgentName, Member, WindowKey
+from deploy.demo.questions import Asked
 
 _MAX_EVENT_BYTES: Final = 64 * 1024
-_RECENT_S: Final = 10.0
+RECENT_S: Final = 10.0
+_HUB_TIER: Final = "hub"
+_HUMAN_TIER: Final = "human"
 _US_PER_S: Final = 1_000_000
 # What an event may say after `provisional`, in the order in which it may be said.
 _STATUS_ORDER: Final = ("provisional", "final", "unrevised", "revised")
@@ -31,23 +36,6 @@ class EventError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One window whose answer is awaited.
-
-    Attributes:
-        truth: What the person did.
-        recording: The recording it was cut from; windows of one recording are not independent.
-        edge_label: What the edge pack answers when it runs alone; None when it cannot score the window.
-        hub_label: What the hub pack answers when it sees every window.
-    """
-
-    truth: str
-    recording: int
-    edge_label: str | None
-    hub_label: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """What the judge reads of an `edge.prediction/1` event."""
 
@@ -55,6 +43,8 @@ class Event:
     start_ns: int
     status: str
     revision: int
+    tier: str
+    pack: str
     label: str | None
     reason: str | None
     outcome: str
@@ -95,6 +85,8 @@ def read_event(payload: bytes) -> Event:
             start_ns=time_ns(body["window"]["start"]),
             status=str(body["status"]),
             revision=int(body["revision"]),
+            tier=str(body["tier"]),
+            pack=next((str(model["pack"]) for model in body["models"]), ""),
             label=None if output is None else str(output["label"]),
             reason=escalation.get("reason"),
             outcome=str(escalation.get("outcome", "none")),
@@ -117,9 +109,11 @@ def time_ns(text: str) -> int:
 class _Answer:
     """What is known about one window so far."""
 
+    asked: Asked
     sent_s: float
     first: Event | None = None
     last: Event | None = None
+    hub: Event | None = None
     first_s: float = 0.0
     revised_s: float | None = None
     repeats: int = 0
@@ -128,19 +122,23 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Answers compared with the truth, one element a window, in one order.
+    """The certified comparison: answers held against the truth, one element a window, in one order.
 
     Attributes:
-        recordings: int64 [n], the recording of each window.
-        edge: bool [n], whether the edge pack alone is right.
+        clusters: int64 [n], the recording of each window.
+        edge: bool [n], whether the first student alone is right.
         hybrid: bool [n], whether the last answer of the system is right; an unanswered window counts as wrong.
         hub: bool [n], whether the hub pack alone is right.
+        escalated: Windows that were to be sent to the hub.
+        strays: Windows whose first answer names another pack than the certified student: they may not be in it.
     """
 
-    recordings: NDArray[np.int64]
+    clusters: NDArray[np.int64]
     edge: NDArray[np.bool_]
     hybrid: NDArray[np.bool_]
     hub: NDArray[np.bool_]
+    escalated: int
+    strays: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +159,64 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """Some answered windows, all with a first answer.
+
+    Attributes:
+        answered: How many.
+        escalated: Of these, those that the agent wanted the hub to answer.
+        disagreed: Of these, those that the hub answered otherwise than the edge.
+        edge_accuracy: Share of the agent's own first answers that are right; None without windows.
+        hybrid_accuracy: The same of the answers as they stand.
+        hub_accuracy: The same of the hub pack alone.
+    """
+
+    answered: int
+    escalated: int
+    disagreed: int
+    edge_accuracy: float | None
+    hybrid_accuracy: float | None
+    hub_accuracy: float | None
+
+    @property
+    def escalated_share(self) -> float | None:
+        """Of the answered, 0..1; None without windows."""
+        return self.escalated / self.answered if self.answered else None
+
+    @property
+    def disagreed_share(self) -> float | None:
+        """Of the answered, 0..1; None without windows."""
+        return self.disagreed / self.answered if self.answered else None
+
+
+class Part(NamedTuple):
+    """What figures are given for."""
+
+    agent: AgentName
+    group: str
+    pack: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """One agent over the last seconds.
+
+    Attributes:
+        per_s: Answers a second.
+        edge: From the window's last message to its first answer, both seen by the driver.
+        hub: From the first answer to its revision.
+        figures: Of the windows answered in these seconds.
+        pack: That the latest first answer names; empty before the first.
+    """
+
+    per_s: float
+    edge: Latency
+    hub: Latency
+    figures: Figures
+    pack: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """One agent so far.
 
@@ -170,20 +226,17 @@ class Tally:
         escalated: Of the answered, those that the agent wanted the hub to answer, by reason.
         open: Provisional answers without a revision and without a named end.
         revised: Provisional answers that were revised.
+        by_people: Windows whose last answer is a person's.
         ended: Provisional answers whose escalation ended without a verdict, by outcome.
         repeats: Messages that said again what was said, under the same id.
         other_ids: Messages that gave a window another id than it had.
-        unlike_edge: First answers that are not what the edge pack answers in the driver's own process.
-        unlike_hub: Revisions that are not what the hub pack answers there.
+        unlike_edge: First answers that are not what the pack that they name answers in the driver's own process.
+        unlike_hub: Revisions by the hub that are not what the hub pack answers there.
         unreadable: Messages that are no prediction event, or answer a window that nobody sent.
-        per_s: Answers a second over the last seconds.
-        edge: From the window's last message to its first answer, both seen by the driver, over the last seconds.
-        edge_run: The same over the whole run, faults included.
-        hub: From the first answer to its revision, over the last seconds.
-        hub_run: The same over the whole run, faults included.
-        edge_accuracy: Of the edge pack alone over the answered windows; None before the first.
-        hybrid_accuracy: Of the answers as they stand.
-        hub_accuracy: Of the hub pack alone.
+        edge_run: From the window's last message to its first answer, over the whole run, faults included.
+        hub_run: From the first answer to its revision, likewise.
+        figures: Over the whole run.
+        recent: Over the last seconds.
     """
 
     sent: int
@@ -191,25 +244,17 @@ class Tally:
     escalated: Mapping[str, int]
     open: int
     revised: int
+    by_people: int
     ended: Mapping[str, int]
     repeats: int
     other_ids: int
     unlike_edge: int
     unlike_hub: int
     unreadable: int
-    per_s: float
-    edge: Latency
     edge_run: Latency
-    hub: Latency
     hub_run: Latency
-    edge_accuracy: float | None
-    hybrid_accuracy: float | None
-    hub_accuracy: float | None
-
-    @property
-    def escalated_share(self) -> float:
-        """Escalated windows of the answered ones, 0..1."""
-        return sum(self.escalated.values()) / self.answered if self.answered else 0.0
+    figures: Figures
+    recent: Recent
 
 
 @dataclass(slots=True)
@@ -221,28 +266,29 @@ class _Book:
 
 
 class Judge:
-    """Joins answers to windows by (agent, person, window start). Safe to call from several threads.
+    """Joins answers to windows by what their agent says identifies them. Safe to call from several threads.
 
     Args:
-        questions: Every window that will be sent.
         fleet: The agents.
+        certified_pack: The edge pack that the comparison is about, name@version.
     """
 
-    def __init__(self, questions: Mapping[WindowKey, Question], fleet: Sequence[Member]) -> None:
-        self._questions = questions
+    def __init__(self, fleet: Sequence[Member], certified_pack: str) -> None:
+        self._certified_pack = certified_pack
         self._lock = threading.Lock()
         self._books: dict[AgentName, _Book] = {member.name: _Book() for member in fleet}
-        self._results = [(member.name, member.results) for member in fleet]
+        self._members = tuple(fleet)
+        self._by_id: dict[str, _Answer] = {}
 
-    def sent(self, key: WindowKey, at_s: float) -> None:
+    def sent(self, asked: Asked, at_s: float) -> None:
         """The last message of a window leaves.
 
         Args:
-            key: The window.
+            asked: The window and what is known about it.
             at_s: Monotonic time.
         """
         with self._lock:
-            self._books[key.agent].answers[key] = _Answer(at_s)
+            self._books[asked.key.agent].answers[asked.key] = _Answer(asked, at_s)
 
     def heard(self, topic: str, payload: bytes, at_s: float) -> None:
         """A message came on a result topic.
@@ -252,29 +298,31 @@ class Judge:
             payload: The message.
             at_s: Monotonic time.
         """
-        for agent, template in self._results:
-            captures = template.match(topic)
+        for member in self._members:
+            captures = member.results.match(topic)
             if captures is not None:
                 with self._lock:
-                    self._hear(agent, Person(captures["person"]), payload, at_s)
+                    self._hear(member, captures, payload, at_s)
                 return
 
-    def _hear(self, agent: AgentName, person: Person, payload: bytes, at_s: float) -> None:
-        book = self._books[agent]
+    def _hear(self, member: Member, captures: Mapping[str, str], payload: bytes, at_s: float) -> None:
+        book = self._books[member.name]
         try:
             event = read_event(payload)
         except EventError:
             book.unreadable += 1
             return
-        answer = book.answers.get(WindowKey(agent, person, event.start_ns))
+        answer = book.answers.get(member.key(captures, event.start_ns))
         if answer is None:
             book.unreadable += 1
         elif answer.first is None or answer.last is None:
             answer.first, answer.first_s, answer.last = event, at_s, event
+            self._by_id[event.prediction_id] = answer
         elif event.prediction_id != answer.first.prediction_id:
             answer.other_ids += 1
         elif event.rank > answer.last.rank:
             answer.last = event
+            answer.hub = event if event.tier == _HUB_TIER else answer.hub
             if event.status == "revised" and answer.revised_s is None:
                 answer.revised_s = at_s
         else:
@@ -284,13 +332,71 @@ class Judge:
     def open_windows(self) -> int:
         """Windows of any agent that were sent and have no answer, or a provisional one."""
         with self._lock:
-            return sum(_is_open(answer) for book in self._books.values() for answer in book.answers.values())
+            return sum(_is_open(answer) for answer in self._answers())
+
+    @property
+    def open_comparisons(self) -> int:
+        """Of the open windows, those of the certified comparison."""
+        with self._lock:
+            return sum(_is_open(answer) for answer in self._answers() if answer.asked.is_compared)
 
     def answered_between(self, agent: AgentName, from_s: float, to_s: float) -> int:
         """First answers of an agent that came between two monotonic times."""
         with self._lock:
             answers = self._books[agent].answers.values()
             return sum(answer.first is not None and from_s <= answer.first_s < to_s for answer in answers)
+
+    def answered_in(self, part: Part) -> int:
+        """Windows of one part that have a first answer."""
+        with self._lock:
+            answers = self._books[part.agent].answers.values()
+            return sum(
+                answer.first is not None and (answer.asked.question.group, answer.first.pack) == part[1:]
+                for answer in answers
+            )
+
+    def truth(self, prediction_id: str) -> str | None:
+        """What is true of a window, by the id of its answer; None for an id that was never heard."""
+        with self._lock:
+            answer = self._by_id.get(prediction_id)
+            return None if answer is None else answer.asked.question.truth
+
+    def is_answered_by_a_person(self, prediction_id: str) -> bool:
+        """Whether the last answer under this id is a person's."""
+        with self._lock:
+            answer = self._by_id.get(prediction_id)
+            return answer is not None and answer.last is not None and answer.last.tier == _HUMAN_TIER
+
+    def parts(self) -> dict[Part, Figures]:
+        """Figures of all answered windows, by agent, group and the pack of the first answer, in this order."""
+        with self._lock:
+            found: dict[Part, list[_Answer]] = {}
+            for agent, book in self._books.items():
+                for answer in book.answers.values():
+                    if answer.first:
+                        part = Part(agent, answer.asked.question.group, answer.first.pack)
+                        found.setdefault(part, []).append(answer)
+            return {part: _figures(found[part]) for part in sorted(found)}
+
+    def scores(self) -> Scores:
+        """Right and wrong for every window of the certified comparison, the unanswered ones included.
+
+        The comparison is about the first student, the one that is certified. So it takes what right wrists showed for
+        the first time, and no other pack may have answered it: the story desires the second student there only once
+        every such window is answered, and `strays` says that this held.
+        """
+        with self._lock:
+            answers = [answer for answer in self._answers() if answer.asked.is_compared]
+        questions = [answer.asked.question for answer in answers]
+        pack = self._certified_pack
+        return Scores(
+            clusters=np.array([question.cluster for question in questions], dtype=np.int64),
+            edge=np.array([question.edge_labels[pack] == question.truth for question in questions], dtype=np.bool_),
+            hybrid=np.array([_is_right(answer, answer.last) for answer in answers], dtype=np.bool_),
+            hub=np.array([question.hub_label == question.truth for question in questions], dtype=np.bool_),
+            escalated=sum(_is_escalated(answer) for answer in answers),
+            strays=sum(answer.first is not None and answer.first.pack != pack for answer in answers),
+        )
 
     def tally(self, agent: AgentName, now_s: float) -> Tally:
         """One agent so far.
@@ -300,76 +406,40 @@ class Judge:
             now_s: Monotonic time.
 
         Returns:
-            The counts; accuracies are over the answered windows.
+            The counts; figures are over the answered windows.
         """
         with self._lock:
             book = self._books[agent]
-            answers = dict(book.answers)
-            answered = {key: answer for key, answer in answers.items() if answer.first is not None}
-            firsts = [answer for answer in answered.values() if answer.first]
-            recent = [answer for answer in firsts if now_s - answer.first_s <= _RECENT_S]
+            answers = list(book.answers.values())
+            firsts = [answer for answer in answers if answer.first is not None]
             revised = [answer for answer in firsts if answer.revised_s is not None]
-            scores = self._scores(answered)
-            escalated = Counter(
-                answer.first.reason or "unnamed" for answer in firsts if answer.first and answer.first.is_escalated
-            )
+            reasons = (answer.first.reason or "unnamed" for answer in firsts if answer.first and _is_escalated(answer))
             return Tally(
                 sent=len(answers),
-                answered=len(answered),
-                escalated=dict(sorted(escalated.items())),
+                answered=len(firsts),
+                escalated=dict(sorted(Counter(reasons).items())),
                 open=sum(_is_open(answer) for answer in firsts),
                 revised=sum(_was_provisional(answer) and _status(answer) == "revised" for answer in firsts),
+                by_people=sum(answer.last is not None and answer.last.tier == _HUMAN_TIER for answer in firsts),
                 ended=dict(Counter(_ending(answer) for answer in firsts if _has_ended_unanswered(answer))),
-                repeats=sum(answer.repeats for answer in answers.values()),
-                other_ids=sum(answer.other_ids for answer in answers.values()),
-                unlike_edge=sum(a.first.label != self._questions[k].edge_label for k, a in answered.items() if a.first),
-                unlike_hub=sum(
-                    a.last.label != self._questions[k].hub_label
-                    for k, a in answered.items()
-                    if a.last and a.last.status == "revised"
-                ),
+                repeats=sum(answer.repeats for answer in answers),
+                other_ids=sum(answer.other_ids for answer in answers),
+                unlike_edge=sum(_is_unlike_edge(answer) for answer in firsts),
+                unlike_hub=sum(_is_unlike_hub(answer) for answer in firsts),
                 unreadable=book.unreadable,
-                per_s=len(recent) / _RECENT_S,
-                edge=_latency([answer.first_s - answer.sent_s for answer in recent]),
                 edge_run=_latency([answer.first_s - answer.sent_s for answer in firsts]),
-                hub=_latency(
-                    [a.revised_s - a.first_s for a in revised if a.revised_s and now_s - a.revised_s <= _RECENT_S]
-                ),
-                hub_run=_latency([a.revised_s - a.first_s for a in revised if a.revised_s]),
-                edge_accuracy=_share(scores.edge),
-                hybrid_accuracy=_share(scores.hybrid),
-                hub_accuracy=_share(scores.hub),
+                hub_run=_latency([answer.revised_s - answer.first_s for answer in revised if answer.revised_s]),
+                figures=_figures(firsts),
+                recent=_recent(firsts, now_s),
             )
 
-    def scores(self, agents: Iterable[AgentName]) -> Scores:
-        """Right and wrong for every window of some agents, the unanswered ones included.
-
-        Args:
-            agents: Their names.
-
-        Returns:
-            One element a window.
-        """
-        wanted = set(agents)
-        with self._lock:
-            known = {key: answer for book in self._books.values() for key, answer in book.answers.items()}
-            return self._scores({key: known.get(key) for key in self._questions if key.agent in wanted})
-
-    def _scores(self, answers: Mapping[WindowKey, _Answer | None]) -> Scores:
-        rows = [(self._questions[key], answer) for key, answer in answers.items()]
-        return Scores(
-            recordings=np.array([question.recording for question, _ in rows], dtype=np.int64),
-            edge=np.array([question.edge_label == question.truth for question, _ in rows], dtype=np.bool_),
-            hybrid=np.array(
-                [bool(answer and answer.last and answer.last.label == question.truth) for question, answer in rows],
-                dtype=np.bool_,
-            ),
-            hub=np.array([question.hub_label == question.truth for question, _ in rows], dtype=np.bool_),
-        )
+    def _answers(self) -> Iterator[_Answer]:
+        for book in self._books.values():
+            yield from book.answers.values()
 
 
 def paired_interval(
-    left: NDArray[np.bool_], right: NDArray[np.bool_], recordings: NDArray[np.int64], *, seed: int, rounds: int = 10_000
+    left: NDArray[np.bool_], right: NDArray[np.bool_], clusters: NDArray[np.int64], *, seed: int, rounds: int = 10_000
 ) -> Interval | None:
     """How much more often `left` is right than `right`, in points, with a percentile bootstrap interval (95 %).
 
@@ -379,7 +449,7 @@ def paired_interval(
     Args:
         left: bool [n], right or wrong.
         right: bool [n], the same windows.
-        recordings: int64 [n], the recording of each window.
+        clusters: int64 [n], the recording of each window.
         seed: Seed of the draws.
         rounds: Number of draws.
 
@@ -389,13 +459,60 @@ def paired_interval(
     if not len(left):
         return None
     difference = left.astype(np.float64) - right.astype(np.float64)
-    _, group = np.unique(recordings, return_inverse=True)
+    _, group = np.unique(clusters, return_inverse=True)
     sums = np.bincount(group, weights=difference)
     sizes = np.bincount(group)
     draws = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=rounds)
     means = (draws @ sums) / (draws @ sizes)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(100 * float(difference.mean()), 100 * float(low), 100 * float(high))
+
+
+def _recent(firsts: Sequence[_Answer], now_s: float) -> Recent:
+    recent = [answer for answer in firsts if now_s - answer.first_s <= RECENT_S]
+    revised = [answer for answer in firsts if answer.revised_s and now_s - answer.revised_s <= RECENT_S]
+    latest = max(firsts, key=lambda answer: answer.first_s, default=None)
+    return Recent(
+        per_s=len(recent) / RECENT_S,
+        edge=_latency([answer.first_s - answer.sent_s for answer in recent]),
+        hub=_latency([answer.revised_s - answer.first_s for answer in revised if answer.revised_s]),
+        figures=_figures(recent),
+        pack=latest.first.pack if latest and latest.first else "",
+    )
+
+
+def _figures(answers: Sequence[_Answer]) -> Figures:
+    """Of answered windows."""
+    questions = [answer.asked.question for answer in answers]
+    return Figures(
+        answered=len(answers),
+        escalated=sum(_is_escalated(answer) for answer in answers),
+        disagreed=sum(_has_disagreement(answer) for answer in answers),
+        edge_accuracy=_share([_is_right(answer, answer.first) for answer in answers]),
+        hybrid_accuracy=_share([_is_right(answer, answer.last) for answer in answers]),
+        hub_accuracy=_share([question.hub_label == question.truth for question in questions]),
+    )
+
+
+def _is_right(answer: _Answer, event: Event | None) -> bool:
+    return event is not None and event.label == answer.asked.question.truth
+
+
+def _is_escalated(answer: _Answer) -> bool:
+    return answer.first is not None and answer.first.is_escalated
+
+
+def _has_disagreement(answer: _Answer) -> bool:
+    return answer.first is not None and answer.hub is not None and answer.hub.label != answer.first.label
+
+
+def _is_unlike_edge(answer: _Answer) -> bool:
+    labels = answer.asked.question.edge_labels
+    return answer.first is not None and answer.first.label != labels.get(answer.first.pack)
+
+
+def _is_unlike_hub(answer: _Answer) -> bool:
+    return answer.hub is not None and answer.hub.label != answer.asked.question.hub_label
 
 
 def _status(answer: _Answer) -> str | None:
@@ -421,8 +538,8 @@ def _is_open(answer: _Answer) -> bool:
     return _status(answer) not in {"final", "revised"} and not _has_ended_unanswered(answer)
 
 
-def _share(right: NDArray[np.bool_]) -> float | None:
-    return float(right.mean()) if len(right) else None
+def _share(right: Sequence[bool]) -> float | None:
+    return sum(right) / len(right) if right else None
 
 
 def _latency(durations_s: Sequence[float]) -> Latency:

@@ -5,16 +5,14 @@ What an answer means is the judge's business.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from deploy.demo.fleet import BINDING
 from deploy.demo.sockets import send_at_once
 
-_RESULTS: Final = f"demo/+/+/inference/{BINDING}"
 _CONNECT_DEADLINE_S: Final = 15.0
 
 
@@ -27,6 +25,7 @@ class Listener:
 
     Args:
         address: Host and port of the broker.
+        filters: The result topics.
         on_result: Told topic, payload and monotonic time of each message on a result topic, in paho's thread.
         deadline_s: How long `open` waits for the broker.
     """
@@ -34,11 +33,13 @@ class Listener:
     def __init__(
         self,
         address: tuple[str, int],
+        filters: Iterable[str],
         on_result: Callable[[str, bytes, float], None],
         deadline_s: float = _CONNECT_DEADLINE_S,
     ) -> None:
         self._address = address
         self._deadline_s = deadline_s
+        self._filters = tuple(filters)
         self._on_result = on_result
         self._is_subscribed = threading.Event()
         self._client = paho.Client(
@@ -69,7 +70,7 @@ class Listener:
         self._client.loop_stop()
 
     def _on_connect(self, *_facts: object) -> None:
-        self._client.subscribe(_RESULTS, 1)
+        self._client.subscribe([(one, 1) for one in self._filters])
 
     def _on_subscribe(self, *_facts: object) -> None:
         self._is_subscribed.set()

@@ -1,7 +1,7 @@
 """Owns the stage: a run folder, free ports; broker, hub and agents made ready by their own commands.
 
     1. broker        iotcore on a free port
-    2. hub           cloud-hub init; packs publish (full model, student); serve
+    2. hub           cloud-hub init; packs publish (full models, students); people add; serve
     3. agents        cloud-hub tokens create; edge-agent enrol (identity, site key, packs); edge-agent run
 
 What happens on the stage is `story`'s business.
@@ -9,6 +9,7 @@ What happens on the stage is `story`'s business.
 
 import http.client
 import random
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +22,23 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo import broker as broker_program
-from deploy.demo.baselines import EDGE_PACK, HUB_PACK, layout
+from deploy.demo import patch_release
+from deploy.demo.baselines import layout
 from deploy.demo.configs import BROKER, LOOPBACK, HubPorts, agent_toml, bindings_toml, hub_toml
-from deploy.demo.fleet import AgentName, Member
+from deploy.demo.fleet import (
+    DIGITS_EDGE_PACK,
+    DIGITS_HUB_PACK,
+    EDGE_PACK,
+    HUB_PACK,
+    NEXT_EDGE_PACK,
+    PATCH,
+    SITE,
+    AgentName,
+    Member,
+)
+from deploy.demo.hub_api import HubApi
 from deploy.demo.programs import Program, ProgramError, installed, run, run_json
-from deploy.demo.report import Audit
+from deploy.demo.report import Audit, Login
 from deploy.demo.view import Pulse
 
 READY_DEADLINE_S: Final = 60.0
@@ -33,7 +46,8 @@ READY_DEADLINE_S: Final = 60.0
 # keeps dialling a dead server cannot connect to itself.
 _PORTS: Final = range(20_000, 32_000)
 _HTTP_TIMEOUT_S: Final = 2.0
-_SITE: Final = "demo"
+PERSON: Final = "demo"
+_FIRST_PACKS: Final = (HUB_PACK, EDGE_PACK, DIGITS_HUB_PACK, DIGITS_EDGE_PACK)
 _HUB_PEER: Final = "hub"
 _BROKER_PEER: Final = f"mqtt:{BROKER}"
 
@@ -82,10 +96,11 @@ class Stage:
             [sys.executable, "-P", str(broker_program.__file__), LOOPBACK, str(ports[0])],
             self._logs / "broker.log",
         )
-        hub_config = folder / "hub" / "hub.toml"
-        self.hub = Program(
-            "cloud-hub", [installed("cloud-hub"), "serve", "--config", str(hub_config)], self._logs / "cloud-hub.log"
-        )
+        self._hub_config = folder / "hub" / "hub.toml"
+        serve = [installed("cloud-hub"), "serve", "--config", str(self._hub_config)]
+        self.hub = Program("cloud-hub", serve, self._logs / "cloud-hub.log")
+        self.api = HubApi((LOOPBACK, self._hub_ports.http), "")
+        self.login = Login("", PERSON, "")
         self.agents: dict[AgentName, Agent] = {}
         for member, port in zip(fleet, ports[4:], strict=True):
             config = folder / member.name / "agent.toml"
@@ -104,6 +119,7 @@ class Stage:
         if self._owns_broker:
             self._open_broker()
         self._make_hub()
+        self._add_person()
         self.start_hub()
         self._enrol_all()
         for agent in self.agents.values():
@@ -147,6 +163,19 @@ class Stage:
         page = fetch(agent.http, "/metrics")
         return None if page is None or page[0] != http.client.OK else read_pulse(page[1])
 
+    def release(self) -> None:
+        """Publish the second student and its patch, and damage the patch in the hub's store.
+
+        Raises:
+            ProgramError: A pack cannot be published.
+            PackError: The shipped layout is damaged.
+            OSError: The disk refuses.
+        """
+        patch = self.folder / "patch"
+        patch_release.build(patch)
+        self._publish(layout(NEXT_EDGE_PACK), patch)
+        patch_release.damage(self._hub_config.parent / "packs", PATCH)
+
     def audits(self) -> dict[AgentName, Audit]:
         """Ask every agent's `edge-agent audit --json`, side by side."""
         with ThreadPoolExecutor(len(self.agents)) as pool:
@@ -159,21 +188,36 @@ class Stage:
         self._broker.wait_until(lambda: is_listening(self.broker_address), "it listens", READY_DEADLINE_S)
 
     def _make_hub(self) -> None:
-        hub = self.folder / "hub"
-        log = self._logs / "cloud-hub-init.log"
-        self._tell("hub: cloud-hub init, publish the full model and the student, serve")
-        run([installed("cloud-hub"), "init", str(hub)], log)
-        (hub / "hub.toml").write_text(hub_toml(self._hub_ports))
-        packs = [str(layout(ref)) for ref in (HUB_PACK, EDGE_PACK)]
-        run([installed("cloud-hub"), "packs", "publish", *packs, "--config", str(hub / "hub.toml")], log)
+        self._tell("hub: cloud-hub init, publish the full models and the first students, add a person, serve")
+        self._cloud_hub("init", str(self._hub_config.parent), config=False)
+        self._hub_config.write_text(hub_toml(self._hub_ports))
+        self._publish(*map(layout, _FIRST_PACKS))
+
+    def _add_person(self) -> None:
+        """Somebody who may do everything at the console, with a password of this run's own."""
+        password = secrets.token_urlsafe(9)
+        file = self.folder / "password"
+        file.touch(0o600)
+        file.write_text(password)
+        self._cloud_hub("people", "add", PERSON, "--role", "operator", "--password-file", str(file))
+        file.unlink()
+        address = (LOOPBACK, self._hub_ports.http)
+        self.login = Login(f"http://{LOOPBACK}:{address[1]}/", PERSON, password)
+        self.api = HubApi(address, self._cloud_hub("people", "token", PERSON).strip())
+
+    def _publish(self, *layouts: Path) -> None:
+        self._cloud_hub("packs", "publish", *map(str, layouts))
+
+    def _cloud_hub(self, *arguments: str, config: bool = True) -> str:
+        """Run a command of the hub to its end; give back what it printed."""
+        tail = ["--config", str(self._hub_config)] if config else []
+        return run([installed("cloud-hub"), *arguments, *tail], self._logs / "cloud-hub-commands.log")
 
     def _enrol_all(self) -> None:
         """One join token for all; they enrol side by side."""
         agents = list(self.agents.values())
         self._tell(f"{len(agents)} agents: a join token, edge-agent enrol (identity, site key, packs)")
-        create = [installed("cloud-hub"), "tokens", "create", "--site", _SITE, "--uses", str(len(agents))]
-        hub_toml_path = str(self.folder / "hub" / "hub.toml")
-        token = run([*create, "--config", hub_toml_path], self._logs / "cloud-hub-init.log").strip()
+        token = self._cloud_hub("tokens", "create", "--site", SITE, "--uses", str(len(agents))).strip()
         for agent in agents:
             agent.config.parent.mkdir(parents=True)
             agent.config.write_text(agent_toml(agent.member, self._hub_ports, agent.http[1]))

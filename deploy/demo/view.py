@@ -19,15 +19,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from deploy.demo.fleet import AgentName, Member
-from deploy.demo.judge import Interval, Latency, Tally
-from deploy.demo.report import OUTSIDE, Goal, Report, percent
+from deploy.demo.fleet import BRANCH, EDGE_PACK, NEXT_EDGE_PACK, PATCH, AgentName, Member
+from deploy.demo.judge import RECENT_S, Figures, Interval, Latency, Part, Scores, Tally
+from deploy.demo.questions import wrist_group
+from deploy.demo.report import BEFORE_DRIFT, MENDED, OUTSIDE, UNDER_DRIFT, Goal, Report, percent
+from model_packs.shipped.motion_band.dataset import Wrist
 
 _SHOWN_EVENTS: Final = 8
 _LINE_INTERVAL_S: Final = 10.0
 _NOTHING: Final = "-"
-_AGENT_DOWN: Final = "agent down"
-_WIDE_COLUMNS: Final = 100  # of the terminal; below, the columns that others imply are left out
+_AGENT_DOWN: Final = "no agent"
+_WIDE_COLUMNS: Final = 110  # of the terminal; below, the columns that others imply are left out
 _PANEL_FRAME_CHARS: Final = 4
 _PANEL_FRAME_LINES: Final = 2
 
@@ -52,13 +54,11 @@ class Frame:
     """Everything that a screen shows at one moment.
 
     Attributes:
-        elapsed_s: Since the watches began.
-        length_s: How long the watches send.
+        elapsed_s: Since the senders began.
         pulses: What each agent says; None for an agent that does not answer.
     """
 
     elapsed_s: float
-    length_s: float
     members: Sequence[Member]
     tallies: Mapping[AgentName, Tally]
     pulses: Mapping[AgentName, Pulse | None]
@@ -128,7 +128,7 @@ class Lines:
 
     def summary(self, report: Report) -> None:
         """Write the goals and the figures of each agent."""
-        Console(file=self._stream, width=140, highlight=False).print(report_screen(report))
+        Console(file=self._stream, width=140, highlight=False).print(report_screen(report, are_goals_listed=True))
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -164,7 +164,7 @@ class Screen:
     def summary(self, report: Report) -> None:
         """End the live part and print the report below the last state."""
         self.close()
-        self._console.print(report_screen(report))
+        self._console.print(report_screen(report, are_goals_listed=False))
 
     def close(self) -> None:
         """Leave the last state on the terminal."""
@@ -192,25 +192,25 @@ class _Column(NamedTuple):
 
 _COLUMNS: Final = (
     _Column("agent", 7, "left"),
+    _Column("pack", 5, "left"),
     _Column("answers\n/s", 7, is_always_shown=False),
-    _Column("local\n%", 5, is_always_shown=False),
     _Column("escalated\n%", 9),
+    _Column("disputed\n%", 8),
+    _Column("right %\nedge/hybrid", 11),
     _Column("edge ms\np50/p99", 10),
-    _Column("hub ms\np50/p99", 10),
-    _Column("accuracy %\nedge/hybrid/hub", 16),
+    _Column("hub ms\np50/p99", 10, is_always_shown=False),
     _Column("outbox", 6),
     _Column("hub\nlink", len(_AGENT_DOWN), "left"),
 )
 
-_DEVICE_COLUMNS: Final = (
-    "agent",
+_PART_COLUMNS: Final = (
+    "answered by",
     "windows",
     "escalated\n%",
-    "edge\nalone",
-    "hybrid",
-    "hub\nalone",
-    "answer\np50/p99",
-    "revision\np50/p99",
+    "disputed\n%",
+    "edge\nright %",
+    "hybrid\nright %",
+    "hub\nright %",
 )
 
 
@@ -225,14 +225,17 @@ def row_cells(member: Member, tally: Tally, pulse: Pulse | None) -> tuple[str, .
     Returns:
         One text a column.
     """
+    recent = tally.recent
+    figures = recent.figures
     return (
         member.name,
-        f"{tally.per_s:.1f}",
-        f"{100 * (1 - tally.escalated_share):.1f}" if tally.answered else _NOTHING,
-        f"{100 * tally.escalated_share:.1f}" if tally.answered else _NOTHING,
-        _times(tally.edge),
-        _times(tally.hub),
-        "/".join(map(_accuracy, (tally.edge_accuracy, tally.hybrid_accuracy, tally.hub_accuracy))),
+        recent.pack.rpartition("@")[2] or _NOTHING,
+        f"{recent.per_s:.1f}",
+        _percent(figures.escalated_share),
+        _percent(figures.disagreed_share),
+        f"{_percent(figures.edge_accuracy)}/{_percent(figures.hybrid_accuracy)}",
+        _times(recent.edge),
+        _times(recent.hub),
         _NOTHING if pulse is None else str(pulse.outbox_items),
         _AGENT_DOWN if pulse is None else ("up" if pulse.hub_connected else "down"),
     )
@@ -242,7 +245,7 @@ def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, heigh
     """The screen while the story runs.
 
     Args:
-        frame: The state; None before the watches begin.
+        frame: The state; None before the senders begin.
         events: The latest events, oldest first; as many as there is room for are shown.
         width: Of the terminal, in characters.
         height: Of the terminal, in lines.
@@ -253,7 +256,7 @@ def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, heigh
         legend = (
             *_reasons(frame),
             f"{outside}: {OUTSIDE}; in no accuracy goal",
-            "latencies in ms over the last 10 s, seen by the driver; accuracies so far",
+            f"the last {RECENT_S:.0f} s, as the driver sees them; disputed: the hub answered otherwise than the edge",
         )
         wrapped = [line for text in legend for line in textwrap.wrap(text, width)]
         parts += [_live_table(frame, is_wide=width >= _WIDE_COLUMNS), Text("\n".join(wrapped), style="dim")]
@@ -268,7 +271,7 @@ _TABLE_HEAD_LINES: Final = 4  # title, two lines of headings, rule
 
 
 def _live_table(frame: Frame, *, is_wide: bool) -> Table:
-    table = _table(f"{frame.elapsed_s:.0f} s of {frame.length_s:.0f} s")
+    table = _table(f"{frame.elapsed_s:.0f} s")
     is_shown = [is_wide or column.is_always_shown for column in _COLUMNS]
     for column in compress(_COLUMNS, is_shown):
         table.add_column(column.heading, justify=column.justify, min_width=column.min_chars, no_wrap=True)
@@ -295,47 +298,88 @@ def _reasons(frame: Frame) -> list[str]:
     return [f"escalated %, by reason: {'; '.join(shares)}"]
 
 
-def report_screen(report: Report) -> RenderableType:
-    """The summary: goals, devices, faults."""
-    goals = _table("goals")
+def report_screen(report: Report, *, are_goals_listed: bool) -> RenderableType:
+    """The summary: what the parts of the story measured, the faults, the goals, and where the console is.
+
+    Args:
+        report: The end of the story.
+        are_goals_listed: Whether those that hold are named, too; without them it fits on one screen.
+    """
+    parts = _table("right: the edge's own answers, the answers as they stand, the hub alone")
+    for title in _PART_COLUMNS:
+        parts.add_column(title, justify="left" if title == _PART_COLUMNS[0] else "right")
+    parts.add_row(*_comparison_cells(report.compared))
+    read = (part for part in report.parts if part.agent == BRANCH.name)
+    for part in (BEFORE_DRIFT, UNDER_DRIFT, MENDED, *read):
+        parts.add_row(*_part_cells(part, report.part(part)))
+    faults, update = report.faults, report.update
+    went_on = f"{faults.answered_without_hub} answers went on"
+    outbox = f"the outboxes rose to {faults.outbox_peak} items and ended at {faults.outbox_end}"
+    reason = "nothing was heard of it" if update.refusal is None else f"refused, {update.refusal.reason}"
+    refused = f"the damaged {PATCH.version}: {reason}"
+    equations = sum(audit.equations for audit in report.audits.values())
+    broken = sum(len(audit.broken) for audit in report.audits.values())
+    lines = (
+        f"right wrists: hybrid less edge alone {_interval(report.over_edge)}",
+        f"              hybrid less hub alone  {_interval(report.over_hub)}",
+        f"hub killed: {went_on}; {outbox}",
+        f"agent killed: the others gave {faults.answered_by_others} answers meanwhile",
+        f"{_short(NEXT_EDGE_PACK.version)} runs on {', '.join(update.installed) or 'nobody'}; {refused}",
+        f"labels given: {update.labels}, came back as revisions: {update.human_revisions}",
+        f"equations: {equations - broken} of {equations} hold, on {len(report.audits)} agents",
+    )
+    kept = sum(goal.ok for goal in report.goals)
+    goals = Text(f"{kept} of {len(report.goals)} goals hold", style="green" if report.ok else "bold red")
+    login = Text(
+        f"console: {report.login.url}  name: {report.login.name}  password: {report.login.password}", style="bold"
+    )
+    shown = [goal for goal in report.goals if are_goals_listed or not goal.ok]
+    return Group(parts, Text("\n".join(lines)), *([_goals(shown)] if shown else []), goals, login)
+
+
+def _comparison_cells(compared: Scores) -> tuple[str, ...]:
+    """The certified comparison as a row."""
+    windows = len(compared.hybrid)
+    accuracies = (percent(right) for right in (compared.edge, compared.hybrid, compared.hub))
+    return (
+        f"{wrist_group(Wrist.RIGHT)}s, {_short(EDGE_PACK.version)}",
+        str(windows),
+        _percent(compared.escalated / windows if windows else None),
+        _NOTHING,
+        *(_NOTHING if value is None else f"{value:.1f}" for value in accuracies),
+    )
+
+
+def _part_cells(part: Part, figures: Figures) -> tuple[str, ...]:
+    """A part of the story as a row."""
+    shares = (
+        figures.escalated_share,
+        figures.disagreed_share,
+        figures.edge_accuracy,
+        figures.hybrid_accuracy,
+        figures.hub_accuracy,
+    )
+    return (
+        f"{part.agent}: {part.group}, {_short(part.pack.rpartition('@')[2])}",
+        str(figures.answered),
+        *map(_percent, shares),
+    )
+
+
+def _short(version: str) -> str:
+    """A version's first number: 2.0.0 is v2."""
+    return f"v{version.partition('.')[0]}"
+
+
+def _goals(shown: Sequence[Goal]) -> Table:
+    goals = _table("")
     for title in ("", "goal", "value", "limit"):
         goals.add_column(title, justify="right" if title in {"value", "limit"} else "left")
-    for goal in report.goals:
+    for goal in shown:
         goals.add_row(
             _verdict(goal), goal.name, _NOTHING if goal.value is None else f"{goal.value:g}", f"{goal.limit:g}"
         )
-    what = "the whole run with its faults: accuracy in %, latency in ms"
-    devices = _table(what)
-    for title in _DEVICE_COLUMNS:
-        devices.add_column(title, justify="left" if title == "agent" else "right")
-    for member in report.members:
-        tally, scores = report.tallies[member.name], report.scores[member.name]
-        devices.add_row(
-            member.name if member.is_certified else f"{member.name}*",
-            str(len(scores.hybrid)),
-            f"{100 * tally.escalated_share:.1f}",
-            *(
-                _NOTHING if value is None else f"{value:.1f}"
-                for value in map(percent, (scores.edge, scores.hybrid, scores.hub))
-            ),
-            _times(tally.edge_run),
-            _times(tally.hub_run),
-        )
-    outside = ", ".join(f"{member.name}*" for member in report.members if not member.is_certified)
-    faults = report.faults
-    went_on = f"{faults.answered_without_hub} answers went on"
-    outbox = f"the outboxes rose to {faults.outbox_peak} items and ended at {faults.outbox_end}"
-    audits = (f"{name} {a.equations - len(a.broken)} of {a.equations} hold" for name, a in report.audits.items())
-    lines = (
-        f"{outside}: {OUTSIDE}; in no accuracy goal",
-        "intervals are 95 %, paired, by recording",
-        f"right wrists, hybrid less edge alone: {_interval(report.over_edge)}",
-        f"right wrists, hybrid less hub alone:  {_interval(report.over_hub)}",
-        f"hub killed: {went_on}; {outbox}",
-        f"agent killed: the others gave {faults.answered_by_others} answers meanwhile",
-        "equations: " + ", ".join(audits),
-    )
-    return Group(devices, goals, Text("\n".join(lines)))
+    return goals
 
 
 def _table(title: str) -> Table:
@@ -359,5 +403,5 @@ def _times(latency: Latency) -> str:
     return f"{latency.p50_ms:.0f}/{latency.p99_ms:.0f}"
 
 
-def _accuracy(value: float | None) -> str:
-    return _NOTHING if value is None else f"{100 * value:.1f}"
+def _percent(share: float | None) -> str:
+    return _NOTHING if share is None else f"{100 * share:.1f}"

