@@ -17,6 +17,7 @@ from model_packs.tensors import Tensor
 from protos.codec.enrolment import request_to_wire as enrol_to_wire
 from protos.codec.enrolment import response_from_wire as enrolled_from_wire
 from protos.codec.escalation import request_to_wire, response_from_wire
+from protos.codec.feedback import batch_to_wire, receipt_from_wire
 from protos.codec.fleet import directive_from_wire, report_to_wire
 from protos.link.identity import DeviceIdentity, certificate_request_der, new_private_key_pem
 from protos.link.tls import CHANNEL_OPTIONS, DEVICE_METADATA
@@ -34,9 +35,17 @@ from protos.messages.escalation import (
     Reason,
     StoreId,
 )
+from protos.messages.feedback import Feedback, FeedbackBatch, FeedbackItem, FeedbackReceipt, Judgement
 from protos.messages.fleet import DeviceReport, HubDirective
 from protos.messages.inference import ModelUse
-from protos.tandem.v1 import enrolment_pb2_grpc, escalation_pb2, escalation_pb2_grpc, fleet_pb2_grpc
+from protos.tandem.v1 import (
+    enrolment_pb2_grpc,
+    escalation_pb2,
+    escalation_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    fleet_pb2_grpc,
+)
 
 ResponseT = TypeVar("ResponseT")
 
@@ -229,3 +238,49 @@ def question(
             trace="",
         ),
     )
+
+
+async def give_feedback(
+    channel: grpc.aio.Channel, request: feedback_pb2.FeedbackBatch, metadata: tuple[tuple[str, str], ...] = ()
+) -> FeedbackReceipt:
+    """Deliver judgements.
+
+    Raises:
+        grpc.aio.AioRpcError: The hub refused the call.
+    """
+    stub = feedback_pb2_grpc.FeedbackServiceStub(channel)
+    return receipt_from_wire(await stub.Give(request, timeout=_DEADLINE_S, metadata=metadata))
+
+
+def judgement(
+    seq: int,
+    prediction: str,
+    said: Judgement,
+    label: str = "",
+    *,
+    edge_pack: str = "motion-band-edge@1.0.0",
+    by: str = "shift 2",
+) -> FeedbackItem:
+    """What somebody at the device says about one of its answers."""
+    feedback = Feedback(
+        prediction_id=PredictionId(prediction),
+        judgement=said,
+        label=label,
+        given_by=by,
+        note="seen from the walkway",
+        given_at_ns=1_700_000_000_000_000_000,
+        binding="band",
+        partition="right",
+        window_start_ns=1_000_000_000,
+        window_end_ns=2_000_000_000,
+        edge_model=ModelUse(edge_pack, "sha256:" + "0" * 64),
+        edge_output=Classification("PEN", {"PEN": 0.97, "ROW": 0.03}),
+        confidence=0.97,
+        propensity=0.0,
+    )
+    return FeedbackItem(seq, feedback)
+
+
+def feedback_batch(*items: FeedbackItem, store: StoreId = STORE) -> feedback_pb2.FeedbackBatch:
+    """What a device delivers in one call."""
+    return batch_to_wire(FeedbackBatch(store, items))
