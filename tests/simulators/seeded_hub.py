@@ -142,7 +142,7 @@ class Seeding:
         devices = {sketch.name: await self._enrolled(sketch) for sketch in sketches}
         await self._desire(sketches, devices)
         await self._report(sketches, devices)
-        cases = [case for sketch in sketches for case in await self._escalate(sketch, devices[sketch.name])]
+        cases = await self._escalate(sketches, devices)
         return Seeded(tuple(devices.values()), tuple(cases))
 
     async def _enrolled(self, sketch: Sketch) -> DeviceKey:
@@ -224,9 +224,16 @@ class Seeding:
             slots=(slot,),
         )
 
-    async def _escalate(self, sketch: Sketch, device: DeviceKey) -> list[tuple[DeviceKey, PredictionId]]:
-        rows = [self._escalation(sketch, device, number) for number in range(sketch.cases)]
-        for at_ns, escalation, seq in rows:
+    async def _escalate(
+        self, sketches: Sequence[Sketch], devices: dict[str, DeviceKey]
+    ) -> list[tuple[DeviceKey, PredictionId]]:
+        rows = [
+            (*self._escalation(sketch, devices[sketch.name], number), sketch)
+            for sketch in sketches
+            for number in range(sketch.cases)
+        ]
+        rows.sort(key=lambda row: row[0])
+        for at_ns, escalation, seq, sketch in rows:
             item = Delivered(
                 ItemKey(StoreId(f"store-{sketch.name}"), ItemClass.ESCALATION, seq),
                 Question(escalation.prediction_id, escalation.input_digest),
@@ -234,18 +241,18 @@ class Seeding:
                 escalation_to_bytes(escalation),
                 escalation,
             )
-            await self._store.apply(device, (item,), at_ns)
-        waiting = {one.question.prediction_id: one for one in await self._store.waiting(10_000) if one.device == device}
+            await self._store.apply(devices[sketch.name], (item,), at_ns)
+        waiting = {one.question.prediction_id: one for one in await self._store.waiting(len(rows) + 1)}
         answers = [
             self._answer(sketch, waiting[escalation.prediction_id], escalation, at_ns)
-            for at_ns, escalation, _ in rows[: len(rows) - (1 if len(rows) > 6 else 0)]
+            for at_ns, escalation, _, sketch in rows
         ]
         await self._store.answer(answers)
-        for answer, (at_ns, _, _) in list(zip(answers, rows, strict=False))[3::7]:
+        for answer, (at_ns, _, _, sketch) in list(zip(answers, rows, strict=True))[3::9]:
             said = None if answer.output is None else answer.output.label
-            prediction = answer.item.question.prediction_id
-            await self._store.label(LabelGiven(device, prediction, said, "demo", "", at_ns + 5 * _MINUTE))
-        return [(device, escalation.prediction_id) for _, escalation, _ in rows]
+            prediction, given_ns = answer.item.question.prediction_id, min(at_ns + 5 * _MINUTE, self._now_ns)
+            await self._store.label(LabelGiven(devices[sketch.name], prediction, said, "demo", "", given_ns))
+        return [(devices[sketch.name], escalation.prediction_id) for _, escalation, _, sketch in rows]
 
     def _escalation(self, sketch: Sketch, device: DeviceKey, number: int) -> tuple[int, Escalation, int]:
         self._next_prediction += 1

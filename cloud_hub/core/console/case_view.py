@@ -128,7 +128,7 @@ def standing(case: Case) -> State:
 
 
 def label_keys(labels: Sequence[str], case: Case) -> tuple[LabelKey, ...]:
-    """Give each label its key: 1 to 9, then 0.
+    """Give each label its key: the digit that it is, if all of them are; else 1 to 9, then 0.
 
     Args:
         labels: Classes in the pack's order; when the pack is not known, what edge and hub said.
@@ -138,7 +138,8 @@ def label_keys(labels: Sequence[str], case: Case) -> tuple[LabelKey, ...]:
         The buttons.
     """
     told = labels or sorted({label for label in (case.edge_label, case.hub_label, case.human_label) if label})
-    keys = [*_KEYS, *[""] * len(told)]
+    are_digits = all(label in tuple(_KEYS) for label in told)
+    keys = told if are_digits else [*_KEYS, *[""] * len(told)]
     return tuple(
         LabelKey(label, key, is_hub=label == case.hub_label, is_human=label == case.human_label)
         for label, key in zip(told, keys, strict=False)

@@ -12,6 +12,8 @@ from protos.messages.escalation import Reason
 
 _NS_PER_S = 1_000_000_000
 _S_PER_MIN = 60
+_BRIDGED_NS = 300 * _NS_PER_S
+"""A point speaks for the time since the one before it, if that is not longer: beyond, nothing is known."""
 
 
 Values = tuple[float | None, ...]
@@ -167,8 +169,8 @@ def unsent(trend: Iterable[TrendPoint], span: Range, now_ns: int) -> Chart:
     times_s = _times(span, now_ns)
     most: dict[int, int] = {}
     for one in trend:
-        bucket = _bucket(one.bucket_ns, span)
-        most[bucket] = max(most.get(bucket, 0), one.outbox_items)
+        for bucket in _buckets(one, span):
+            most[bucket] = max(most.get(bucket, 0), one.outbox_items)
     return Chart(times_s, lines=(Line("unsent items", tuple(most.get(time_s) for time_s in times_s)),))
 
 
@@ -176,7 +178,8 @@ def _lines(trend: Iterable[TrendPoint], span: Range, now_ns: int, value: Value) 
     times_s = _times(span, now_ns)
     found: dict[str, dict[int, list[TrendPoint]]] = defaultdict(lambda: defaultdict(list))
     for one in trend:
-        found[one.binding][_bucket(one.bucket_ns, span)].append(one)
+        for bucket in _buckets(one, span):
+            found[one.binding][bucket].append(one)
     lines = tuple(
         Line(binding, tuple(_rounded_value(value(buckets.get(time_s, ()))) for time_s in times_s))
         for binding, buckets in sorted(found.items())
@@ -192,6 +195,15 @@ def _times(span: Range, now_ns: int) -> tuple[int, ...]:
 def _bucket(at_ns: int, span: Range) -> int:
     second = at_ns // _NS_PER_S
     return second - second % span.bucket_s
+
+
+def _buckets(point: TrendPoint, span: Range) -> range:
+    """The buckets that a point speaks for: its own, and those since the point before it."""
+    own = _bucket(point.bucket_ns, span)
+    if point.span_ns > _BRIDGED_NS:
+        return range(own, own + 1)
+    first = _bucket(point.bucket_ns - point.span_ns, span) + span.bucket_s
+    return range(min(first, own), own + 1, span.bucket_s)
 
 
 def _rounded(values: Iterable[float]) -> Values:

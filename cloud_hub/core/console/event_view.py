@@ -1,6 +1,6 @@
 """Owns how an event is told to people: one sentence and a shape a kind. What there is to tell is `core.events`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_hub.core.console.wording import Shape
@@ -21,6 +21,15 @@ class Told:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """One line; `event` is the newest that it tells, `others` the devices of the others."""
+
+    event: HubEvent
+    told: Told
+    others: tuple[str, ...]
+
+
 def is_fleet_news(event: HubEvent) -> bool:
     """Tell whether an event is news of devices and packs; labels and people have pages of their own.
 
@@ -31,6 +40,27 @@ def is_fleet_news(event: HubEvent) -> bool:
         True for the fleet page.
     """
     return event.kind not in _NO_FLEET_NEWS
+
+
+def fleet_news(events: Sequence[HubEvent], limit: int) -> tuple[News, ...]:
+    """Tell what is news of devices and packs; devices of which the same is told in a row are told together.
+
+    Args:
+        events: The newest first.
+        limit: Most lines.
+
+    Returns:
+        Lines, the newest first.
+    """
+    runs: list[list[HubEvent]] = []
+    for event in events:
+        if not is_fleet_news(event):
+            continue
+        if runs and event.kind is runs[-1][0].kind and event.kind in _MANY_AT_ONCE:
+            runs[-1].append(event)
+        else:
+            runs.append([event])
+    return tuple(_news(run) for run in runs[:limit])
 
 
 def told(event: HubEvent) -> Told:
@@ -139,6 +169,12 @@ def _joined(*texts: str, separator: str = ", ") -> str:
     return separator.join(text for text in texts if text)
 
 
+def _news(run: Sequence[HubEvent]) -> News:
+    others = tuple(dict.fromkeys(one.device.device_id for one in run[1:] if one.device is not None))
+    return News(run[0], told(run[0]), others)
+
+
+_MANY_AT_ONCE = frozenset({EventKind.DEVICE_ENROLLED, EventKind.DEVICE_ONLINE, EventKind.DEVICE_SILENT})
 _NO_FLEET_NEWS = frozenset(
     {
         EventKind.LABEL_GIVEN,

@@ -4,7 +4,7 @@ Silence is never shown as health: what a silent device has not said is unknown. 
 `core.liveness`; how numbers are written is `wording`.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,10 @@ from cloud_hub.core.twin import Comparison, LastWord, SlotStatus, slot_states
 from protos.messages.fleet import BindingReport, Heartbeat
 
 CERTIFICATE_WARNING_S = 7 * 86_400
+DOUBTED_FROM, DOUBTED_LEAST_N = 0.3, 10
+"""A device is not shown as well when the hub contradicts this share of its escalations, counted on at least so many."""
+BUSY_FROM, BUSY_LEAST_N = 0.25, 50
+"""Nor when it escalates this share of its windows, counted on at least so many."""
 _NS_PER_S = 1_000_000_000
 _MS_PER_S = 1000
 
@@ -25,14 +29,14 @@ _RANKS = {Shape.BAD: 0, Shape.WARN: 1, Shape.IDLE: 2, Shape.OK: 3}
 _DOUBTED_CERTIFICATES = {"void": "certificate void", "expired": "certificate expired", "uncertified": "uncertified"}
 _SLOT_WORDS = {
     Comparison.IN_SYNC: State(Shape.OK, "in step"),
-    Comparison.PENDING: State(Shape.IDLE, "not begun"),
+    Comparison.PENDING: State(Shape.IDLE, "pack waits"),
     Comparison.INSTALLING: State(Shape.IDLE, "installing"),
     Comparison.TRIAL: State(Shape.OK, "on trial"),
     Comparison.FAILED: State(Shape.WARN, "pack failed"),
     Comparison.PINNED: State(Shape.OK, "pinned"),
     Comparison.UNKNOWN: State(Shape.IDLE, "not known"),
 }
-_ON_THE_WAY = (Comparison.INSTALLING, Comparison.TRIAL, Comparison.PENDING)
+_ON_THE_WAY = (Comparison.INSTALLING, Comparison.TRIAL, Comparison.PENDING, Comparison.PINNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +68,49 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Lately:
+    """What is known of one device from the last minutes.
+
+    Attributes:
+        answered: Escalations that the hub answered where both said something.
+        disagreed: Those where it said something else.
+    """
+
+    counted: Counted
+    answered: int = 0
+    disagreed: int = 0
+
+    @property
+    def doubt(self) -> State | None:
+        """Why a device that says nothing of it is not well all the same; None when it is."""
+        disagreement = share(self.disagreed, self.answered)
+        if disagreement is not None and disagreement >= DOUBTED_FROM and self.answered >= DOUBTED_LEAST_N:
+            return State(Shape.WARN, f"hub disagrees {disagreement:.0%}".replace("%", " %"))
+        coverage = self.counted.coverage
+        if coverage is not None and 1 - coverage >= BUSY_FROM and self.counted.decided >= BUSY_LEAST_N:
+            return State(Shape.WARN, f"escalates {1 - coverage:.0%}".replace("%", " %"))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class FleetRow:
     """One device of the table.
 
     Attributes:
         pack: What it runs, as last said; of several bindings the first, and how many more.
-        pack_state: How that compares with what is desired; None where there is nothing to say.
         coverage: Share that stayed at the edge; None: not known.
-        p95_ms: Of its slowest binding; None: not known, as are all of the next when the device is silent.
-        unsent: Items in its outbox.
+        is_heard: The next three are known.
+        p95_ms: Of its slowest binding; None: not known.
+        unsent: Items in its outbox; None: not known.
         seen_s: Age of its latest heartbeat.
+        words: What a filter looks into, lower case.
     """
 
     device: DeviceKey
     state: State
     pack: str
-    pack_state: State | None
     coverage: float | None
+    is_heard: bool
     p95_ms: float | None
     unsent: int | None
     seen_s: float | None
@@ -149,9 +179,9 @@ def fleet(
         Figures and rows.
     """
     accepted = [one for one in devices if not one.is_removed]
-    lately = _counted(trend)
-    rows = sorted((_row(one, lately, moment) for one in accepted), key=lambda row: row.rank)
-    return Fleet(_figures(accepted, lately, tuple(counts), moment), tuple(rows))
+    lately = _by_device(accepted, trend, counts)
+    rows = sorted((_row(one, lately[one.key], moment) for one in accepted), key=lambda row: row.rank)
+    return Fleet(_figures(accepted, lately, moment), tuple(rows))
 
 
 def matching(rows: Iterable[FleetRow], query: str) -> tuple[FleetRow, ...]:
@@ -195,12 +225,13 @@ def slot_state(status: SlotStatus) -> State:
     return _SLOT_WORDS[status.state]
 
 
-def standing(device: DeviceFacts, slots: Sequence[SlotStatus], moment: Moment) -> State:
+def standing(device: DeviceFacts, slots: Sequence[SlotStatus], lately: Lately, moment: Moment) -> State:
     """Say how a device is: the worst that is known of it.
 
     Args:
         device: The device.
         slots: Its twin, compared.
+        lately: What is known of it from the last minutes.
         moment: When.
 
     Returns:
@@ -214,41 +245,54 @@ def standing(device: DeviceFacts, slots: Sequence[SlotStatus], moment: Moment) -
         return State(Shape.BAD, f"offline {duration(age_s)}")
     if heard is Liveness.STALE:
         return State(Shape.IDLE, "stale")
-    return _certificate_state(device, moment) or _own_state(device.heartbeat, slots)
+    return _certificate_state(device, moment) or _own_state(device.heartbeat, slots, lately)
 
 
-def device_counts(device: DeviceFacts, trend: Iterable[TrendPoint]) -> Counted:
-    """Count what a device decided lately.
+def device_lately(device: DeviceFacts, trend: Iterable[TrendPoint], counts: Iterable[CaseCount]) -> Lately:
+    """Gather what is known of one device.
 
     Args:
         device: The device.
         trend: Its points.
+        counts: What it escalated in the same time.
 
     Returns:
-        The counts of the trend; of all its time where there is no trend yet.
+        Counts of that time; of all its time where there is no trend yet.
     """
-    return _lately(device, _counted(trend))
+    return _by_device([device], trend, counts)[device.key]
 
 
-def _counted(trend: Iterable[TrendPoint]) -> Mapping[DeviceKey, Counted]:
-    decided: dict[DeviceKey, int] = defaultdict(int)
-    escalated: dict[DeviceKey, int] = defaultdict(int)
+def _by_device(
+    devices: Iterable[DeviceFacts], trend: Iterable[TrendPoint], counts: Iterable[CaseCount]
+) -> Mapping[DeviceKey, Lately]:
+    decided: Counter[DeviceKey] = Counter()
+    escalated: Counter[DeviceKey] = Counter()
+    answered: Counter[DeviceKey] = Counter()
+    disagreed: Counter[DeviceKey] = Counter()
     for point in trend:
         decided[point.device] += point.decided
         escalated[point.device] += point.escalated
-    return {device: Counted(number, escalated[device]) for device, number in decided.items()}
+    for one in counts:
+        answered[one.device] += one.answered
+        disagreed[one.device] += one.disagreed
+    return {
+        one.key: Lately(
+            Counted(decided[one.key], escalated[one.key]) if one.key in decided else _of_all_time(one),
+            answered[one.key],
+            disagreed[one.key],
+        )
+        for one in devices
+    }
 
 
-def _lately(device: DeviceFacts, lately: Mapping[DeviceKey, Counted]) -> Counted:
-    if device.key in lately or device.heartbeat is None:
-        return lately.get(device.key, Counted(0, 0))
-    bindings = device.heartbeat.bindings
+def _of_all_time(device: DeviceFacts) -> Counted:
+    bindings = () if device.heartbeat is None else device.heartbeat.bindings
     return Counted(sum(one.decided for one in bindings), sum(one.escalated for one in bindings))
 
 
-def _row(device: DeviceFacts, lately: Mapping[DeviceKey, Counted], moment: Moment) -> FleetRow:
+def _row(device: DeviceFacts, lately: Lately, moment: Moment) -> FleetRow:
     slots = statuses(device, moment)
-    state = standing(device, slots, moment)
+    state = standing(device, slots, lately, moment)
     packs = [short_pack(one.reported_pack) for one in slots if one.reported_pack is not None]
     age_s = heartbeat_age_s(device, moment.now_ns)
     said = device.heartbeat if liveness(age_s, moment.interval_s) is Liveness.ONLINE else None
@@ -257,8 +301,8 @@ def _row(device: DeviceFacts, lately: Mapping[DeviceKey, Counted], moment: Momen
         device=device.key,
         state=state,
         pack=_listed(packs),
-        pack_state=_worst_slot(slots),
-        coverage=_lately(device, lately).coverage,
+        coverage=lately.counted.coverage,
+        is_heard=said is not None,
         p95_ms=None if said is None else _slowest_ms(said.bindings),
         unsent=None if said is None else said.outbox_items,
         seen_s=age_s,
@@ -271,14 +315,6 @@ def _listed(packs: Sequence[str]) -> str:
         return ""
     more = len(packs) - 1
     return f"{packs[0]} +{more}" if more else packs[0]
-
-
-def _worst_slot(slots: Sequence[SlotStatus]) -> State | None:
-    found = {one.state for one in slots}
-    for state in (Comparison.FAILED, *_ON_THE_WAY, Comparison.PINNED):
-        if state in found:
-            return _SLOT_WORDS[state]
-    return None
 
 
 def _slowest_ms(bindings: Iterable[BindingReport]) -> float | None:
@@ -294,29 +330,29 @@ def _certificate_state(device: DeviceFacts, moment: Moment) -> State | None:
     return State(Shape.WARN, f"identity ends in {duration(left_s)}") if left_s < CERTIFICATE_WARNING_S else None
 
 
-def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus]) -> State:
+def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], lately: Lately) -> State:
     if heartbeat.state == "stopped":
         return State(Shape.IDLE, "stopped")
-    worst = _worst_slot(slots)
-    if worst is not None and worst.shape is Shape.WARN:
-        return worst
+    found = {one.state for one in slots}
+    if Comparison.FAILED in found:
+        return _SLOT_WORDS[Comparison.FAILED]
     if heartbeat.problems or heartbeat.state == "degraded":
         return State(Shape.WARN, "degraded")
     for one in heartbeat.bindings:
         if one.certificate_state in _DOUBTED_CERTIFICATES:
             return State(Shape.WARN, _DOUBTED_CERTIFICATES[one.certificate_state])
-    return State(Shape.OK, "online")
+    return lately.doubt or next(
+        (State(Shape.OK, _SLOT_WORDS[state].word) for state in _ON_THE_WAY if state in found), State(Shape.OK, "online")
+    )
 
 
-def _figures(
-    devices: Sequence[DeviceFacts], lately: Mapping[DeviceKey, Counted], counts: Sequence[CaseCount], moment: Moment
-) -> FleetFigures:
+def _figures(devices: Sequence[DeviceFacts], lately: Mapping[DeviceKey, Lately], moment: Moment) -> FleetFigures:
     heard = {one.key: liveness(heartbeat_age_s(one, moment.now_ns), moment.interval_s) for one in devices}
     states = Counter(heard.values())
     said = {one.key: one.heartbeat for one in devices if one.heartbeat and heard[one.key] is Liveness.ONLINE}
     speeds = [(ms, key) for key, one in said.items() if (ms := _slowest_ms(one.bindings)) is not None]
     p95_ms, slowest = max(speeds, default=(None, None))
-    told = [_lately(one, lately) for one in devices]
+    told = lately.values()
     ages_ms = [one.outbox_oldest_age_ms for one in said.values() if one.outbox_oldest_age_ms is not None]
     return FleetFigures(
         total=len(devices),
@@ -324,9 +360,9 @@ def _figures(
         stale=states[Liveness.STALE],
         offline=states[Liveness.OFFLINE],
         never_seen=states[Liveness.NEVER_SEEN],
-        counted=Counted(sum(one.decided for one in told), sum(one.escalated for one in told)),
-        answered=sum(one.answered for one in counts),
-        disagreed=sum(one.disagreed for one in counts),
+        counted=Counted(sum(one.counted.decided for one in told), sum(one.counted.escalated for one in told)),
+        answered=sum(one.answered for one in told),
+        disagreed=sum(one.disagreed for one in told),
         p95_ms=p95_ms,
         slowest=slowest,
         unsent=sum(one.outbox_items for one in said.values()),

@@ -70,8 +70,8 @@ def promise(certificate: Certificate | None, manifest: PackManifest) -> str:
         return "No threshold passed its test: it asks the hub about everything."
     kept = "" if certificate.coverage is None else f", {percent(certificate.coverage)} % of the windows"
     return (
-        f"Of what it keeps{kept}, at most {percent(certificate.target)} % is {_RISKS[certificate.risk]}, "
-        f"with {percent(1 - certificate.delta)} % confidence."
+        f"Of what it keeps{kept}, at most {_round(certificate.target)} % is {_RISKS[certificate.risk]}, "
+        f"with {_round(1 - certificate.delta)} % confidence."
     )
 
 
@@ -170,3 +170,8 @@ def choices(
         )
         for manifest, certificate in sorted(fitting, key=lambda pair: pair[0].ref, reverse=True)
     )
+
+
+def _round(fraction: float) -> str:
+    """A stated share, as it was stated: `5`, `0.5`."""
+    return f"{fraction * 100:.3g}"

@@ -63,7 +63,7 @@ class DevicePage:
         since_ns = charts.since_ns(span, now_ns)
         trend = await parts.fleet.trend(key, since_ns)
         counts = await parts.cases.case_trend(since_ns, span.bucket_s, key)
-        answered, disagreed = sum(one.answered for one in counts), sum(one.disagreed for one in counts)
+        lately = fleet_view.device_lately(device, trend, counts)
         slots = fleet_view.statuses(device, moment)
         lines = (
             ("Escalated", "% of its windows", charts.escalation_share(trend, span, now_ns)),
@@ -80,13 +80,11 @@ class DevicePage:
             now_ns=now_ns,
             key=key,
             device=device,
-            state=fleet_view.standing(device, slots, moment),
+            state=fleet_view.standing(device, slots, lately, moment),
             is_silent=liveness(heartbeat_age_s(device, now_ns), parts.heartbeat_interval_s) is not Liveness.ONLINE,
             problems=() if device.heartbeat is None else device.heartbeat.problems,
-            counted=fleet_view.device_counts(device, trend),
-            answered=answered,
-            disagreed=disagreed,
-            disagreement=share(disagreed, answered),
+            lately=lately,
+            disagreement=share(lately.disagreed, lately.answered),
             slots=[_slot(device, status) for status in slots],
             bindings=() if device.heartbeat is None else device.heartbeat.bindings,
             span=span,

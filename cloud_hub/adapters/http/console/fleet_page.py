@@ -8,7 +8,7 @@ from cloud_hub.adapters.http.console.addresses import with_query
 from cloud_hub.adapters.http.console.frame import Frame, Place
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.core.console import charts, fleet_view
-from cloud_hub.core.console.event_view import is_fleet_news, told
+from cloud_hub.core.console.event_view import fleet_news
 from cloud_hub.core.console.fleet_view import Moment
 
 LATELY_S = 900
@@ -45,7 +45,6 @@ class FleetPage:
             moment,
         )
         counts = await parts.cases.case_trend(charts.since_ns(span, now_ns), span.bucket_s, None)
-        events = [one for one in await parts.fleet.recent_events(_EVENTS_READ) if is_fleet_news(one)]
         sites = {row.device.site_id for row in fleet.rows}
         is_large = len(fleet.rows) > _MANY_DEVICES
         place = Place("fleet", "Fleet", ("fleet", "cases"), charts=True, pace_s=_SLOW_PACE_S if is_large else 2)
@@ -65,7 +64,7 @@ class FleetPage:
             range_path=lambda key: with_query("/", q=query, range="" if key == charts.DEFAULT_RANGE.key else key),
             chart=charts.escalations(counts, span, now_ns),
             next=await self._next(request),
-            events=[(event, told(event)) for event in events[:_EVENTS]],
+            news=fleet_news(await parts.fleet.recent_events(_EVENTS_READ), _EVENTS),
         )
 
     async def _next(self, request: Request) -> reading.ShownCase | None:

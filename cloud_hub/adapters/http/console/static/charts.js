@@ -48,6 +48,7 @@ function draw(box) {
     width: 1.5,
     dash: dashes[place % dashes.length],
     points: { show: false },
+    spanGaps: false,
     paths: sums.length ? uPlot.paths.stepped({ align: 1 }) : undefined,
   }));
   const reads = document.createElement("div");
@@ -55,13 +56,13 @@ function draw(box) {
   const all = [...chart.stack, ...chart.lines];
   const options = {
     width: box.clientWidth - 16,
-    height: box.clientHeight - 8,
+    height: box.clientHeight,
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(high * 1.15, chart.least ?? 1)] } },
     axes: [
-      { ...axis, grid: { show: false }, values: (_, splits) => splits.map((one) => clock(one, isLong)), space: isLong ? 90 : 60 },
+      { ...axis, grid: { show: false }, size: 26, values: (_, splits) => splits.map((one) => clock(one, isLong)), space: isLong ? 90 : 60 },
       { ...axis, grid, size: 44, space: 32, values: (_, splits) => splits.map((one) => tidy(one)) },
     ],
     series: [{}, ...areas.toReversed(), ...lines],
@@ -77,7 +78,7 @@ function draw(box) {
   };
   const plot = new uPlot(options, [times, ...sums.toReversed(), ...chart.lines.map((one) => one.values)], box);
   box.append(reads);
-  const sizes = new ResizeObserver(() => plot.setSize({ width: box.clientWidth - 16, height: box.clientHeight - 8 }));
+  const sizes = new ResizeObserver(() => plot.setSize({ width: box.clientWidth - 16, height: box.clientHeight }));
   sizes.observe(box);
   plots.set(box, { plot, sizes, drawn: box.dataset.chart });
 }
