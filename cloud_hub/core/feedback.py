@@ -16,8 +16,9 @@ from protos.messages.feedback import FeedbackItem, FeedbackReceipt, Judgement
 
 MAX_ID_CHARS = 64
 MAX_SEQ = 2**63 - 1
-MAX_NAME_CHARS = 64
-MAX_NOTE_CHARS = 500
+MAX_NAME_CHARS = 100
+MAX_NOTE_CHARS = 2000
+"""As much as an agent takes; more is cut."""
 NOBODY = "operator"
 """Who gave it, where the operator's panel does not say."""
 

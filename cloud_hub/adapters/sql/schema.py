@@ -169,7 +169,7 @@ case_record = Table(  # what a list shows of an item, apart from its payload, so
     Column("hub_label", String(200), nullable=True),
     Column("hub_confidence", Float, nullable=True),
     Column("human_label", String(200), nullable=True),
-    Column("human_by", String(64), nullable=True),
+    Column("human_by", String(100), nullable=True),
     Column("state", String(8), nullable=False),  # waiting | answered | settled
     Column("agrees", Boolean, nullable=True),
     Column("unsure_n", Integer, nullable=False),
@@ -194,7 +194,7 @@ feedback = Table(
     Column("seq", BigInteger, nullable=True),
     Column("said", String(16), nullable=False),  # right | wrong | label | unsure
     Column("label", String(200), nullable=True),
-    Column("given_by", String(64), nullable=False),
+    Column("given_by", String(100), nullable=False),
     Column("note", Text, nullable=False),
     Column("given_at_ns", BigInteger, nullable=False),
     Column("received_at_ns", BigInteger, nullable=False),
@@ -266,7 +266,7 @@ trend = Table(
     Column("answered", BigInteger, nullable=False),
     Column("p95_ms", Float, nullable=True),
     Column("outbox_items", BigInteger, nullable=False),
-    PrimaryKeyConstraint(*DEVICE_COLUMNS, "binding", "bucket_ns"),
+    PrimaryKeyConstraint(*DEVICE_COLUMNS, "bucket_ns", "binding"),
     Index("trend_bucket", "bucket_ns"),
 )
 

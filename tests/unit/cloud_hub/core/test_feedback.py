@@ -135,10 +135,10 @@ def test_a_label_of_the_console_keeps_what_edge_and_hub_had_said() -> None:
 
 def test_a_judgement_from_a_device_keeps_what_the_device_knew() -> None:
     """A window that never was at the hub has no reason and no hub answer; texts of the panel are cut."""
-    long = replace(feedback(), given_by="o" * 100, note="n" * 600, binding="b" * 200)
+    long = replace(feedback(), given_by="o" * 200, note="n" * 3000, binding="b" * 200)
     kept = from_device(PRESS, long, None, 11)
     assert (kept.source, kept.said, kept.label) == (Source.OPERATOR, Said.LABEL, "b")
-    assert (len(kept.given_by), len(kept.note), len(kept.binding)) == (64, 500, 128)
+    assert (len(kept.given_by), len(kept.note), len(kept.binding)) == (100, 2000, 128)
     assert (kept.reason, kept.propensity, kept.hub_label, kept.hub_pack) == (None, 0.0, None, "")
     assert (kept.edge_label, kept.edge_confidence, kept.given_at_ns, kept.received_at_ns) == ("a", 0.97, 8, 11)
 
