@@ -15,7 +15,7 @@ from edge_agent.errors import AgentError, HubError
 from edge_agent.ports import BindingName
 from protos.messages.fleet import Desired, FailureAction, InstallPhase, PackFailure, SlotReport, SlotState
 
-_MAX_DETAIL = 500
+_MAX_DETAIL = 1000
 
 logger = logging.getLogger(__name__)
 

@@ -1,13 +1,26 @@
 """Owns writing tiny ONNX graphs byte by byte, so that tests need no exporter: logits = flatten(input) · weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FLOAT, _UINT8, _INT64 = 1, 2, 7
-_IR_VERSION, _OPSET = 8, 17
-_ATTRIBUTE_INT = 2
+_FLOAT, _UINT8, _INT32, _INT64, _BOOL = 1, 2, 6, 7, 9
+_IR_VERSION, _OPSET, _NO_OPSET = 8, 17, 9999
+_ATTRIBUTE_INT, _ATTRIBUTE_GRAPH = 2, 5
+
+
+class Fault(Enum):
+    """What a graph that loads, or that does not, can do to its engine."""
+
+    HANGS = "hangs"
+    """A loop without an end."""
+    CRASHES = "crashes"
+    """A division whose result no integer holds: the processor raises SIGFPE (x86-64), and the process dies."""
+    UNKNOWN_OPSET = "unknown opset"
+    OTHER_ANSWERS = "other answers"
+    """None that the engine would notice: the weights are not those behind the golden outputs."""
 
 
 def linear_graph(
@@ -18,6 +31,7 @@ def linear_graph(
     input_name: str = "window",
     output_name: str = "logits",
     external_file: str | None = None,
+    fault: Fault | None = None,
 ) -> bytes:
     """Write a linear classifier.
 
@@ -28,6 +42,7 @@ def linear_graph(
         input_name: Name of the input, FP32 [batch, samples, channels].
         output_name: Name of the output, FP32 [batch, labels].
         external_file: Declare the weights as external data in this file instead of embedding them.
+        fault: What it does to the engine instead of answering.
 
     Returns:
         An ONNX file.
@@ -41,14 +56,16 @@ def linear_graph(
         matrix = _tensor_head("weights", _FLOAT, weights.shape) + nested(13, entry) + _number(14, 1)
     graph = (
         nested(1, _node("Reshape", [input_name, "shape"], "flat"))
-        + nested(1, _node("MatMul", ["flat", "weights"], output_name))
+        + nested(1, _node("MatMul", ["flat", "weights"], "sums" if fault in _TAILS else output_name))
+        + (_TAILS[fault]("sums", output_name) if fault in _TAILS else b"")
         + _text(2, "linear")
         + nested(5, shape)
         + nested(5, matrix)
         + nested(11, _value(input_name, ("batch", samples, channels)))
         + nested(12, _value(output_name, ("batch", n_labels)))
     )
-    return _number(1, _IR_VERSION) + nested(8, _text(1, "") + _number(2, _OPSET)) + nested(7, graph)
+    opset = _NO_OPSET if fault is Fault.UNKNOWN_OPSET else _OPSET
+    return _number(1, _IR_VERSION) + nested(8, _text(1, "") + _number(2, opset)) + nested(7, graph)
 
 
 def image_graph(weights: NDArray[np.float32], *, height: int, width: int) -> bytes:
@@ -75,6 +92,39 @@ def image_graph(weights: NDArray[np.float32], *, height: int, width: int) -> byt
         + nested(12, _value("logits", ("batch", n_labels)))
     )
     return _number(1, _IR_VERSION) + nested(8, _text(1, "") + _number(2, _OPSET)) + nested(7, graph)
+
+
+def _endless(source: str, output: str) -> bytes:
+    """Nodes that add a number to itself for ever."""
+    body = (
+        nested(1, _node("Identity", ["going_in"], "going_on"))
+        + nested(1, _node("Add", ["sum_in", "sum_in"], "sum_out"))
+        + _text(2, "body")
+        + nested(11, _value("turn", (), _INT64))
+        + nested(11, _value("going_in", (), _BOOL))
+        + nested(11, _value("sum_in", ("rows", "columns")))
+        + nested(12, _value("going_on", (), _BOOL))
+        + nested(12, _value("sum_out", ("rows", "columns")))
+    )
+    attribute = _text(1, "body") + nested(6, body) + _number(20, _ATTRIBUTE_GRAPH)
+    going = nested(5, _tensor("going", _BOOL, (), b"\x01"))
+    return nested(1, _node("Loop", ["", "going", source], output) + nested(5, attribute)) + going
+
+
+def _overflowing(source: str, output: str) -> bytes:
+    """Nodes that divide the smallest integer by -1."""
+    to = {kind: nested(5, _text(1, "to") + _number(3, kind) + _number(20, _ATTRIBUTE_INT)) for kind in (_INT32, _FLOAT)}
+    smallest, minus_one = (np.array(number, "<i4").tobytes() for number in (np.iinfo(np.int32).min, -1))
+    return (
+        nested(1, _node("Cast", [source], "whole") + to[_INT32])
+        + nested(1, _node("Sub", ["whole", "whole"], "zero"))
+        + nested(1, _node("Add", ["zero", "smallest"], "dividend"))
+        + nested(1, _node("Add", ["zero", "minus_one"], "divisor"))
+        + nested(1, _node("Div", ["dividend", "divisor"], "broken"))
+        + nested(1, _node("Cast", ["broken"], output) + to[_FLOAT])
+        + nested(5, _tensor("smallest", _INT32, (), smallest))
+        + nested(5, _tensor("minus_one", _INT32, (), minus_one))
+    )
 
 
 def nested(field: int, body: bytes) -> bytes:
@@ -122,3 +172,7 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+_TAILS: dict[Fault | None, Callable[[str, str], bytes]] = {Fault.HANGS: _endless, Fault.CRASHES: _overflowing}
+"""Nodes between the linear classifier's sums and its output."""

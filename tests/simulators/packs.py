@@ -20,7 +20,7 @@ from model_packs.pack_spec import (
     WindowEntry,
 )
 from model_packs.signing import SiteKey
-from tests.simulators.onnx_bytes import image_graph, linear_graph
+from tests.simulators.onnx_bytes import Fault, image_graph, linear_graph
 
 SAMPLES, CHANNELS, LABELS = 5, 2, ("idle", "moving", "broken")
 N_GOLDEN = 7
@@ -69,29 +69,39 @@ def weights(seed: int = 7) -> NDArray[np.float32]:
     return generator.normal(size=(SAMPLES * CHANNELS, len(LABELS))).astype(np.float32)
 
 
-def write_sources(folder: Path, seed: int = 7) -> None:
+def write_sources(folder: Path, seed: int = 7, fault: Fault | None = None) -> None:
     """Write the files that `SPEC` names.
 
     Args:
         folder: An existing folder.
         seed: Seed of the weights.
+        fault: What the graph does to its engine instead of answering.
     """
     matrix = weights(seed)
     windows = np.random.default_rng(1).normal(size=(N_GOLDEN, SAMPLES, CHANNELS)).astype(np.float32)
     (folder / "golden").mkdir(exist_ok=True)
-    (folder / "model.onnx").write_bytes(linear_graph(matrix, samples=SAMPLES, channels=CHANNELS))
+    trained = weights(seed + 1) if fault is Fault.OTHER_ANSWERS else matrix
+    (folder / "model.onnx").write_bytes(linear_graph(trained, samples=SAMPLES, channels=CHANNELS, fault=fault))
     (folder / "golden" / "window.npy").write_bytes(write_npy(windows))
     (folder / "golden" / "logits.npy").write_bytes(write_npy(windows.reshape(N_GOLDEN, -1) @ matrix))
     (folder / "CARD.md").write_text("A linear classifier of random weights, for tests.\n")
 
 
-def build_tiny(folder: Path, *, sign: SiteKey | None = None, seed: int = 7, **changes: Any) -> Pack:  # noqa: ANN401 - as dataclasses.replace
+def build_tiny(
+    folder: Path,
+    *,
+    sign: SiteKey | None = None,
+    seed: int = 7,
+    fault: Fault | None = None,
+    **changes: Any,  # noqa: ANN401 - as dataclasses.replace
+) -> Pack:
     """Build a tiny pack into `folder / "layout"`.
 
     Args:
         folder: An existing folder; sources go to `folder / "sources"`.
         sign: Key to sign with.
         seed: Seed of the weights.
+        fault: What the graph does to its engine instead of answering.
         **changes: Fields of `SPEC` to change.
 
     Returns:
@@ -99,7 +109,7 @@ def build_tiny(folder: Path, *, sign: SiteKey | None = None, seed: int = 7, **ch
     """
     sources = folder / "sources"
     sources.mkdir(exist_ok=True)
-    write_sources(sources, seed)
+    write_sources(sources, seed, fault)
     return build_spec(replace(SPEC, **changes), sources, folder / "layout", sign)
 
 

@@ -1,0 +1,298 @@
+"""What becomes of a pack on trial: commit, rollback, withdrawal; what a start makes of it; and what leaves the disk."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.core.pack_slots import MAX_ENGINE_FAILURES, MAX_TRIAL_STARTS, FailureReason, PackId, pin, release
+from edge_agent.errors import PackUnusableError
+from model_packs.manifest import PackRef
+from model_packs.signing import SiteKey
+from model_packs.store import PackStore
+from protos.messages.fleet import FailureAction, SlotState
+from protos.messages.inference import ModelUse
+from tests.simulators.onnx_bytes import Fault
+from tests.simulators.pack_device import BINDING, PackDevice, booted, settled, with_slot, write_device
+from tests.simulators.packs import SPEC
+from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
+
+V1 = "tiny-edge@1.0.0"
+BAKE_S = 60.0
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SiteKey:
+    """A device's files with a bake of a minute; the key that it trusts."""
+    return write_device(tmp_path, bake_s=BAKE_S)
+
+
+@pytest.fixture
+def clock() -> TestClock:
+    """The device's clock."""
+    return TestClock()
+
+
+@pytest.fixture
+def device(tmp_path: Path, key: SiteKey, clock: TestClock) -> Iterator[PackDevice]:
+    """A device that has started with its factory pack."""
+    del key
+    with booted(tmp_path, clock=clock) as device:
+        yield device
+
+
+def publish(device: PackDevice, key: SiteKey, folder: Path, version: int, fault: Fault | None = None) -> PackId:
+    """Put tiny-edge@`version`.0.0 into the shop."""
+    return device.publish(folder / f"v{version}", key, version=f"{version}.0.0", seed=version + 6, fault=fault)
+
+
+def committed(device: PackDevice, clock: TestClock, wanted: PackId) -> None:
+    """Install a pack down to its commit."""
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    clock.pass_s(BAKE_S)
+    assert device.step().state is SlotState.COMMITTED
+    assert device.runs == wanted
+
+
+def answers(device: PackDevice) -> set[str]:
+    """The packs that answer."""
+    return {json.loads(one.publish.payload)["models"][0]["pack"] for one in device.ask(2)}
+
+
+def damage(device: PackDevice, pack: PackId) -> None:
+    """Change a byte of its graph on the device's disk."""
+    graph = device.store.load(PackRef.parse(pack.pack), None).path("model.onnx")
+    data = graph.read_bytes()
+    graph.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def test_the_engine_failing_on_trial_brings_the_old_pack_back(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """After three questions, long before the bake is over; it is not installed again until another is wanted."""
+    bad = publish(device, key, tmp_path, 2)
+    device.desire(bad)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    for _ in range(MAX_ENGINE_FAILURES - 1):
+        device.keeper.engine_failed(BINDING, ModelUse(bad.pack, bad.digest))
+    assert device.step().state is SlotState.TRIAL
+    device.keeper.engine_failed(BINDING, ModelUse(V1, "sha256:of the pack before, late"))
+    assert device.step().state is SlotState.TRIAL
+    device.keeper.engine_failed(BINDING, ModelUse(bad.pack, bad.digest))
+    slot = device.step()
+    assert slot.failure is not None
+    assert (slot.failure.reason, slot.failure.action) == (FailureReason.ENGINE_FAILURES, FailureAction.ROLLED_BACK)
+    assert (slot.active, answers(device)) == (None, {V1})
+    clock.pass_s(10 * BAKE_S)
+    assert device.step() == slot
+    device.desire(bad)
+    assert device.step() == slot
+    good = publish(device, key, tmp_path, 3)
+    committed(device, clock, good)
+    assert device.slot.failure is None
+
+
+def test_an_engine_that_breaks_on_live_questions_is_noticed(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """The pipeline's own failures count: here the session is closed under its hands."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    device.models.opened[BINDING].model.session.close()
+    device.ask(MAX_ENGINE_FAILURES)
+    assert device.step().failure is not None
+    assert answers(device) == {V1}
+
+
+def test_the_newest_desire_wins_over_a_trial(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """The way back stays the last committed pack; a desire for that one withdraws the trial without a failure."""
+    second, third = publish(device, key, tmp_path, 2), publish(device, key, tmp_path, 3)
+    device.desire(second)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    device.desire(third)
+    slot = settled(device, lambda slot: slot.active == third)
+    assert (slot.state, slot.previous, device.runs) == (SlotState.TRIAL, None, third)
+    device.desire(device.models.factories[BINDING])
+    slot = device.step()
+    assert (slot.state, slot.active, slot.failure) == (SlotState.COMMITTED, None, None)
+    assert answers(device) == {V1}
+    committed(device, clock, second)
+
+
+def test_a_pinned_slot_waits_for_its_release(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """The desire is kept, and followed afterwards."""
+    device.slots.change(BINDING, pin)
+    device.desire(publish(device, key, tmp_path, 2))
+    assert device.step().active is None
+    assert device.packs_here == []
+    device.slots.change(BINDING, release)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+
+
+def test_a_start_goes_on_with_the_trial(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
+    """The pack on trial answers from the first question on, and its bake begins anew."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    device.close()
+    clock = TestClock()
+    with booted(tmp_path, clock=clock) as again:
+        assert again.runs == wanted
+        assert again.step().attempts == 1
+        clock.pass_s(BAKE_S - 1)
+        assert again.step().state is SlotState.TRIAL
+        clock.pass_s(1)
+        assert again.step().state is SlotState.COMMITTED
+
+
+def test_a_trial_that_saw_three_starts_has_crashed_the_agent(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
+    """The third one runs the pack before, and says crash_loop."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    device.close()
+    for start in range(1, MAX_TRIAL_STARTS + 1):
+        with booted(tmp_path) as again:
+            is_over = start == MAX_TRIAL_STARTS
+            assert again.runs == (again.models.factories[BINDING] if is_over else wanted)
+            slot = again.slot
+    assert slot.failure is not None
+    assert (slot.failure.reason, slot.failure.pack) == (FailureReason.CRASH_LOOP, wanted.pack)
+    with booted(tmp_path) as again:
+        assert again.step() == slot
+
+
+def test_a_start_with_a_damaged_pack_falls_back_and_heals(
+    tmp_path: Path, device: PackDevice, key: SiteKey, clock: TestClock
+) -> None:
+    """The pack before answers at once; a whole copy is fetched behind, tried and committed."""
+    second, third = publish(device, key, tmp_path, 2), publish(device, key, tmp_path, 3)
+    committed(device, clock, second)
+    committed(device, clock, third)
+    damage(device, third)
+    device.close()
+    with booted(tmp_path, clock=clock) as again:
+        assert again.runs == second
+        assert again.slot.failure is not None
+        assert (again.slot.failure.reason, again.slot.previous) == (FailureReason.BAD_DIGEST, None)
+        settled(again, lambda slot: slot.active == third)
+        clock.pass_s(BAKE_S)
+        assert again.step().failure is None
+        assert again.runs == third
+
+
+def test_the_last_way_back_is_the_factory_pack(
+    tmp_path: Path, device: PackDevice, key: SiteKey, clock: TestClock
+) -> None:
+    """When neither the active pack nor the one before is whole."""
+    second, third = publish(device, key, tmp_path, 2), publish(device, key, tmp_path, 3)
+    committed(device, clock, second)
+    committed(device, clock, third)
+    damage(device, second)
+    damage(device, third)
+    device.close()
+    with booted(tmp_path) as again:
+        assert again.runs.pack == V1
+        assert again.slot.active is None
+
+
+def test_a_start_without_any_good_pack_names_it(tmp_path: Path, device: PackDevice) -> None:
+    """A factory pack that is damaged, and nothing else: the operator brings a whole copy."""
+    device.close()
+    graph = PackStore(tmp_path / "factory" / "layout").load(PackRef.parse(V1), None).path("model.onnx")
+    graph.write_bytes(b"nothing")
+    with pytest.raises(PackUnusableError, match=r"model\.onnx"), booted(tmp_path):
+        pass
+
+
+def test_a_pack_that_no_longer_fits_its_binding_gives_way(
+    tmp_path: Path, device: PackDevice, key: SiteKey, clock: TestClock
+) -> None:
+    """Somebody has edited bindings.toml, and named a factory pack that fits."""
+    committed(device, clock, publish(device, key, tmp_path, 2))
+    device.close()
+    assert SPEC.window is not None
+    slow = device.publish(tmp_path / "slow", key, version="4.0.0", window=replace(SPEC.window, rate_hz=2.5))
+    bindings = (tmp_path / "bindings.toml").read_text()
+    bindings = bindings.replace('"factory/layout"', '"slow/layout"').replace("rate_hz = 5.0", "rate_hz = 2.5")
+    (tmp_path / "bindings.toml").write_text(bindings.replace("_s = 1.0", "_s = 2.0"))
+    with booted(tmp_path) as again:
+        assert again.runs == slow
+        assert again.slot.failure is not None
+        assert again.slot.failure.reason == FailureReason.IO_MISMATCH
+
+
+def test_a_pack_that_the_engine_refuses_at_a_start_gives_way(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
+    """It was installed under another engine, say."""
+    bad = publish(device, key, tmp_path, 2, Fault.UNKNOWN_OPSET)
+    device.store.import_layout(tmp_path / "v2" / "layout")
+    with_slot(device, active=bad)
+    device.close()
+    with booted(tmp_path) as again:
+        assert again.runs.pack == V1
+        assert again.slot.failure is not None
+        assert again.slot.failure.reason == FailureReason.UNSUPPORTED
+
+
+def test_a_pack_that_cannot_be_swapped_in_is_rolled_back(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """Damaged between its check and its turn: what runs goes on."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.store.import_layout(tmp_path / "v2" / "layout")
+    damage(device, wanted)
+    with_slot(device, state=SlotState.TRIAL, active=wanted)
+    device.keeper.run_once()
+    assert device.slot.failure is not None
+    assert device.slot.failure.reason == FailureReason.BAD_DIGEST
+    assert answers(device) == {V1}
+
+
+def test_a_lost_slot_file_brings_the_factory_pack_back(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """Also while the agent runs; the hub then says again what it wants."""
+    wanted = publish(device, key, tmp_path, 2)
+    committed(device, clock, wanted)
+    (device.store.root / "slots.json").unlink()
+    device.keeper.run_once()
+    assert answers(device) == {V1}
+    assert device.slots.twin(device.models.factories).desired.version == 0
+    committed(device, clock, wanted)
+
+
+def test_packs_that_nobody_may_need_leave_the_disk(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """Active and previous stay; what is older goes, with its bytes, and so does a refused pack."""
+    packs = [publish(device, key, tmp_path, version) for version in (2, 3, 4)]
+    for wanted in packs:
+        committed(device, clock, wanted)
+    device.step()
+    assert device.packs_here == ["tiny-edge@3.0.0", "tiny-edge@4.0.0"]
+    before = sorted(path.name for path in (device.store.root / "blobs" / "sha256").iterdir())
+    bad = publish(device, key, tmp_path, 5, Fault.UNKNOWN_OPSET)
+    device.desire(bad)
+    settled(device, lambda slot: slot.failure is not None)
+    device.step()
+    assert sorted(path.name for path in (device.store.root / "blobs" / "sha256").iterdir()) == before
+
+
+def test_a_factory_pack_of_the_store_is_never_removed(tmp_path: Path, clock: TestClock) -> None:
+    """bindings.toml names it by reference: it lies among the others."""
+    key = write_device(tmp_path, pack=V1, bake_s=BAKE_S)
+    store = PackStore(tmp_path / "state" / "packs")
+    store.open()
+    store.import_layout(tmp_path / "factory" / "layout")
+    with booted(tmp_path, clock=clock) as device:
+        for version in (2, 3, 4):
+            committed(device, clock, publish(device, key, tmp_path, version))
+        device.step()
+        assert device.packs_here == [V1, "tiny-edge@3.0.0", "tiny-edge@4.0.0"]
+        store.remove(PackRef.parse("tiny-edge@3.0.0"))
+        damage(device, device.runs)
+        device.close()
+    with booted(tmp_path) as again:
+        assert again.runs.pack == V1
