@@ -1,15 +1,17 @@
-"""Owns the statements of one heartbeat: the latest report, its trend, what it tells anew, and the twin it answers to.
+"""Owns the statements of heartbeats that came together: the latest reports, their trends, what they tell, the twins.
 
-What is news is `core.twin`; all of it is one transaction, which heartbeats of other devices share.
+What is news is `core.twin`. A batch costs the same few statements however many devices are in it.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import FromClause, and_, insert, select, update
+from sqlalchemy import BindParameter, FromClause, and_, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import events, trends, twins
-from cloud_hub.adapters.sql.device_keys import AnySelect, belongs_to, columns
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, by_site, columns, key_columns, key_of
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, desired_twin, device, heartbeat
 from cloud_hub.adapters.sql.stored_json import heartbeat_text, read_heartbeat
 from cloud_hub.core.devices import DeviceKey
@@ -20,34 +22,91 @@ from protos.messages.fleet import Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """One heartbeat on its way into the tables."""
+
+    device: DeviceKey
+    report: Heartbeat
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
-    """What a stored heartbeat comes to: what the device should run, and whether events were written."""
+    """What a stored heartbeat comes to: what the device should run, and whether its batch wrote events."""
 
     twin: DesiredTwin | None
     has_news: bool
 
 
-async def save(connection: AsyncConnection, key: DeviceKey, report: Heartbeat, now_ns: int, bucket_ns: int) -> Saved:
-    """Replace a device's latest heartbeat."""
-    row = (await connection.execute(_select_before(key))).first()
-    before = None if row is None or row.report is None else read_heartbeat(row.report).slots
-    happenings: list[Happening] = list(slot_news(key, before, report.slots, now_ns))
-    twin = None if row is None else twins.read_twin(key, row)
-    if twin is not None:
-        twin, lifting = await twins.lift(connection, twin, report.desired_version, now_ns)
-        happenings += lifting
-    values = {"received_at_ns": now_ns, "report": heartbeat_text(report)}
-    if before is None:
-        await connection.execute(insert(heartbeat).values(**columns(key), **values))
-    else:
-        await connection.execute(update(heartbeat).where(belongs_to(heartbeat, key)).values(**values))
-    await trends.save(connection, key, totals(key, report, bucket_of(now_ns, bucket_ns)))
-    return Saved(twin, has_news=await events.add(connection, happenings) > 0)
+async def save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket_ns: int) -> list[Saved]:
+    """Replace the devices' latest heartbeats; of two of one device, the second comes after the first."""
+    saved: list[Saved] = []
+    rest = arrivals
+    while rest:
+        first = _each_once(rest)
+        saved += await _save(connection, first, bucket_ns)
+        rest = rest[len(first) :]
+    return saved
 
 
-def _select_before(key: DeviceKey) -> AnySelect:
-    """The heartbeat before, and the twin: one row for every registered device."""
+async def _save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket_ns: int) -> list[Saved]:
+    before = await _before(connection, [one.device for one in arrivals])
+    found: list[DesiredTwin | None] = []
+    happenings: list[Happening] = []
+    for one in arrivals:
+        row = before.get(one.device)
+        known = None if row is None or row.report is None else read_heartbeat(row.report).slots
+        happenings += slot_news(one.device, known, one.report.slots, one.at_ns)
+        twin = None if row is None else twins.read_twin(one.device, row)
+        if twin is not None:
+            twin, lifting = await twins.lift(connection, twin, one.report.desired_version, one.at_ns)
+            happenings += lifting
+        found.append(twin)
+    await _replace(connection, arrivals, {key for key, row in before.items() if row.report is not None})
+    await trends.save(
+        connection,
+        [row for one in arrivals for row in totals(one.device, one.report, bucket_of(one.at_ns, bucket_ns))],
+    )
+    has_news = await events.add(connection, happenings) > 0
+    return [Saved(twin, has_news) for twin in found]
+
+
+def _each_once(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+    """The arrivals up to the first whose device is among those before it."""
+    seen: set[DeviceKey] = set()
+    for place, one in enumerate(arrivals):
+        if one.device in seen:
+            return arrivals[:place]
+        seen.add(one.device)
+    return arrivals
+
+
+async def _before(connection: AsyncConnection, keys: Iterable[DeviceKey]) -> Mapping[DeviceKey, AnyRow]:
+    """The heartbeat before and the twin, of every registered device."""
+    rows: dict[DeviceKey, AnyRow] = {}
+    for condition in by_site(device, keys):
+        rows |= {key_of(row): row for row in await connection.execute(_select_before().where(condition))}
+    return rows
+
+
+def _select_before() -> AnySelect:
     joined: FromClause = device
     for other in (heartbeat, desired_twin):
         joined = joined.outerjoin(other, and_(*(device.c[name] == other.c[name] for name in DEVICE_COLUMNS)))
-    return select(heartbeat.c.report, *twins.COLUMNS).select_from(joined).where(belongs_to(device, key))
+    return select(*key_columns(device), heartbeat.c.report, *twins.COLUMNS).select_from(joined)
+
+
+async def _replace(connection: AsyncConnection, arrivals: Sequence[Arrival], reported: set[DeviceKey]) -> None:
+    values = {one.device: {"received_at_ns": one.at_ns, "report": heartbeat_text(one.report)} for one in arrivals}
+    new = [{**columns(key), **row} for key, row in values.items() if key not in reported]
+    changed = [
+        {**{f"at_{name}": value for name, value in columns(key).items()}, **row}
+        for key, row in values.items()
+        if key in reported
+    ]
+    if new:
+        await connection.execute(insert(heartbeat), new)
+    if changed:
+        place = [heartbeat.c[name] == bindparam(f"at_{name}") for name in DEVICE_COLUMNS]
+        fields: dict[str, BindParameter[Any]] = {name: bindparam(name) for name in ("received_at_ns", "report")}
+        await connection.execute(update(heartbeat).where(*place).values(fields), changed)

@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,6 +37,7 @@ from cloud_hub.adapters.sql import (
 )
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect
 from cloud_hub.adapters.sql.event_bell import EventBell
+from cloud_hub.adapters.sql.gathering import Gathering
 from cloud_hub.adapters.sql.schema import hub
 from cloud_hub.adapters.sql.writer import Job, ResultT, Writer
 from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage, ReviewRank
@@ -97,7 +99,8 @@ class SqlStore:
         self._readers = engine.execution_options(**{database.READER: True})
         self._writer = Writer(engine, on_commit)
         self._clock = clock
-        self._bucket_ns = round(trend_bucket_s * _NS_PER_S)
+        save = partial(heartbeats.save, bucket_ns=round(trend_bucket_s * _NS_PER_S))
+        self._heartbeats = Gathering(self._writer, save, LAZY_S)
         self._bell = EventBell()
         self._reports_stored = 0
         self._incarnation: HubIncarnation | None = None
@@ -167,10 +170,7 @@ class SqlStore:
 
     async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> DesiredTwin | None:
         """Replace the device's latest heartbeat, with its trend and what it tells anew."""
-        saved = await self._writer.write(
-            lambda connection: heartbeats.save(connection, device, heartbeat, now_ns, self._bucket_ns),
-            patience_s=LAZY_S,
-        )
+        saved = await self._heartbeats.write(heartbeats.Arrival(device, heartbeat, now_ns))
         self._reports_stored += 1
         if saved.has_news:
             self._bell.ring()

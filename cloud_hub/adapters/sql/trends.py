@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, by_site, columns, key_columns, key_of
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, trend
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.trends import TrendTotals
@@ -18,18 +18,21 @@ _WHERE = {name: f"at_{name}" for name in (*DEVICE_COLUMNS, "binding", "bucket_ns
 _COUNTS = ("decided", "escalated", "answered", "p95_ms", "outbox_items")
 
 
-async def save(connection: AsyncConnection, key: DeviceKey, totals: Sequence[TrendTotals]) -> None:
-    """Write the totals of one bucket over those that it had."""
-    if not totals:
-        return
-    place = (belongs_to(trend, key), trend.c.bucket_ns == totals[0].bucket_ns)
-    there = set((await connection.execute(select(trend.c.binding).where(*place))).scalars())
-    rows = [_row(one) for one in totals]
-    new = [row for row in rows if row["binding"] not in there]
+async def save(connection: AsyncConnection, totals: Sequence[TrendTotals]) -> None:
+    """Write totals over those that their buckets had."""
+    there: set[tuple[DeviceKey, int, str]] = set()
+    for condition in by_site(trend, [one.device for one in totals]):
+        buckets = {one.bucket_ns for one in totals}
+        places = select(*key_columns(trend), trend.c.bucket_ns, trend.c.binding)
+        found = await connection.execute(places.where(condition, trend.c.bucket_ns.in_(buckets)))
+        there |= {(key_of(row), row.bucket_ns, row.binding) for row in found}
+    new = [_row(one) for one in totals if _place(one) not in there]
+    changed = [
+        {_WHERE.get(name, name): value for name, value in _row(one).items()} for one in totals if _place(one) in there
+    ]
     if new:
         await connection.execute(insert(trend), new)
-    if len(new) < len(rows):
-        changed = [{_WHERE.get(name, name): value for name, value in row.items()} for row in rows if row not in new]
+    if changed:
         at = [trend.c[name] == bindparam(parameter) for name, parameter in _WHERE.items()]
         await connection.execute(update(trend).where(*at).values({name: bindparam(name) for name in _COUNTS}), changed)
 
@@ -57,6 +60,10 @@ def read_totals(row: AnyRow) -> TrendTotals:
 async def prune(connection: AsyncConnection, *, before_ns: int) -> None:
     """Delete what is too old."""
     await connection.execute(delete(trend).where(trend.c.bucket_ns < before_ns))
+
+
+def _place(totals: TrendTotals) -> tuple[DeviceKey, int, str]:
+    return totals.device, totals.bucket_ns, totals.binding
 
 
 def _row(totals: TrendTotals) -> dict[str, Any]:

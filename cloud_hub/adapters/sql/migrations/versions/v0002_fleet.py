@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("answered", sa.BigInteger(), nullable=False),
         sa.Column("p95_ms", sa.Float(), nullable=True),
         sa.Column("outbox_items", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("org_id", "site_id", "device_id", "binding", "bucket_ns"),
+        sa.PrimaryKeyConstraint("org_id", "site_id", "device_id", "bucket_ns", "binding"),
     )
     op.create_index("trend_bucket", "trend", ["bucket_ns"], unique=False)
     op.create_table(

@@ -273,3 +273,21 @@ async def test_heartbeats_of_many_devices_share_a_commit(tmp_path: Path) -> None
         store._writer._on_commit = commits.append
         await asyncio.gather(*(store.save_heartbeat(key, beat(1), 10) for key in keys))
         assert len(commits) == 1
+
+
+@in_loop
+async def test_two_heartbeats_of_one_device_in_a_batch_are_told_in_order(tmp_path: Path) -> None:
+    """What changes between them is news though both share a commit; the later one stays."""
+    async with opened(tmp_path) as store:
+        for device in (PRESS, SAW):
+            await store.register_local(device, 1)
+        installed = replace(ON_TRIAL, state=SlotState.COMMITTED)
+        story = [(PRESS, RUNS_V1), (SAW, RUNS_V1), (PRESS, ON_TRIAL), (PRESS, installed), (SAW, ON_TRIAL)]
+        await asyncio.gather(
+            *(store.save_heartbeat(key, beat(slot=slot), at_ns) for at_ns, (key, slot) in enumerate(story, 10))
+        )
+        assert (await told(store, PRESS))[1:] == [(EventKind.PACK_TRIAL, V2[0]), (EventKind.PACK_INSTALLED, V2[0])]
+        assert (await told(store, SAW))[1:] == [(EventKind.PACK_TRIAL, V2[0])]
+        facts = await store.facts(PRESS)
+        assert facts is not None
+        assert (facts.heartbeat, facts.last_heartbeat_at_ns) == (beat(slot=installed), 13)

@@ -11,9 +11,12 @@ from sqlalchemy import event
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.cases import CaseFilter
 from cloud_hub.core.delivery import AlreadyApplied
+from cloud_hub.core.events import EventId
 from cloud_hub.core.feedback import LabelGiven
 from protos.messages.escalation import PredictionId
+from protos.messages.fleet import DesiredSlot
 from tests.simulators.loops import in_loop
+from tests.unit.cloud_hub.adapters.sql.test_fleet_records import beat
 from tests.unit.cloud_hub.adapters.sql.test_store import answers, delivered, hello, opened
 from tests.unit.cloud_hub.escalations import PRESS, SAW
 
@@ -125,3 +128,25 @@ def test_a_label_looks_up_its_own_prediction_only(tmp_path: Path) -> None:
 async def _some(store: SqlStore) -> None:
     await store.open_session(PRESS, hello(), 1)
     await store.apply(PRESS, [delivered(n, f"p{n}") for n in range(1, 10)], 2)
+
+
+def test_a_heartbeat_reads_what_belongs_to_its_device_only(tmp_path: Path) -> None:
+    """No statement of a heartbeat, of an event's reader, or of one device's curve scans a table."""
+
+    async def fill(store: SqlStore) -> None:
+        for device in (PRESS, SAW):
+            await store.register_local(device, 1)
+            await store.desire(device, [DesiredSlot("band", "band@1.0.0", "sha256:1")], actor="ada", now_ns=1)
+            await store.save_heartbeat(device, beat(1), 1)
+
+    async def report(store: SqlStore) -> None:
+        assert await store.save_heartbeat(PRESS, beat(2), 2) is not None
+        await store.event_span()
+        await store.events(EventId(1), 10)
+        await store.recent_events(10, PRESS)
+        await store.trend(PRESS, 0)
+        await store.desired(PRESS)
+
+    plans = _plans(tmp_path, fill, report)
+    allowed = "SCAN CONSTANT ROW"  # around the two ends of the outbox
+    assert [plan for plan in plans if plan.startswith("SCAN") and plan != allowed] == []
