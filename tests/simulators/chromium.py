@@ -5,7 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Page,
+    Request,
+    Response,
+    sync_playwright,
+)
 
 from tests.simulators.requirements import require
 
@@ -41,7 +51,7 @@ class Window:
     """One person's window on one hub, and all that it asked for and complained of.
 
     Attributes:
-        complaints: Lines of the browser's console that are errors or warnings, and errors of scripts.
+        complaints: Errors and warnings of the browser's console, errors of scripts, and what scripts ask.
         elsewhere: Requests that left the hub.
         script_bytes: Size of each script that was loaded, by address.
     """
@@ -98,6 +108,10 @@ def window(browser: Browser, origin: str, size: tuple[int, int] = WIDE, theme: s
     def on_page_error(error: Error) -> None:
         opened.complaints.append(f"{opened.page.url}: {error}")
 
+    def on_dialog(dialog: Dialog) -> None:
+        opened.complaints.append(f"{opened.page.url}: a script asks {dialog.message!r}")
+        dialog.dismiss()
+
     def on_request(request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme != "data" and f"{parts.scheme}://{parts.netloc}" != origin:
@@ -109,6 +123,7 @@ def window(browser: Browser, origin: str, size: tuple[int, int] = WIDE, theme: s
 
     opened.page.on("console", on_console)
     opened.page.on("pageerror", on_page_error)
+    opened.page.on("dialog", on_dialog)
     opened.page.on("request", on_request)
     opened.page.on("response", on_response)
     try:

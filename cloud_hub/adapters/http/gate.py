@@ -276,9 +276,10 @@ async def _refuse_forged(request: Request, caller: Caller) -> None:
 
 
 def _refuse_other_origins(request: Request) -> None:
-    """Read what the browser says of the page that asks: Fetch Metadata, or the origin (RFC 6454) where it has none.
+    """Read what the browser says of the page that asks: Fetch Metadata, or the origin where it has none.
 
-    Under our `Referrer-Policy` a browser writes the origin of a form as `null`: it says nothing beside Fetch Metadata.
+    Browsers send Fetch Metadata to this machine and over TLS only; a proxy may rewrite the host that an origin is
+    compared with, so it is asked last.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:

@@ -103,6 +103,15 @@ class CaseOperations:
                 query=_QUEUE,
             ),
             Operation(
+                "GET",
+                "/feedback",
+                "listFeedback",
+                "What people said, at the console and at devices, newest first.",
+                self._feedback,
+                "FeedbackList",
+                query=Group((_BEFORE, _LIMIT)),
+            ),
+            Operation(
                 "POST",
                 "/labels",
                 "giveLabel",
@@ -145,6 +154,9 @@ class CaseOperations:
     async def _reviews(self, call: Call) -> Result:
         queue = await self._parts.cases.review_queue(call.query["limit"], call.person.name)
         return documents.reviews(queue, waiting=await self._parts.cases.review_count())
+
+    async def _feedback(self, call: Call) -> Result:
+        return documents.feedback(await self._parts.cases.judgements(call.query["limit"], call.query["before"]))
 
     async def _label(self, call: Call) -> Result:
         body = call.body

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cloud_hub.core.cases import Case, CaseDetail, CasePage
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, HubEvent
-from cloud_hub.core.feedback import Given, LabelOutcome
+from cloud_hub.core.feedback import Given, GivenPage, LabelOutcome
 from cloud_hub.core.people import Person
 from cloud_hub.core.png import is_picture
 from cloud_hub.core.trends import TrendPoint
@@ -182,6 +182,15 @@ def labelled(outcome: LabelOutcome) -> Document:
         "schema": "tandem.label/1",
         "repeat": outcome.is_repeat,
         "verdict": None if outcome.verdict is None else _verdict(outcome.verdict),
+    }
+
+
+def feedback(page: GivenPage) -> Document:
+    """Write a page of what people said."""
+    return {
+        "schema": "tandem.feedback-list/1",
+        "feedback": [_given(one) for _, one in page.judgements],
+        "next_before": page.next_cursor,
     }
 
 
