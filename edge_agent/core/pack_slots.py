@@ -292,7 +292,7 @@ def is_blocked(slot: Slot, wanted: PackId) -> bool:
 
 
 def needed(slots: Slots, bindings: Mapping[str, PackId]) -> frozenset[PackId]:
-    """Packs that may not leave the device: active, previous, factory, and what is wanted and may still come.
+    """Packs that may not leave the device: active, previous, factory, and what is wanted and was not refused.
 
     Args:
         slots: Everything durable.
@@ -302,7 +302,7 @@ def needed(slots: Slots, bindings: Mapping[str, PackId]) -> frozenset[PackId]:
     for binding in bindings:
         slot, wanted = slots.of(binding), slots.wanted(binding)
         kept |= {one for one in (slot.active, slot.previous) if one is not None}
-        if wanted is not None and not is_blocked(slot, wanted):
+        if wanted is not None and not _is_refused(slot, wanted):
             kept.add(wanted)
     return frozenset(kept)
 
@@ -310,6 +310,11 @@ def needed(slots: Slots, bindings: Mapping[str, PackId]) -> frozenset[PackId]:
 def _back(slot: Slot, move: Move) -> Slot:
     state = _next(slot, move)
     return replace(slot, state=state, active=slot.previous, previous=None, attempts=0, trial_since_ns=0)
+
+
+def _is_refused(slot: Slot, wanted: PackId) -> bool:
+    was_refused = slot.failure is not None and slot.failure.action is FailureAction.REFUSED
+    return was_refused and is_blocked(slot, wanted)
 
 
 def _is_new_chance(slot: Slot, before: PackId | None, after: PackId | None) -> bool:

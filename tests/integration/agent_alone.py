@@ -1,6 +1,7 @@
 """Owns one real agent for the tests of this folder: its files, a pack signed for it, its process, its commands.
 
-Its hub is configured and never there, or not configured at all: what the two do together is tests/simulators/site.py.
+Its hub is configured and never there, or a test's own, or not configured at all: what the two do together is
+tests/simulators/site.py.
 """
 
 import json
@@ -27,6 +28,7 @@ id = "press-07"
 {hub}
 [packs]
 trusted_keys = ["site.pub"]
+bake_s = {bake_s}
 
 [http]
 listen = "127.0.0.1:0"
@@ -69,17 +71,26 @@ topic = "plant/{{machine}}/inference"
 class LoneAgent:
     """An agent whose pack never is sure: it has no certificate, so every window is a question to the hub."""
 
-    def __init__(self, folder: Path, mqtt_port: int, *, has_hub: bool = True, max_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mqtt_port: int,
+        *,
+        has_hub: bool = True,
+        hub_port: int | None = None,
+        bake_s: float = 60.0,
+        max_bytes: int = 1 << 20,
+    ) -> None:
         self.folder = folder / "agent"
         self.folder.mkdir()
         self.config = self.folder / "agent.toml"
         self._ready_file = self.folder / "ready.json"
         (self.folder / "pack").mkdir()
-        key = generate_site_key(self.folder / "site.key")
-        (self.folder / "site.pub").write_text(key.public.pem)
-        build_tiny(self.folder / "pack", sign=key)
-        hub = _HUB_TOML.format(port=free_port()) if has_hub else ""
-        self.config.write_text(_AGENT_TOML.format(hub=hub, max_bytes=max_bytes))
+        self.key = generate_site_key(self.folder / "site.key")
+        (self.folder / "site.pub").write_text(self.key.public.pem)
+        build_tiny(self.folder / "pack", sign=self.key)
+        hub = _HUB_TOML.format(port=hub_port or free_port()) if has_hub else ""
+        self.config.write_text(_AGENT_TOML.format(hub=hub, bake_s=bake_s, max_bytes=max_bytes))
         (self.folder / "bindings.toml").write_text(_BINDINGS_TOML.format(port=mqtt_port, rate_hz=float(SAMPLES)))
         self.process = Process(
             [
@@ -131,15 +142,21 @@ class LoneAgent:
         """The document of `edge-agent status --json`."""
         return self._document("status")[1]
 
+    def packs(self, *arguments: str) -> dict[str, Any]:
+        """The document of `edge-agent packs … --json`, which must succeed."""
+        status, document = self._document("packs", *arguments)
+        assert status == 0
+        return document
+
     def count(self, name: str) -> int:
         """One number of the audit, by the counter's name."""
         _, document = self.audit()
         terms = [t for e in document["equations"] for t in (e["left"], *e["terms"])]
         return sum(term["value"] for term in terms if term["name"] == name)
 
-    def _document(self, command: str) -> tuple[int, dict[str, Any]]:
+    def _document(self, *command: str) -> tuple[int, dict[str, Any]]:
         finished = run_to_end(
-            [installed_program("edge-agent"), command, "--json", "--config", str(self.config)], cwd=self.folder
+            [installed_program("edge-agent"), *command, "--json", "--config", str(self.config)], cwd=self.folder
         )
         assert finished.stdout, finished.stderr
         document: dict[str, Any] = json.loads(finished.stdout)

@@ -191,11 +191,13 @@ def test_a_new_desire_is_a_new_chance(action: FailureAction, wanted: PackId | No
 
 
 def test_what_may_still_be_needed_stays_on_the_device() -> None:
-    """Active, previous, factory, and what is wanted and not refused."""
+    """Active, previous, factory, and what is wanted and not refused; also a pack that was rolled back: it was whole."""
     slot = start_trial(COMMITTED, V3, NOW_NS)
     four = PackId("tiny-edge@4.0.0", "sha256:4")
     assert needed(wanting(four, slot), {NAME: FACTORY}) == {FACTORY, V2, V3, four}
     assert needed(wanting(four, refuse(slot, failure(four))), {NAME: FACTORY}) == {FACTORY, V2, V3}
+    back = roll_back(TRIAL, failure(V2, FailureAction.ROLLED_BACK, FailureReason.BY_HAND))
+    assert needed(wanting(V2, back), {NAME: FACTORY}) == {FACTORY, V2}
     assert needed(Slots(), {NAME: FACTORY}) == {FACTORY}
 
 
