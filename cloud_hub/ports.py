@@ -144,12 +144,31 @@ class DeviceStore(Protocol):
         """Read the registry, ordered by key; raises StorageError."""
 
 
-class FleetRecords(Protocol):
-    """What the hub wants of its fleet, what it heard, and what happened."""
+class EventOutbox(Protocol):
+    """What happened, in the order in which it did, and how much was heard."""
 
     @property
     def reports_stored(self) -> int:
         """How many heartbeats this process has stored: a number that moves when the fleet's picture has."""
+
+    async def events(self, after_id: EventId, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
+        """Read the outbox on from a cursor, oldest first; raises StorageError."""
+
+    async def event_span(self) -> tuple[EventId, EventId]:
+        """Read the ids of the oldest event that is kept and of the newest; both 0 when there is none.
+
+        Raises StorageError.
+        """
+
+    async def wait_for_event(self, after_id: EventId, timeout_s: float) -> bool:
+        """Wait until there is an event behind the cursor, whichever process wrote it; False when the time is over.
+
+        Raises StorageError.
+        """
+
+
+class FleetRecords(EventOutbox, Protocol):
+    """What the hub wants of its fleet, what it heard, and what happened."""
 
     async def devices(self) -> tuple[DeviceFacts, ...]:
         """Read the registry, ordered by key; raises StorageError."""
@@ -169,23 +188,8 @@ class FleetRecords(Protocol):
     async def record(self, happening: Happening) -> None:
         """Write an event that stands alone; raises StorageError."""
 
-    async def events(self, after_id: EventId, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
-        """Read the outbox on from a cursor, oldest first; raises StorageError."""
-
     async def recent_events(self, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
         """Read the latest events, newest first; raises StorageError."""
-
-    async def event_span(self) -> tuple[EventId, EventId]:
-        """Read the ids of the oldest event that is kept and of the newest; both 0 when there is none.
-
-        Raises StorageError.
-        """
-
-    async def wait_for_event(self, after_id: EventId, timeout_s: float) -> bool:
-        """Wait until there is an event behind the cursor, whichever process wrote it; False when the time is over.
-
-        Raises StorageError.
-        """
 
 
 class FleetWatchStore(Protocol):

@@ -28,7 +28,7 @@ from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, EventKind, HubEvent
 from cloud_hub.errors import InputProblem, RequestInvalidError, StorageError
 from cloud_hub.metrics import HubMetrics
-from cloud_hub.ports import FleetRecords, StreamBell
+from cloud_hub.ports import EventOutbox, StreamBell
 from protos.messages.escalation import Verdict
 
 LIVE_PATH = "/live"
@@ -137,7 +137,7 @@ class Live:
     """The event streams of all open pages; also the bell that answers and labels ring, which it rings on.
 
     Args:
-        fleet: The outbox.
+        outbox: What happened.
         streams: The devices' own streams.
         metrics: Counts failures of the loop.
         tick_s: Least time between two ticks.
@@ -146,14 +146,14 @@ class Live:
 
     def __init__(
         self,
-        fleet: FleetRecords,
+        outbox: EventOutbox,
         streams: StreamBell,
         metrics: HubMetrics,
         *,
         tick_s: float = TICK_S,
         still_here_s: float = STILL_HERE_S,
     ) -> None:
-        self._fleet = fleet
+        self._outbox = outbox
         self._streams = streams
         self._metrics = metrics
         self._tick_s = tick_s
@@ -255,14 +255,14 @@ class Live:
 
     async def _missed(self, tab: Tab) -> Sequence[str]:
         """What happened since the page last heard, or that it was too much to tell."""
-        oldest, newest = await self._fleet.event_span()
+        oldest, newest = await self._outbox.event_span()
         if tab.cursor is None:
             tab.cursor = newest
         opening = f"retry: {RETRY_MS}\nid: {tab.cursor}\n\n"
         if tab.cursor > newest or tab.cursor + 1 < oldest or newest - tab.cursor > MAX_REPLAY:
             tab.cursor = newest
             return (opening, _reload(newest))
-        events = await self._fleet.events(tab.cursor, MAX_REPLAY)
+        events = await self._outbox.events(tab.cursor, MAX_REPLAY)
         tab.cursor = events[-1].event_id if events else tab.cursor
         return (opening, *(_frame(event, tab.wish) for event in events))
 
@@ -292,11 +292,11 @@ class Live:
     async def _follow(self) -> None:
         """Read on from where it was; with nobody there, forget the place."""
         if not self._follows.is_set():
-            self._last = (await self._fleet.event_span())[1]
+            self._last = (await self._outbox.event_span())[1]
             self._follows.set()
         while self._tabs:
-            if await self._fleet.wait_for_event(self._last, self._tick_s):
-                events = await self._fleet.events(self._last, _PAGE)
+            if await self._outbox.wait_for_event(self._last, self._tick_s):
+                events = await self._outbox.events(self._last, _PAGE)
                 self._last = events[-1].event_id if events else self._last
                 for tab in self._tabs:
                     tab.tell(events)
@@ -309,7 +309,7 @@ class Live:
         if now_s - self._ticked_at_s < self._tick_s:
             return
         self._ticked_at_s = now_s
-        heard, rung = self._fleet.reports_stored, self._rung
+        heard, rung = self._outbox.reports_stored, self._rung
         before, self._told = self._told, (heard, rung)
         if before is None or before == self._told:
             return
