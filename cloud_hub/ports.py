@@ -185,6 +185,12 @@ class FleetRecords(EventOutbox, Protocol):
     async def trend(self, device: DeviceKey | None, since_ns: int) -> tuple[TrendPoint, ...]:
         """Read the increments of each bucket, oldest first, of one device or of all; raises StorageError."""
 
+    async def lately(self, since_ns: int) -> tuple[TrendPoint, ...]:
+        """Read one point a device and binding: what happened from its first bucket since then to its last.
+
+        Cheap for a large fleet. Raises StorageError.
+        """
+
     async def record(self, happening: Happening) -> None:
         """Write an event that stands alone; raises StorageError."""
 

@@ -71,6 +71,7 @@ class Sketch:
         disagreed: Share of its escalations where the hub says something else.
         silent_s: Age of its last report; None: it never reported.
         failure: Reason of a refused pack.
+        history_ns: How far its reports go back.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Sketch:
     desired: str = ""
     cases: int = 6
     certificate_days: float = 300.0
+    history_ns: int = 6 * 3600 * 1_000_000_000
 
 
 SKETCHES = (
@@ -174,7 +176,7 @@ class Seeding:
                 if sketch.silent_s is None:
                     continue
                 last_ns = self._now_ns - int(sketch.silent_s * _S)
-                if at_ns > last_ns + _STEP:
+                if at_ns > last_ns + _STEP or at_ns < self._now_ns - sketch.history_ns:
                     continue
                 is_late = at_ns > self._now_ns - _HOUR and sketch.kept_lately is not None
                 kept = sketch.kept_lately if is_late and sketch.kept_lately is not None else sketch.kept
@@ -313,7 +315,7 @@ class Seeding:
 
 def large(number: int) -> tuple[Sketch, ...]:
     """Sketch many healthy devices, for measuring."""
-    return tuple(Sketch(f"band-{place:04}", MOTION_V2, cases=0) for place in range(number))
+    return tuple(Sketch(f"band-{place:04}", MOTION_V2, cases=0, history_ns=_HOUR // 4) for place in range(number))
 
 
 def found(folder: Path, *, heartbeat_interval_s: float = 60.0) -> HubSite:

@@ -208,6 +208,11 @@ class SqlStore:
         rows = await self._all(trends.select_trend(device, since_ns))
         return increments([trends.read_totals(row) for row in rows], since_ns)
 
+    async def lately(self, since_ns: int) -> tuple[TrendPoint, ...]:
+        """Read what happened from each series' first bucket since then to its last, of all devices."""
+        rows = await self._all(trends.select_ends(since_ns))
+        return increments([trends.read_totals(row) for row in rows], since_ns)
+
     async def record(self, happening: Happening) -> None:
         """Write an event that stands alone."""
         await self._write_and_tell(lambda connection: events.add(connection, (happening,)))

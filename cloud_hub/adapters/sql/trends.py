@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, by_site, columns, key_columns, key_of
@@ -41,6 +41,20 @@ def select_trend(device: DeviceKey | None, since_ns: int) -> AnySelect:
     """The buckets since then, and those before that the first ones count from."""
     query = select(trend).where(trend.c.bucket_ns >= since_ns - LOOK_BACK_NS).order_by(trend.c.bucket_ns)
     return query if device is None else query.where(belongs_to(trend, device))
+
+
+def select_ends(since_ns: int) -> AnySelect:
+    """The first and the last bucket of each series since then."""
+    keys = [*key_columns(trend), trend.c.binding]
+    ends = (
+        select(*keys, func.min(trend.c.bucket_ns).label("first_ns"), func.max(trend.c.bucket_ns).label("last_ns"))
+        .where(trend.c.bucket_ns >= since_ns)
+        .group_by(*keys)
+        .subquery()
+    )
+    same = [key == ends.c[key.name] for key in keys]
+    is_end = or_(trend.c.bucket_ns == ends.c.first_ns, trend.c.bucket_ns == ends.c.last_ns)
+    return select(trend).join(ends, and_(*same, is_end)).order_by(trend.c.bucket_ns)
 
 
 def read_totals(row: AnyRow) -> TrendTotals:

@@ -56,7 +56,7 @@ def fleet_news(events: Sequence[HubEvent], limit: int) -> tuple[News, ...]:
     for event in events:
         if not is_fleet_news(event):
             continue
-        if runs and event.kind is runs[-1][0].kind and event.kind in _MANY_AT_ONCE:
+        if runs and _is_same(runs[-1][0], event):
             runs[-1].append(event)
         else:
             runs.append([event])
@@ -174,7 +174,14 @@ def _news(run: Sequence[HubEvent]) -> News:
     return News(run[0], told(run[0]), others)
 
 
-_MANY_AT_ONCE = frozenset({EventKind.DEVICE_ENROLLED, EventKind.DEVICE_ONLINE, EventKind.DEVICE_SILENT})
+def _is_same(newer: HubEvent, older: HubEvent) -> bool:
+    is_alike = (newer.kind, newer.subject, newer.actor) == (older.kind, older.subject, older.actor)
+    return is_alike and newer.kind in _MANY_AT_ONCE
+
+
+_MANY_AT_ONCE = frozenset(
+    {EventKind.DEVICE_ENROLLED, EventKind.DEVICE_ONLINE, EventKind.DEVICE_SILENT, EventKind.PACK_DESIRED}
+)
 _NO_FLEET_NEWS = frozenset(
     {
         EventKind.LABEL_GIVEN,

@@ -12,9 +12,9 @@ from cloud_hub.core.cases import CaseCount
 from cloud_hub.core.console.wording import Shape, State, duration, share, short_pack
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.liveness import Liveness, liveness
-from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s
+from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s, slots_of
 from cloud_hub.core.trends import TrendPoint
-from cloud_hub.core.twin import Comparison, LastWord, SlotStatus, slot_states
+from cloud_hub.core.twin import Comparison, SlotStatus
 from protos.messages.fleet import BindingReport, Heartbeat
 
 CERTIFICATE_WARNING_S = 7 * 86_400
@@ -208,9 +208,7 @@ def statuses(device: DeviceFacts, moment: Moment) -> tuple[SlotStatus, ...]:
     Returns:
         One entry a binding.
     """
-    heard_ns, heartbeat = device.last_heartbeat_at_ns, device.heartbeat
-    word = None if heartbeat is None or heard_ns is None else LastWord(heartbeat, heard_ns)
-    return slot_states(device.desired, word, now_ns=moment.now_ns, install_timeout_s=moment.install_timeout_s)
+    return slots_of(device, moment.now_ns, moment.install_timeout_s)
 
 
 def slot_state(status: SlotStatus) -> State:

@@ -1,13 +1,12 @@
 """Owns how a published pack is told: what it promises, who runs it or should, and what a binding may change to."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_hub.core.console.fleet_view import Moment, slot_state, statuses
 from cloud_hub.core.console.wording import State, confidence, percent
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.registry import DeviceFacts
+from cloud_hub.core.registry import DeviceFacts, Place, desired_places, running_places
 from cloud_hub.core.twin import SlotStatus
 from model_packs.certificate.document import Certificate
 from model_packs.manifest import PackManifest, PackRef
@@ -101,25 +100,20 @@ def conditions(certificate: Certificate) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def uses(devices: Iterable[DeviceFacts], moment: Moment) -> Mapping[str, PackUse]:
+def uses(devices: Sequence[DeviceFacts]) -> Mapping[str, PackUse]:
     """Count who runs what, and who should.
 
     Args:
         devices: The registry; removed devices do not count.
-        moment: When.
 
     Returns:
         By `name@version`, each device once.
     """
-    running: Counter[str] = Counter()
-    desired: Counter[str] = Counter()
-    for one in devices:
-        if one.is_removed:
-            continue
-        slots = statuses(one, moment)
-        running.update({slot.reported_pack for slot in slots if slot.reported_pack is not None})
-        desired.update({slot.desired_pack for slot in slots if slot.desired_pack is not None})
-    return {pack: PackUse(running[pack], desired[pack]) for pack in running.keys() | desired.keys()}
+    running, desired = running_places(devices), desired_places(devices)
+    return {
+        pack: PackUse(_devices(running.get(pack, ())), _devices(desired.get(pack, ())))
+        for pack in running.keys() | desired.keys()
+    }
 
 
 def holders(devices: Iterable[DeviceFacts], pack: str, moment: Moment) -> tuple[PackHolder, ...]:
@@ -175,3 +169,7 @@ def choices(
 def _round(fraction: float) -> str:
     """A stated share, as it was stated: `5`, `0.5`."""
     return f"{fraction * 100:.3g}"
+
+
+def _devices(places: Iterable[Place]) -> int:
+    return len({place.device for place in places})

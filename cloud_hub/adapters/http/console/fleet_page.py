@@ -40,7 +40,7 @@ class FleetPage:
         devices = await parts.fleet.devices()
         fleet = fleet_view.fleet(
             devices,
-            await parts.fleet.trend(None, lately_ns),
+            await parts.fleet.lately(lately_ns),
             await parts.cases.case_trend(lately_ns, LATELY_S, None),
             moment,
         )

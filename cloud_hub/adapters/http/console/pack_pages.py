@@ -43,7 +43,7 @@ class PackPages:
     async def list(self, request: Request) -> Response:
         """Show all published packs."""
         parts, moment = self._parts, self._moment()
-        known = uses(await parts.fleet.devices(), moment)
+        known = uses(await parts.fleet.devices())
         found = await parts.shelf.packs()
         packs = [one for one in found if isinstance(one, PackFacts)]
         return await self._frame.page(
@@ -80,7 +80,7 @@ class PackPages:
             conditions=() if facts.certificate is None else conditions(facts.certificate),
             card=read_card(facts.card),
             holders=holders(devices, name, moment),
-            use=uses(devices, moment).get(name, _NOBODY),
+            use=uses(devices).get(name, _NOBODY),
         )
 
     def _moment(self) -> Moment:

@@ -13,7 +13,7 @@ from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.core.people import Role
 from protos.messages.escalation import PredictionId
 
-READY = 4
+READY = 8
 HAVE_HEADER = "X-Have"
 _MAX_HAVE = 100
 _BAD_REQUEST, _SEE_OTHER = 400, 303

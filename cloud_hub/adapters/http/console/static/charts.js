@@ -57,7 +57,7 @@ function draw(box) {
   const options = {
     width: box.clientWidth - 16,
     height: box.clientHeight,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(high * 1.15, chart.least ?? 1)] } },

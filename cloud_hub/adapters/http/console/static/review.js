@@ -8,6 +8,8 @@ export function startReview() {
   const labelled = [];
   const progress = document.getElementById("progress");
 
+  let underway = 0;
+
   const waiting = () => [...queue.querySelectorAll(":scope > .case-now:not([data-done])")];
   const current = () => queue.querySelector(":scope > .case-now.is-now");
 
@@ -53,7 +55,22 @@ export function startReview() {
     show(article);
   }
 
+  function count(step) {
+    underway += step;
+    queue.toggleAttribute("data-busy", underway > 0);
+  }
+
+  function dropRepeats() {
+    const seen = new Set();
+    for (const article of queue.querySelectorAll(":scope > .case-now")) {
+      if (seen.has(article.id)) article.remove();
+      seen.add(article.id);
+    }
+  }
+
+  queue.addEventListener("htmx:finally:request", () => count(-1));
   queue.addEventListener("htmx:before:request", (event) => {
+    count(1);
     const article = event.target.closest(".case-now");
     if (article) finish(article);
   });
@@ -64,6 +81,7 @@ export function startReview() {
     event.detail.ctx.request.headers["X-Have"] = have.join(" ");
   });
   document.addEventListener("htmx:after:swap", () => {
+    dropRepeats();
     if (!current()) show(waiting()[0]);
     tell();
   });

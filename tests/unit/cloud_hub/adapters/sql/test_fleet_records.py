@@ -148,6 +148,7 @@ async def test_heartbeats_make_a_curve_of_increments(tmp_path: Path) -> None:
         assert (points[0].p95_ms, points[0].outbox_items, points[0].binding) == (1.5, 3, "band")
         assert [(p.device, p.decided) for p in await store.trend(None, 0)] == [(PRESS, 20), (SAW, 2), (PRESS, 1)]
         assert [point.bucket_ns for point in await store.trend(PRESS, 2 * MINUTE_NS)] == [3 * MINUTE_NS]
+        assert [(p.device, p.decided) for p in await store.lately(0)] == [(SAW, 2), (PRESS, 21)]
 
 
 @in_loop
