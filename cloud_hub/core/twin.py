@@ -25,7 +25,10 @@ DESIRED_CAPABILITY = "desired"
 """What a device says in its hello when it takes desires."""
 
 DOWNLOAD_FAILED = "download_failed"
-"""The one failure reason that goes on by itself (docs/packs.md): the pack is late, not refused."""
+"""The one failure reason that needs nobody (docs/packs.md): the pack is late, not refused."""
+
+TRIED_AGAIN = frozenset({DOWNLOAD_FAILED, "no_space"})
+"""What a device tries again by itself, so that the same failure comes again and again with a later time."""
 
 MAX_VERSION = 2**62
 """A peer's number above it is no version: the hub must have room to count on."""
@@ -330,8 +333,8 @@ def _news(device: DeviceKey, before: SlotReport | None, after: SlotReport, now_n
 
 
 def _is_same(before: PackFailure | None, after: PackFailure) -> bool:
-    """An interrupted download that is tried again and again is told once."""
-    if before is None or after.reason != DOWNLOAD_FAILED:
+    """What is tried again and again is told once."""
+    if before is None or after.reason not in TRIED_AGAIN:
         return before == after
     return (before.digest, before.reason) == (after.digest, after.reason)
 

@@ -239,6 +239,16 @@ BACK_ON_V1 = replace(RUNS_V1, failure=ROLLED_BACK)
         (RUNS_V1, BACK_ON_V1, [(EventKind.PACK_ROLLED_BACK, V2[0])]),
         (RUNS_V1, replace(RUNS_V1, failure=CUT), [(EventKind.PACK_DELAYED, V2[0])]),
         (replace(RUNS_V1, failure=CUT), replace(RUNS_V1, failure=replace(CUT, at_ns=80, detail="again")), []),
+        (
+            replace(RUNS_V1, failure=replace(REFUSED, reason="no_space")),
+            replace(RUNS_V1, failure=replace(REFUSED, reason="no_space", at_ns=99)),
+            [],
+        ),
+        (
+            replace(RUNS_V1, failure=CUT),
+            replace(RUNS_V1, failure=replace(REFUSED, reason="no_space")),
+            [(EventKind.PACK_REFUSED, V2[0])],
+        ),
         (replace(RUNS_V1, failure=CUT), ON_TRIAL, [(EventKind.PACK_TRIAL, V2[0])]),
         (
             BACK_ON_V1,
@@ -250,7 +260,7 @@ BACK_ON_V1 = replace(RUNS_V1, failure=ROLLED_BACK)
 def test_each_change_of_a_slot_is_told_once(
     before: SlotReport | None, after: SlotReport, expected: list[tuple[EventKind, str]]
 ) -> None:
-    """Trials, installs, refusals and rollbacks are news; progress, repeats and a download tried again are not."""
+    """Trials, installs, refusals and rollbacks are news; progress, repeats and what is tried again are not."""
     assert news(before, after) == expected
 
 
