@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge_agent.adapters.mqtt.broker import TRIAL_S
 from edge_agent.broker_settings import ProtocolChoice
+from edge_agent.core.accounting import DEVICE
 from tests.contract.agent_side import CLIENT_ID, STATUS_TOPIC, AgentSide, source
 from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import Message, MqttProbe
@@ -206,6 +207,20 @@ def test_retained_messages_are_passed_over(broker: Broker, probe: MqttProbe, tmp
         probe.publish(TOPIC, b"new")
         agent.wait(lambda: b"new" in agent.payloads, "the live record")
         assert agent.payloads == [b"new"]
+
+
+def test_feedback_comes_in_beside_the_records_and_never_from_the_past(
+    broker: Broker, probe: MqttProbe, tmp_path: Path
+) -> None:
+    """A judgement arrives under the device's own name, to be acknowledged; a retained one would come again for ever."""
+    topic = f"{STATUS_TOPIC.rpartition('/')[0]}/feedback"
+    probe.publish(topic, b"old", retain=True)
+    with AgentSide(broker, tmp_path, [*SOURCES, source(topic, DEVICE)]) as agent:
+        probe.publish(topic, b"new")
+        probe.publish(TOPIC, b"record")
+        agent.wait(lambda: len(agent.deliveries) == 2, "both")
+        assert [(one.binding, one.payload) for one in agent.deliveries] == [(DEVICE, b"new"), ("motion", b"record")]
+        assert agent.deliveries[0].ack is not None
 
 
 def test_retained_messages_are_handed_in_where_they_are_wanted(

@@ -47,6 +47,12 @@ def test_a_publish_window_of_nothing_is_refused() -> None:
         replace(GOOD, publish_window=0)
 
 
+@pytest.mark.parametrize(("status", "feedback"), [("edge/p/status", "edge/p/feedback"), ("status", "feedback")])
+def test_feedback_comes_in_beside_the_status(status: str, feedback: str) -> None:
+    """One topic tells where the other is."""
+    assert replace(GOOD, status_topic=status).feedback_topic == feedback
+
+
 def test_a_client_id_is_needed() -> None:
     """Without one there is no persistent session."""
     with pytest.raises(ValueError, match="client_id"):

@@ -11,7 +11,7 @@ import pytest
 from edge_agent import config
 from edge_agent.adapters.http import STATUS_PATH
 from edge_agent.cli import parser
-from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.packs.device_slots import Twin
 from edge_agent.ports import BindingName, Unit
 from edge_agent.reporting.health import Health
@@ -96,6 +96,18 @@ def test_losses_since_the_start_are_problems_with_a_mend() -> None:
     assert full.startswith("outbox is full: 788 answers, 780 questions gave way since the start (drop_oldest); raise")
     assert late.startswith("press: 850 of 9000 samples came too late")
     assert loss_problems({}) == []
+
+
+def test_refused_feedback_and_forgotten_predictions_are_told() -> None:
+    """Each once, with what to do."""
+    refused, forgotten = loss_problems(
+        {
+            (BindingName(DEVICE), "feedback_evicted{drop_newest}"): 3,
+            (BindingName(DEVICE), "verdicts_forgotten"): 2,
+        }
+    )
+    assert "3 judgements by people were refused" in refused
+    assert "2 verdicts came too late" in forgotten
 
 
 def test_only_losses_since_the_start_are_problems_of_a_running_agent() -> None:

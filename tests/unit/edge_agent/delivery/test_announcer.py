@@ -6,10 +6,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from edge_agent.core.accounting import DEVICE
 from edge_agent.delivery import announcer as announcer_module
 from edge_agent.delivery.announcer import STATS_EVERY_S, Announcer, OwnTopics
 from edge_agent.errors import InputFault
-from edge_agent.ports import DeadLetter, Unit
+from edge_agent.ports import BindingName, DeadLetter, Unit
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
 from tests.unit.edge_agent.inference.pipeline_parts import BINDING, BROKER, RedeliveringBroker
 
@@ -57,6 +58,18 @@ def test_a_dead_letter_is_announced_without_its_payload() -> None:
         "received": "1970-01-01T00:00:00.000Z",
         "bytes": 10,
     }
+
+
+def test_a_dead_letter_of_feedback_is_told_on_every_broker() -> None:
+    """It belongs to no binding, so whoever may have sent it hears of it."""
+    broker = RedeliveringBroker()
+    telling = announcer(broker, TestClock())
+    telling.run_once()
+    broker.answers.clear()
+    telling.died([DeadLetter(BindingName(DEVICE), "edge/press-07/feedback", "unknown_prediction", "gone", 5, b"{}")])
+    telling.run_once()
+    (said,) = [json.loads(publish.payload) for publish in broker.answers]
+    assert (said["binding"], said["reason"], said["topic"]) == (None, "unknown_prediction", "edge/press-07/feedback")
 
 
 @pytest.mark.parametrize("reason", InputFault)

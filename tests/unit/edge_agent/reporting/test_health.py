@@ -49,6 +49,19 @@ def test_the_two_streams_of_one_hub_are_told_once() -> None:
     assert known.problems() == ("hub-fleet: nothing listens at hub hub:8443: start the hub",)
 
 
+def test_feedback_that_cannot_be_delivered_is_a_problem_until_it_is() -> None:
+    """No connection is held for it, so it is no peer; while the hub is away, that is told once."""
+    known, _ = health()
+    known.broker_changed("plant", True, "")
+    known.fleet_changed(True, "")
+    known.feedback_changed("the hub does not take feedback")
+    assert [problem for problem in known.problems() if "feedback" in problem] == []
+    known.link_up("hub:8443")
+    assert known.problems() == ("hub-feedback: the hub does not take feedback",)
+    known.feedback_changed("")
+    assert known.problems() == ()
+
+
 def test_a_repeated_report_is_not_told_again() -> None:
     """A failing dial reports every attempt; the metrics and the log hear of changes."""
     known, told = health()

@@ -10,7 +10,7 @@ import numpy as np
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.core.accounting import Count, equations
 from edge_agent.core.outbox import Limits, OnFull
-from edge_agent.ports import AckHandle, BindingName, Decided, JournalRow, Publish, RowId, Unit
+from edge_agent.ports import AckHandle, BindingName, DeadLetter, Decided, JournalRow, Publish, RowId, Unit
 from model_packs.outputs import Classification
 from model_packs.tensors import Tensor
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Reason, Verdict
@@ -58,7 +58,7 @@ def limits(max_bytes: int = 1 << 20, on_full: OnFull = OnFull.DROP_OLDEST) -> Li
     """Half of the outbox for predictions, most of the rest for questions, a little for feedback."""
     shares = dict.fromkeys(ItemClass, 0.0) | {ItemClass.PREDICTION: 0.5, ItemClass.ESCALATION: 0.45}
     shares[ItemClass.FEEDBACK] = 0.05
-    return Limits(max_bytes, shares, dict.fromkeys(ItemClass, on_full))
+    return Limits(max_bytes, shares, dict.fromkeys(ItemClass, on_full) | {ItemClass.FEEDBACK: OnFull.DROP_NEWEST})
 
 
 @dataclass
@@ -91,7 +91,12 @@ class Opened:
 OpenStore = Callable[..., Opened]
 
 
-def open_store(folder: Path, clock: TestClock | None = None, settings: StoreSettings | None = None) -> Opened:
+def open_store(
+    folder: Path,
+    clock: TestClock | None = None,
+    settings: StoreSettings | None = None,
+    announce: Callable[[Sequence[DeadLetter]], None] = lambda letters: None,  # noqa: ARG005 - nobody listens
+) -> Opened:
     """Open a store in a folder."""
     own_clock = clock or TestClock()
     acknowledged: list[AckHandle] = []
@@ -103,6 +108,7 @@ def open_store(folder: Path, clock: TestClock | None = None, settings: StoreSett
         acknowledge=acknowledged.extend,
         on_publishable=lambda: None,
         on_commit=lambda took_s: None,  # noqa: ARG005 - nobody measures here
+        on_dead_letters=announce,
     )
     store.open()
     return Opened(store, own_clock, acknowledged)
