@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_site import assert_nothing_is_lost, is_revised, sensor, validate
+from tests.integration.test_site import assert_nothing_is_lost, is_revised, pending, sensor, validate
 from tests.simulators.brokers import Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.packs import LABELS
@@ -148,6 +148,24 @@ def test_feedback_outlives_a_kill_and_an_absent_hub_and_arrives_once(site: Site,
         assert human["output"]["label"] == LABELS[0 if number < 3 else 1]
     wait_for_count(agent, "feedback_delivered", 6)
     assert counted(agent)["feedback_pending"] == 0
+    assert_nothing_is_lost(agent)
+
+
+def test_feedback_and_its_question_may_reach_the_hub_in_any_order(site: Site, collector: MqttProbe) -> None:
+    """Both waited for the hub: whichever is first, the person's word stands and no question stays open."""
+    agent = site.agent(NAME)
+    agent.start()
+    site.hub.process.kill()
+    sensor(collector, agent).send(8)
+    names = list(wait_for_latest(collector, agent, 8, lambda _: True, "answers without the hub"))
+    for name in names:
+        say(collector, id=name, label=LABELS[2])
+    wait_for_count(agent, "feedback_pending", 8)
+    site.hub.start()
+    for name in names:
+        assert wait_for_human(collector, agent.results, name)["output"]["label"] == LABELS[2]
+    wait_until(lambda: pending(agent, "escalations created") == 0, DEADLINE_S, "every question has ended")
+    assert {event["tier"] for event in latest(collector.on(agent.results)).values()} == {"human"}
     assert_nothing_is_lost(agent)
 
 
