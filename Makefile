@@ -16,7 +16,7 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console check packs protos bench-e2e wheel docs fmt clean
+.PHONY: help venv demo test e2e-console check packs protos bench-e2e images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ packs: ## Retrain the shipped packs from their pinned data (torch, in an environ
 
 bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalation round trip; writes build/bench/e2e.json
 	@$(BIN)/python -m tests.bench.bench_e2e $(ARGS)
+
+images: .venv/.installed-test ## Take the pictures of docs/images from a run of the demo (needs Chromium)
+	@.ci/system_packages
+	@$(BIN)/python -m deploy.images $(ARGS)
 
 wheel: .venv/.installed-dev ## Build the wheel, install it in an empty environment, start the three programs there
 	@PYTHON=$(PYTHON) .ci/wheel

@@ -49,7 +49,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A case that waits for a person."""
+    """A case that a person may look at."""
 
     device: AgentName
     prediction_id: str
@@ -90,8 +90,16 @@ class HubApi:
             HubApiError: The hub refuses.
             OSError: The hub does not answer.
         """
-        cases = self._call("GET", f"/reviews?limit={limit}")["cases"]
-        return [Review(AgentName(case["device"]), case["prediction_id"]) for case in cases]
+        return _cases(self._call("GET", f"/reviews?limit={limit}"))
+
+    def disputed(self, agent: AgentName) -> list[Review]:
+        """The latest cases of an agent in which the hub disagrees with it.
+
+        Raises:
+            HubApiError: The hub refuses.
+            OSError: The hub does not answer.
+        """
+        return _cases(self._call("GET", f"/cases?device={agent}&agrees=false"))
 
     def label(self, review: Review, label: str) -> None:
         """Say what a case is.
@@ -118,6 +126,10 @@ class HubApi:
             raise HubApiError(f"{method} {path} was answered {response.status}: {text[:300]}")
         document: dict[str, Any] = json.loads(text)
         return document
+
+
+def _cases(document: Mapping[str, Any]) -> list[Review]:
+    return [Review(AgentName(case["device"]), case["prediction_id"]) for case in document["cases"]]
 
 
 def read_slots(document: Mapping[str, Any]) -> dict[AgentName, Slot]:

@@ -32,7 +32,7 @@ _DRIFT_PERCENT: Final = 50.0  # a student that is still right more often than th
 _MENDED_PERCENT: Final = 85.0
 MENDED_WINDOWS: Final = 300
 _SHIFT_POINTS: Final = 10.0
-_BRANCH_PERCENT: Final = 90.0
+_BRANCH_PERCENT: Final = 95.0
 _REFUSAL: Final = "bad_digest"
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from deploy.demo import forms, rollout, watches
 from deploy.demo.baselines import Bench, field_digits, wrist_questions
 from deploy.demo.fleet import BRANCH, EDGE_PACK, FLEET, LEFT, NEXT_EDGE_PACK, PATCH, WRISTS, AgentName
-from deploy.demo.hub_api import Review, Slot
+from deploy.demo.hub_api import HubApi, Review, Slot
 from deploy.demo.judge import Judge
 from deploy.demo.programs import ProgramError
 from deploy.demo.report import MENDED, Faults, Refusal, Report, Update, judge_run
@@ -175,6 +175,17 @@ class Story:
         if self._listener is not None:
             self._listener.close()
         return [] if self._stage is None else self._stage.close()
+
+    @property
+    def api(self) -> HubApi:
+        """The hub, as the demo's person; after `tell` only.
+
+        Raises:
+            ProgramError: There is no hub yet.
+        """
+        if self._stage is None:
+            raise ProgramError("the hub was never started")
+        return self._stage.api
 
     def config(self) -> Path:
         """The left wrists' agent's config, for a person who wants to look around."""

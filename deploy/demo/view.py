@@ -255,7 +255,7 @@ def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, heigh
         outside = ", ".join(member.name for member in frame.members if not member.is_certified)
         legend = (
             *_reasons(frame),
-            f"{outside}: {OUTSIDE}; in no accuracy goal",
+            f"{outside}: {OUTSIDE}; in no comparison",
             f"the last {RECENT_S:.0f} s, as the driver sees them; disputed: the hub answered otherwise than the edge",
         )
         wrapped = [line for text in legend for line in textwrap.wrap(text, width)]
