@@ -87,3 +87,16 @@ async def test_nobody_twice_and_nothing_for_nobody(tmp_path: Path) -> None:
         with pytest.raises(PersonUnknownError):
             await store.set_password("eva", "hash", actor="x", now_ns=1)
         assert await store.people() == (ADA,)
+
+
+@in_loop
+async def test_who_is_let_in_again_gets_nothing_from_before(tmp_path: Path) -> None:
+    """A removed person's sessions and tokens do not come to life for the next one of that name."""
+    async with opened(tmp_path) as store:
+        await store.add_person(ADA, "hash", actor="bob")
+        session = await store.open_web_session("ada", 1, 60.0)
+        token = await store.open_api_token("ada", actor="ada", now_ns=1)
+        await store.remove_person("ada", actor="bob", now_ns=2)
+        await store.add_person(ADA, "hash", actor="bob")
+        assert await store.web_session(session, 3) is None
+        assert await store.api_token(token) is None
