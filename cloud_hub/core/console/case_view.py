@@ -157,15 +157,12 @@ def said(given: Given) -> str:
     """
     where = "at the device" if given.source is Source.OPERATOR else "in the console"
     made = "" if given.revision is None else f"; revision {given.revision}"
-    match given.said:
-        case Said.RIGHT:
-            told = f"called the answer right: {given.label}"
-        case Said.WRONG:
-            told = "called the answer wrong"
-        case Said.LABEL:
-            told = f"called it {given.label}"
-        case Said.UNSURE:
-            told = "could not tell"
+    told = {
+        Said.RIGHT: f"called the answer right: {given.label}",
+        Said.WRONG: "called the answer wrong",
+        Said.LABEL: f"called it {given.label}",
+        Said.UNSURE: "could not tell",
+    }[given.said]
     return f"{given.given_by} {told}, {where}{made}"
 
 

@@ -92,11 +92,11 @@ def draw(inputs: Sequence[Tensor], manifest: PackManifest | None) -> Signal | Pi
     if not inputs or 0 in inputs[0].shape:
         return None
     array = inputs[0].to_array()
-    if is_picture(inputs[0].shape, inputs[0].datatype):
+    window = None if manifest is None else manifest.window
+    if window is None and is_picture(inputs[0].shape, inputs[0].datatype):
         return Picture(array[0])
     if array.ndim != _SIGNAL_AXES or array.dtype.kind not in "fiu":
         return None
-    window = None if manifest is None else manifest.window
     samples, channels = array.shape[1:]
     names = () if window is None or window.channels != channels else window.channel_names
     return _signal(array[0].astype(np.float64), names, None if window is None else samples / window.rate_hz)

@@ -150,19 +150,6 @@ def age(at_ns: int | None, now_ns: int) -> str:
     return UNKNOWN if at_ns is None else duration((now_ns - at_ns) / _NS_PER_S)
 
 
-def ago(at_ns: int, now_ns: int) -> str:
-    """Write how long ago something was, as a phrase.
-
-    Args:
-        at_ns: Unix epoch, UTC.
-        now_ns: The same clock, now.
-
-    Returns:
-        `just now` or `4 min ago`.
-    """
-    return "just now" if now_ns - at_ns < _NS_PER_S else f"{age(at_ns, now_ns)} ago"
-
-
 def time_of_day(at_ns: int) -> str:
     """Write a time: `08:00:12`.
 
