@@ -107,17 +107,18 @@ def select_review_count() -> AnySelect:
 def select_trend(since_ns: int, bucket_ns: int, key: DeviceKey | None) -> AnySelect:
     """Cases by bucket, device, binding and reason, oldest first."""
     bucket = (case_record.c.received_at_ns // bucket_ns).label("bucket")
-    by = (bucket, *key_columns(case_record), case_record.c.binding, case_record.c.reason)
+    by = (*key_columns(case_record), case_record.c.binding, case_record.c.reason)
     query = (
         select(
+            bucket,
             *by,
             func.count().label("n_cases"),
             func.count().filter(case_record.c.state == CaseState.ANSWERED.value).label("n_answered"),
             func.count().filter(case_record.c.agrees.is_(False)).label("n_disagreed"),
         )
         .where(case_record.c.received_at_ns >= since_ns)
-        .group_by(*by)
-        .order_by(*by)
+        .group_by("bucket", *by)
+        .order_by("bucket", *by)
     )
     return query if key is None else query.where(belongs_to(case_record, key))
 

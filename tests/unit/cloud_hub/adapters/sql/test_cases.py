@@ -1,5 +1,6 @@
 """Cases in a real database: what is listed, in which order to review, and what labels and feedback do to them."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -251,6 +252,23 @@ async def test_of_two_persons_the_last_holds_and_both_are_kept(tmp_path: Path) -
             ("bob", "a"),
         ]
         assert (detail.case.human_label, detail.case.human_by) == ("a", "bob")
+
+
+@in_loop
+async def test_two_labels_in_one_commit_follow_each_other(tmp_path: Path) -> None:
+    """Whoever comes second sees what the first did, also inside one transaction."""
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await escalate(store, escalation("p1"))
+        said = (("b", "ada"), ("a", "eva"), ("a", "bob"))
+        outcomes = await asyncio.gather(*(label(store, *one) for one in said))
+        assert [one.verdict and (one.verdict.verdict_seq, one.verdict.revision) for one in outcomes] == [
+            (1, 1),
+            (2, 2),
+            None,
+        ]
+        (case,) = (await store.cases(CaseFilter(), 1)).cases
+        assert (case.human_label, case.human_by) == ("a", "bob")
 
 
 @in_loop
