@@ -10,8 +10,8 @@ from functools import partial
 from typing import Protocol
 
 from edge_agent.adapters.sqlite.reading import ClassUse
-from edge_agent.core.accounting import Count
-from edge_agent.ports import Unit
+from edge_agent.core.accounting import DEVICE, Count
+from edge_agent.ports import CounterKey, Unit
 from model_packs.process.metrics import Registry
 from protos.messages.escalation import ItemClass
 
@@ -55,6 +55,12 @@ class Metrics:
         )
         self._windows_skipped = registry.counter(
             "edge_windows_skipped_total", "Closed windows that were not inferred, by reason.", ["binding", "reason"]
+        )
+        self._feedback = registry.counter(
+            "edge_feedback_total", "What people said about answers, by what became of it.", ["outcome"]
+        )
+        self._verdicts = registry.counter(
+            "edge_verdicts_total", "Verdicts of the hub and of people, by what they changed.", ["outcome"]
         )
         self._duration = registry.histogram(
             "edge_inference_duration_seconds", "Time of one engine run over a batch of windows.", ["binding"]
@@ -130,9 +136,18 @@ class Metrics:
         """Note one engine run."""
         self._duration.labels(binding).observe(took_s)
 
-    def committed(self, took_s: float) -> None:
-        """Note one commit."""
+    def committed(self, took_s: float, counts: Mapping[CounterKey, int]) -> None:
+        """Note one commit.
+
+        Args:
+            took_s: How long it took.
+            counts: What it added to the counters; the fates of feedback and of verdicts are known only here.
+        """
         self._commit.observe(took_s)
+        for (binding, name), amount in counts.items():
+            subject, _, outcome = name.partition("{")[0].partition("_")
+            if binding == DEVICE and outcome != "received":
+                (self._feedback if subject == "feedback" else self._verdicts).labels(outcome).inc(amount)
 
     def loop_failed(self, loop: str) -> None:
         """Note a fault of the agent's own."""

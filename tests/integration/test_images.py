@@ -102,6 +102,8 @@ def counted(agent: Agent, binding: str) -> dict[str, int]:
 def test_samples_and_images_run_side_by_side_and_both_are_revised(site: Site, collector: MqttProbe) -> None:
     """One agent, two kinds of binding: the hub's teacher of images takes the decoded pixels and answers."""
     agent = site.agent("branch-01", BRANCH)
+    examined = command("edge-agent", "doctor", "--config", str(agent.config), cwd=agent.folder)
+    assert "inference of branch: " in examined
     agent.start()
     sensor(collector, agent).send(4)
     send(collector, range(20))

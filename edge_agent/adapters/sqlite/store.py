@@ -12,7 +12,7 @@ upkeep.py        expiry, pruning, mending at start
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Store:
         acknowledge: Sends acknowledgements after their commit.
         on_publishable: Called after a commit that added messages for brokers.
         on_dead_letters: Told, after their commit, of dead letters that no unit held.
-        on_commit: Told how long each commit took, in seconds.
+        on_commit: Told how long each commit took, in seconds, and what it counted.
         on_failure: Told, with the writer's name, when one of the callbacks above raised.
     """
 
@@ -82,7 +82,7 @@ class Store:
         agent_version: str,
         acknowledge: Callable[[Sequence[AckHandle]], None],
         on_publishable: Callable[[], None],
-        on_commit: Callable[[float], None],
+        on_commit: Callable[[float, Mapping[CounterKey, int]], None],
         on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda letters: None,  # noqa: ARG005 - nobody listens
         on_failure: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - the log says it, too
     ) -> None:
@@ -208,7 +208,7 @@ class Store:
         self._pruner.prune(tx)
 
     def _committed(self, tx: Transaction, took_s: float) -> None:
-        self._on_commit(took_s)
+        self._on_commit(took_s, tx.counts())
         if tx.wakes_link:
             self.book.wake()
         if tx.wakes_feedback:

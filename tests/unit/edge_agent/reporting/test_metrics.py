@@ -3,7 +3,9 @@
 import re
 
 from edge_agent.adapters.sqlite.reading import ClassUse
+from edge_agent.core.accounting import DEVICE
 from edge_agent.core.decision import Policy
+from edge_agent.ports import BindingName
 from edge_agent.reporting.metrics import Metrics
 from model_packs.process.metrics import Registry
 from protos.messages.escalation import ItemClass
@@ -27,7 +29,11 @@ def exposed() -> str:
     metrics.watch_store(Outbox())
     metrics.peer("mqtt:plant", True)
     metrics.inferred("press", 0.001)
-    metrics.committed(0.004)
+    own, press = BindingName(DEVICE), BindingName("press")
+    metrics.committed(
+        0.004, {(own, "feedback_received"): 3, (own, "feedback_delivered"): 2, (press, "windows_closed"): 1}
+    )
+    metrics.committed(0.004, {(own, "feedback_dead_lettered{malformed}"): 1, (own, "verdicts_applied"): 1})
     metrics.loop_failed("pipeline")
     bench = Bench(policy=Policy(threshold=None))
     for payload in (message(1), message(1), b"{}"):
@@ -53,6 +59,15 @@ def test_each_thing_is_counted_once() -> None:
     assert value(page, 'edge_predictions_total{binding="press",status="provisional"}') == 1
     assert value(page, 'edge_escalations_total{binding="press",reason="low_confidence"}') == 1
     assert value(page, 'edge_inference_duration_seconds_count{binding="press"}') == 1
+
+
+def test_feedback_and_verdicts_are_counted_by_their_fate() -> None:
+    """What was received is the sum of them; reasons are the audit's."""
+    page = exposed()
+    assert value(page, 'edge_feedback_total{outcome="delivered"}') == 2
+    assert value(page, 'edge_feedback_total{outcome="dead_lettered"}') == 1
+    assert value(page, 'edge_verdicts_total{outcome="applied"}') == 1
+    assert 'outcome="received"' not in page
 
 
 def test_unknown_is_shown_as_unknown() -> None:

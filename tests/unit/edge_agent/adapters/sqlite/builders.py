@@ -107,7 +107,7 @@ def open_store(
         agent_version="1.2.3",
         acknowledge=acknowledged.extend,
         on_publishable=lambda: None,
-        on_commit=lambda took_s: None,  # noqa: ARG005 - nobody measures here
+        on_commit=lambda took_s, counts: None,  # noqa: ARG005 - nobody measures here
         on_dead_letters=announce,
     )
     store.open()

@@ -1,7 +1,7 @@
 """What happens while commits fail: nothing stops, nothing is lost from the books, and it is said what to mend."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.errors import mend
 from edge_agent.adapters.sqlite.store import FILE_NAME, Store, StoreSettings
 from edge_agent.core.accounting import Count, of_reason
-from edge_agent.ports import AckHandle, JournalRow, RowId, Unit
+from edge_agent.ports import AckHandle, CounterKey, JournalRow, RowId, Unit
 from protos.link.backoff import Backoff
 from tests.simulators.waiting import wait_until
 from tests.unit.edge_agent.adapters.sqlite.builders import (
@@ -204,8 +204,8 @@ def test_the_writer_outlives_those_whom_it_tells(tmp_path: Path) -> None:
         if acknowledged == [1]:
             raise OSError("the connection is gone")
 
-    def on_commit(took_s: float) -> None:
-        raise ValueError(f"an observer broke after {took_s} s")
+    def on_commit(took_s: float, counts: Mapping[CounterKey, int]) -> None:
+        raise ValueError(f"an observer broke after {took_s} s on {counts}")
 
     store = Store(
         tmp_path,
