@@ -85,7 +85,7 @@ class FleetOperations:
                 "Desired",
                 role=Role.OPERATOR,
                 body=_DESIRE,
-                refusals={HTTPStatus.NOT_FOUND: "No such device or pack."},
+                refusals=NO_DEVICE,
             ),
             Operation(
                 "GET",

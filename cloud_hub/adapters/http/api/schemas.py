@@ -55,9 +55,13 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _shipped(name: str) -> Schema:
-    document: Schema = json.loads((files("cloud_hub") / "schemas" / f"{name}.schema.json").read_text())
-    return document
+def _shipped(name: str, component: str) -> dict[str, Schema]:
+    """A schema of the command line and its parts as components: what it calls `#/$defs/x` becomes `Component.x`."""
+    text = (files("cloud_hub") / "schemas" / f"{name}.schema.json").read_text()
+    document: Schema = json.loads(text.replace("#/$defs/", f"#/components/schemas/{component}."))
+    parts: dict[str, Schema] = document.pop("$defs", {})
+    del document["$schema"], document["$id"]
+    return {component: document} | {f"{component}.{part}": schema for part, schema in parts.items()}
 
 
 _CASE = _object(
@@ -139,12 +143,12 @@ _PERSON: dict[str, Schema] = {"name": _TEXT, "role": _one_of(Role), "created_at_
 _DESIRED_SLOT = _object(binding=_TEXT, pack=_TEXT, digest=_TEXT, set_by=_TEXT, set_at_ns=_AT)
 
 COMPONENTS: dict[str, Schema] = {
-    "Devices": _shipped("devices"),
+    **_shipped("devices", "Devices"),
     "Device": _document(
         "tandem.device/1",
         hub_incarnation=_TEXT,
         at_ns=_AT,
-        device=_said({"type": "object"}, "As in Devices."),
+        device=_ref("Devices.device"),
     ),
     "Desired": _document(
         "tandem.desired/1",
@@ -235,7 +239,7 @@ COMPONENTS: dict[str, Schema] = {
         feedback=_list(_ref("Feedback")),
         next_before=_said(_or_null(_COUNT), "Give this as `before` for the next page; null at the end."),
     ),
-    "People": _shipped("people"),
+    **_shipped("people", "People"),
     "Person": _document("tandem.login/1", **_PERSON),
     "JoinToken": _document(
         "tandem.join-token/1",
