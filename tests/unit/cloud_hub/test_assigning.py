@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql.store import SqlStore
@@ -15,7 +16,8 @@ from protos.messages.fleet import BindingReport, DesiredSlot, Heartbeat
 from protos.messages.inference import ModelUse
 from tests.simulators.hubs import EDGE_PACK, HUB_PACK, layout
 from tests.simulators.loops import in_loop
-from tests.unit.cloud_hub.adapters.sql.test_store import PRESS, SAW, opened
+from tests.unit.cloud_hub.adapters.sql.test_store import opened
+from tests.unit.cloud_hub.escalations import PRESS, SAW
 
 REPORT = BindingReport("band", ModelUse(EDGE_PACK, "sha256:1"), 0, 0, 0, "certified")
 BEAT = Heartbeat(1, 1, "ok", (), 0, 0, None, (REPORT,))
@@ -91,8 +93,12 @@ async def test_a_pack_whose_documents_are_damaged_is_not_desired(tmp_path: Path,
 
 @in_loop
 async def test_a_device_that_is_not_accepted_cannot_be_told_anything(tmp_path: Path, packs: PackStore) -> None:
-    """Unknown ones are refused; who sees the devices finds the right name."""
+    """Unknown and removed ones are refused; who sees the devices finds the right name."""
     async with opened(tmp_path) as store:
+        await store.register_local(PRESS, 1)
+        async with store._engine.begin() as connection:
+            await connection.execute(text("UPDATE device SET is_removed = true"))
+        assert isinstance(await refusal(store, packs), DeviceAbsentError)
         error = await refusal(store, packs, device=SAW)
         assert isinstance(error, DeviceAbsentError)
         assert "device saw-01 of site s" in error.reason
