@@ -3,7 +3,6 @@
 import asyncio
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,12 +28,12 @@ METHODS = {"get", "put", "post", "delete"}
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubSite, Seeded, dict[str, str]]]:
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> tuple[HubSite, Seeded, dict[str, str]]:
     """A hub with a few devices and three people; tests change only what no other reads."""
     site = found(tmp_path_factory.mktemp("api") / "hub")
     past = asyncio.run(seed(site, FEW))
     people = {"vera": Role.VIEWER, "lena": Role.LABELER, "olaf": Role.OPERATOR}
-    yield site, past, {name: add_person(site.config, name, role) for name, role in people.items()}
+    return site, past, {name: add_person(site.config, name, role) for name, role in people.items()}
 
 
 class Described:

@@ -98,8 +98,8 @@ def test_a_query_is_read_as_text_of_the_same_fields() -> None:
     pairs = [("name", "ann"), ("count", "7"), ("hours", "0.5"), ("agrees", "false"), ("note", "")]
     read = read_query(GROUP, pairs)
     assert (read["count"], read["hours"], read["agrees"], read["note"]) == (7, 0.5, False, "")
+    wrong = [("name", "1"), ("count", "x"), ("hours", "nan"), ("agrees", "no"), ("slots", "a"), ("z", "1")]
     with pytest.raises(RequestInvalidError) as caught:
-        wrong = [("name", "1"), ("count", "x"), ("hours", "nan"), ("agrees", "no"), ("slots", "a"), ("z", "1")]
         read_query(GROUP, wrong)
     assert [one.at for one in caught.value.problems] == ["agrees", "count", "hours", "name", "slots", "z"]
     with pytest.raises(RequestInvalidError, match="count: stands twice"):
