@@ -33,7 +33,7 @@ def read_heard(row: AnyRow) -> Heard:
 async def tell(connection: AsyncConnection, changes: Sequence[LivenessChange], now_ns: int) -> None:
     """Note changes, with one event each (detail: `liveness`)."""
     for change in changes:
-        values = {"liveness": change.now.value, "since_ns": now_ns}
+        values = {"liveness": change.now.value}
         if change.before is None:
             await connection.execute(insert(device_liveness).values(**columns(change.device), **values))
         else:

@@ -251,7 +251,6 @@ device_liveness = Table(
     metadata,
     *_device_columns(),
     Column("liveness", String(16), nullable=False),  # as the latest event told it
-    Column("since_ns", BigInteger, nullable=False),
     PrimaryKeyConstraint(*DEVICE_COLUMNS),
 )
 

@@ -26,7 +26,6 @@ def upgrade() -> None:
         sa.Column("site_id", sa.String(length=64), nullable=False),
         sa.Column("device_id", sa.String(length=64), nullable=False),
         sa.Column("liveness", sa.String(length=16), nullable=False),
-        sa.Column("since_ns", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("org_id", "site_id", "device_id"),
     )
     op.create_table(
