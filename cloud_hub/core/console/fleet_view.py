@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cloud_hub.core.cases import CaseCount
 from cloud_hub.core.console.wording import Shape, State, duration, share, short_pack
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventKind, HubEvent
 from cloud_hub.core.liveness import Liveness, liveness
 from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s, slots_of
 from cloud_hub.core.trends import TrendPoint
@@ -18,15 +19,18 @@ from cloud_hub.core.twin import Comparison, SlotStatus
 from protos.messages.fleet import BindingReport, Heartbeat
 
 CERTIFICATE_WARNING_S = 7 * 86_400
-DOUBTED_FROM, DOUBTED_LEAST_N = 0.3, 10
-"""A device is not shown as well when the hub contradicts this share of its escalations, counted on at least so many."""
+CORRECTED_FROM, CORRECTED_LEAST_N = 0.1, 10
+"""A device is not shown as well when the hub corrects this share of its windows, judged on so many escalations."""
 BUSY_FROM, BUSY_LEAST_N = 0.25, 50
-"""Nor when it escalates this share of its windows, counted on at least so many."""
+"""Nor when it escalates this share of its windows, counted on so many."""
+LATELY_S = 900
+"""What a row is judged by: so many seconds back, but not past the last change of the device's packs."""
 _NS_PER_S = 1_000_000_000
 _MS_PER_S = 1000
 
 _RANKS = {Shape.BAD: 0, Shape.WARN: 1, Shape.IDLE: 2, Shape.OK: 3}
 _DOUBTED_CERTIFICATES = {"void": "certificate void", "expired": "certificate expired", "uncertified": "uncertified"}
+_CHANGES = (EventKind.PACK_TRIAL, EventKind.PACK_INSTALLED, EventKind.PACK_ROLLED_BACK)
 _SLOT_WORDS = {
     Comparison.IN_SYNC: State(Shape.OK, "in step"),
     Comparison.PENDING: State(Shape.IDLE, "pack waits"),
@@ -69,7 +73,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """What is known of one device from the last minutes.
+    """What is known of one device from a short time.
 
     Attributes:
         answered: Escalations that the hub answered where both said something.
@@ -81,14 +85,19 @@ class Lately:
     disagreed: int = 0
 
     @property
+    def corrected(self) -> float | None:
+        """Share of all windows that the hub answers differently, 0..1; of what stayed at the edge it says nothing."""
+        disagreement, coverage = share(self.disagreed, self.answered), self.counted.coverage
+        return None if disagreement is None or coverage is None else disagreement * (1 - coverage)
+
+    @property
     def doubt(self) -> State | None:
         """Why a device that says nothing of it is not well all the same; None when it is."""
-        disagreement = share(self.disagreed, self.answered)
-        if disagreement is not None and disagreement >= DOUBTED_FROM and self.answered >= DOUBTED_LEAST_N:
-            return State(Shape.WARN, f"hub disagrees {disagreement:.0%}".replace("%", " %"))
-        coverage = self.counted.coverage
+        corrected, coverage = self.corrected, self.counted.coverage
+        if corrected is not None and corrected >= CORRECTED_FROM and self.answered >= CORRECTED_LEAST_N:
+            return State(Shape.WARN, f"hub corrects {corrected * 100:.0f} %")
         if coverage is not None and 1 - coverage >= BUSY_FROM and self.counted.decided >= BUSY_LEAST_N:
-            return State(Shape.WARN, f"escalates {1 - coverage:.0%}".replace("%", " %"))
+            return State(Shape.WARN, f"escalates {(1 - coverage) * 100:.0f} %")
         return None
 
 
@@ -165,23 +174,50 @@ class Fleet:
 
 
 def fleet(
-    devices: Iterable[DeviceFacts], trend: Iterable[TrendPoint], counts: Iterable[CaseCount], moment: Moment
+    devices: Iterable[DeviceFacts],
+    trend: Iterable[TrendPoint],
+    counts: Iterable[CaseCount],
+    moment: Moment,
+    changed: Mapping[DeviceKey, Lately] | None = None,
 ) -> Fleet:
     """Tell the fleet.
 
     Args:
         devices: The registry; removed devices are left out.
-        trend: What happened lately; from it come the shares at the edge.
+        trend: What happened in the last `LATELY_S`; from it come the shares at the edge.
         counts: What was escalated in the same time.
         moment: When.
+        changed: Devices whose packs have changed in that time, and what is known of them since: their rows show only
+            that, so that a mended device is calm at once, and one that a new pack spoils is not hidden by the old one.
 
     Returns:
         Figures and rows.
     """
     accepted = [one for one in devices if not one.is_removed]
-    lately = _by_device(accepted, trend, counts)
-    rows = sorted((_row(one, lately[one.key], moment) for one in accepted), key=lambda row: row.rank)
-    return Fleet(_figures(accepted, lately, moment), tuple(rows))
+    known = _by_device(accepted, trend, counts)
+    judged = {**known, **(changed or {})}
+    rows = sorted((_row(one, judged[one.key], moment) for one in accepted), key=lambda row: row.rank)
+    return Fleet(_figures(accepted, known, moment), tuple(rows))
+
+
+def pack_changes(events: Iterable[HubEvent], since_ns: int) -> dict[DeviceKey, int]:
+    """Find the devices whose packs have changed, and when they last did.
+
+    Args:
+        events: The newest first.
+        since_ns: Older changes do not count.
+
+    Returns:
+        When the pack that runs now began, on trial or for good; the device that changed last comes first.
+    """
+    found: dict[DeviceKey, tuple[str, int]] = {}
+    for event in events:
+        if event.device is None or event.kind not in _CHANGES or event.at_ns < since_ns:
+            continue
+        runs = event.detail.get("digest", "") if event.kind is not EventKind.PACK_ROLLED_BACK else ""
+        if event.device not in found or found[event.device][0] == runs:
+            found[event.device] = (runs, event.at_ns)
+    return {device: at_ns for device, (_, at_ns) in found.items()}
 
 
 def matching(rows: Iterable[FleetRow], query: str) -> tuple[FleetRow, ...]:
@@ -223,13 +259,13 @@ def slot_state(status: SlotStatus) -> State:
     return _SLOT_WORDS[status.state]
 
 
-def standing(device: DeviceFacts, slots: Sequence[SlotStatus], lately: Lately, moment: Moment) -> State:
+def standing(device: DeviceFacts, slots: Sequence[SlotStatus], known: Lately, moment: Moment) -> State:
     """Say how a device is: the worst that is known of it.
 
     Args:
         device: The device.
         slots: Its twin, compared.
-        lately: What is known of it from the last minutes.
+        known: What is known of it since its packs last changed, `LATELY_S` at most.
         moment: When.
 
     Returns:
@@ -243,21 +279,25 @@ def standing(device: DeviceFacts, slots: Sequence[SlotStatus], lately: Lately, m
         return State(Shape.BAD, f"offline {duration(age_s)}")
     if heard is Liveness.STALE:
         return State(Shape.IDLE, "stale")
-    return _certificate_state(device, moment) or _own_state(device.heartbeat, slots, lately)
+    return _certificate_state(device, moment) or _own_state(device.heartbeat, slots, known)
 
 
-def device_lately(device: DeviceFacts, trend: Iterable[TrendPoint], counts: Iterable[CaseCount]) -> Lately:
-    """Gather what is known of one device.
+def lately(trend: Iterable[TrendPoint], counts: Iterable[CaseCount]) -> Lately:
+    """Gather what is known of one device from a time.
 
     Args:
-        device: The device.
         trend: Its points.
         counts: What it escalated in the same time.
 
     Returns:
-        Counts of that time; of all its time where there is no trend yet.
+        The sums; nothing is known of a time without points.
     """
-    return _by_device([device], trend, counts)[device.key]
+    points, cases = tuple(trend), tuple(counts)
+    return Lately(
+        Counted(sum(one.decided for one in points), sum(one.escalated for one in points)),
+        sum(one.answered for one in cases),
+        sum(one.disagreed for one in cases),
+    )
 
 
 def _by_device(
@@ -288,9 +328,9 @@ def _of_all_time(device: DeviceFacts) -> Counted:
     return Counted(sum(one.decided for one in bindings), sum(one.escalated for one in bindings))
 
 
-def _row(device: DeviceFacts, lately: Lately, moment: Moment) -> FleetRow:
+def _row(device: DeviceFacts, known: Lately, moment: Moment) -> FleetRow:
     slots = statuses(device, moment)
-    state = standing(device, slots, lately, moment)
+    state = standing(device, slots, known, moment)
     packs = [short_pack(one.reported_pack) for one in slots if one.reported_pack is not None]
     age_s = heartbeat_age_s(device, moment.now_ns)
     said = device.heartbeat if liveness(age_s, moment.interval_s) is Liveness.ONLINE else None
@@ -299,7 +339,7 @@ def _row(device: DeviceFacts, lately: Lately, moment: Moment) -> FleetRow:
         device=device.key,
         state=state,
         pack=_listed(packs),
-        coverage=lately.counted.coverage,
+        coverage=known.counted.coverage,
         is_heard=said is not None,
         p95_ms=None if said is None else _slowest_ms(said.bindings),
         unsent=None if said is None else said.outbox_items,
@@ -328,7 +368,7 @@ def _certificate_state(device: DeviceFacts, moment: Moment) -> State | None:
     return State(Shape.WARN, f"identity ends in {duration(left_s)}") if left_s < CERTIFICATE_WARNING_S else None
 
 
-def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], lately: Lately) -> State:
+def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], known: Lately) -> State:
     if heartbeat.state == "stopped":
         return State(Shape.IDLE, "stopped")
     found = {one.state for one in slots}
@@ -339,18 +379,18 @@ def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], lately: Lately
     for one in heartbeat.bindings:
         if one.certificate_state in _DOUBTED_CERTIFICATES:
             return State(Shape.WARN, _DOUBTED_CERTIFICATES[one.certificate_state])
-    return lately.doubt or next(
+    return known.doubt or next(
         (State(Shape.OK, _SLOT_WORDS[state].word) for state in _ON_THE_WAY if state in found), State(Shape.OK, "online")
     )
 
 
-def _figures(devices: Sequence[DeviceFacts], lately: Mapping[DeviceKey, Lately], moment: Moment) -> FleetFigures:
+def _figures(devices: Sequence[DeviceFacts], known: Mapping[DeviceKey, Lately], moment: Moment) -> FleetFigures:
     heard = {one.key: liveness(heartbeat_age_s(one, moment.now_ns), moment.interval_s) for one in devices}
     states = Counter(heard.values())
     said = {one.key: one.heartbeat for one in devices if one.heartbeat and heard[one.key] is Liveness.ONLINE}
     speeds = [(ms, key) for key, one in said.items() if (ms := _slowest_ms(one.bindings)) is not None]
     p95_ms, slowest = max(speeds, default=(None, None))
-    told = lately.values()
+    told = known.values()
     ages_ms = [one.outbox_oldest_age_ms for one in said.values() if one.outbox_oldest_age_ms is not None]
     return FleetFigures(
         total=len(devices),

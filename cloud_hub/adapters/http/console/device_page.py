@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cloud_hub.adapters.http.console import reading
+from cloud_hub.adapters.http.console import reading, recent
 from cloud_hub.adapters.http.console.addresses import device_path, with_query
 from cloud_hub.adapters.http.console.frame import Frame, Place
 from cloud_hub.adapters.http.views import WebParts
@@ -63,7 +63,7 @@ class DevicePage:
         since_ns = charts.since_ns(span, now_ns)
         trend = await parts.fleet.trend(key, since_ns)
         counts = await parts.cases.case_trend(since_ns, span.bucket_s, key)
-        lately = fleet_view.device_lately(device, trend, counts)
+        lately = fleet_view.lately(trend, counts)
         slots = fleet_view.statuses(device, moment)
         lines = (
             ("Escalated", "% of its windows", charts.escalation_share(trend, span, now_ns)),
@@ -80,7 +80,7 @@ class DevicePage:
             now_ns=now_ns,
             key=key,
             device=device,
-            state=fleet_view.standing(device, slots, lately, moment),
+            state=fleet_view.standing(device, slots, await recent.of_device(parts, key, now_ns), moment),
             is_silent=liveness(heartbeat_age_s(device, now_ns), parts.heartbeat_interval_s) is not Liveness.ONLINE,
             problems=() if device.heartbeat is None else device.heartbeat.problems,
             lately=lately,

@@ -3,15 +3,14 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloud_hub.adapters.http.console import reading
+from cloud_hub.adapters.http.console import reading, recent
 from cloud_hub.adapters.http.console.addresses import with_query
 from cloud_hub.adapters.http.console.frame import Frame, Place
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.core.console import charts, fleet_view
 from cloud_hub.core.console.event_view import fleet_news
-from cloud_hub.core.console.fleet_view import Moment
+from cloud_hub.core.console.fleet_view import LATELY_S, Moment
 
-LATELY_S = 900
 _NS_PER_S = 1_000_000_000
 _EVENTS, _EVENTS_READ = 8, 60
 _MANY_DEVICES = 200
@@ -43,6 +42,7 @@ class FleetPage:
             await parts.fleet.lately(lately_ns),
             await parts.cases.case_trend(lately_ns, LATELY_S, None),
             moment,
+            await recent.changed(parts, now_ns),
         )
         counts = await parts.cases.case_trend(charts.since_ns(span, now_ns), span.bucket_s, None)
         sites = {row.device.site_id for row in fleet.rows}

@@ -70,9 +70,10 @@ def test_a_long_card_is_cut() -> None:
 
 @given(st.text(alphabet="#-*|`ab \n", max_size=60))
 def test_any_text_is_read_to_its_end(markdown: str) -> None:
-    """No card stops the page, and its words are kept."""
+    """No card stops the page, and its words are kept, but for the name of a language behind a fence."""
     letters = "".join(
         block.text + "".join(text(block)) + "".join(span.text for row in block.rows for cell in row for span in cell)
         for block in read_card(markdown)
     )
-    assert letters.count("a") == markdown.count("a")
+    words = "".join(line for line in markdown.splitlines() if not line.startswith("```"))
+    assert letters.count("a") == words.count("a")

@@ -7,14 +7,16 @@ import pytest
 from cloud_hub.core.console.fleet_view import (
     Counted,
     Lately,
-    device_lately,
     fleet,
+    lately,
     matching,
+    pack_changes,
     slot_state,
     standing,
     statuses,
 )
 from cloud_hub.core.console.wording import Shape
+from cloud_hub.core.events import EventId, EventKind, HubEvent
 from cloud_hub.core.registry import DeviceFacts
 from cloud_hub.core.twin import Comparison
 from protos.messages.fleet import FailureAction, PackFailure, SlotState
@@ -37,14 +39,14 @@ REFUSED = PackFailure(V2, DIGESTS[V2], FailureAction.REFUSED, "bad_digest", "why
 DAY_NS = 86_400 * S
 
 
-def word(one: DeviceFacts, lately: Lately = WELL) -> tuple[Shape, str]:
+def word(one: DeviceFacts, known: Lately = WELL) -> tuple[Shape, str]:
     """How a device stands."""
-    state = standing(one, statuses(one, MOMENT), lately, MOMENT)
+    state = standing(one, statuses(one, MOMENT), known, MOMENT)
     return state.shape, state.word
 
 
 @pytest.mark.parametrize(
-    ("one", "lately", "shape", "said"),
+    ("one", "known", "shape", "said"),
     [
         (device(), WELL, Shape.OK, "online"),
         (device(silent_s=None), WELL, Shape.IDLE, "never heard"),
@@ -64,16 +66,17 @@ def word(one: DeviceFacts, lately: Lately = WELL) -> tuple[Shape, str]:
             "on trial",
         ),
         (device(slots=(slot(is_pinned=True),)), WELL, Shape.OK, "pinned"),
-        (device(), Lately(Counted(100, 10), 10, 6), Shape.WARN, "hub disagrees 60 %"),
-        (device(), Lately(Counted(100, 10), 9, 9), Shape.OK, "online"),
+        (device(), Lately(Counted(100, 30), 10, 6), Shape.WARN, "hub corrects 18 %"),
+        (device(), Lately(Counted(100, 10), 10, 6), Shape.OK, "online"),
+        (device(), Lately(Counted(100, 24), 9, 9), Shape.OK, "online"),
         (device(), Lately(Counted(100, 39), 10, 0), Shape.WARN, "escalates 39 %"),
         (device(), Lately(Counted(10, 9)), Shape.OK, "online"),
         (device(), Lately(Counted(0, 0)), Shape.OK, "online"),
     ],
 )
-def test_a_device_is_the_worst_that_is_known_of_it(one: DeviceFacts, lately: Lately, shape: Shape, said: str) -> None:
+def test_a_device_is_the_worst_that_is_known_of_it(one: DeviceFacts, known: Lately, shape: Shape, said: str) -> None:
     """Silence first, then its identity, its packs, its own problems, and what the hub makes of its answers."""
-    assert word(one, lately) == (shape, said)
+    assert word(one, known) == (shape, said)
 
 
 def test_an_identity_that_ends_is_told_in_time() -> None:
@@ -141,9 +144,40 @@ def test_an_empty_fleet_has_no_figures() -> None:
 
 def test_without_a_trend_a_device_is_counted_from_its_beginning() -> None:
     """A fresh hub has no curve yet; the totals of the report stand in."""
-    assert device_lately(device(), [], [count()]) == Lately(Counted(100, 10), 10, 1)
-    assert device_lately(device(silent_s=None), [], []).counted == Counted(0, 0)
-    assert device_lately(device(), [point(decided=7, escalated=7)], []).counted.coverage == 0.0
+    figures = fleet([device("d1"), device("d2", silent_s=None)], [], [], MOMENT).figures
+    assert figures.counted == Counted(100, 10)
+
+
+def test_what_is_known_of_a_time_is_a_sum() -> None:
+    """Of nothing, nothing is known."""
+    assert lately([point(decided=7, escalated=7), point()], [count()]) == Lately(Counted(107, 17), 10, 1)
+    assert (lately([], []).counted.coverage, lately([], []).corrected) == (None, None)
+
+
+def test_a_changed_device_is_judged_since_its_change_only() -> None:
+    """Its row is calm at once; the figures of the fleet still count everything."""
+    sick = [point(escalated=60)]
+    before = fleet([device()], sick, [count(disagreed=9)], MOMENT)
+    after = fleet([device()], sick, [count(disagreed=9)], MOMENT, {device().key: lately([], [])})
+    assert (before.rows[0].state.word, after.rows[0].state.word) == ("hub corrects 54 %", "online")
+    assert (after.rows[0].coverage, after.figures) == (None, before.figures)
+
+
+def news(kind: EventKind, at_ns: int, digest: str = "sha256:2", name: str = "d1") -> HubEvent:
+    """An event of a pack on a device."""
+    about = device(name).key
+    return HubEvent(event_id=EventId(at_ns), at_ns=at_ns, kind=kind, device=about, detail={"digest": digest})
+
+
+def test_a_change_began_when_what_runs_now_began() -> None:
+    """Committing what was on trial is no new change; going back is; older ones and other events do not count."""
+    trial, installed, back = EventKind.PACK_TRIAL, EventKind.PACK_INSTALLED, EventKind.PACK_ROLLED_BACK
+    d1, d2 = device("d1").key, device("d2").key
+    assert pack_changes([news(installed, 9), news(trial, 7), news(installed, 5, "sha256:1")], 1) == {d1: 7}
+    assert pack_changes([news(back, 9), news(trial, 7)], 1) == {d1: 9}
+    assert pack_changes([news(trial, 8, name="d2"), news(trial, 7)], 8) == {d2: 8}
+    others = [news(EventKind.PACK_DESIRED, 9), replace(news(trial, 9), device=None)]
+    assert pack_changes(others, 1) == {}
 
 
 def test_a_filter_needs_every_word_somewhere() -> None:
