@@ -110,6 +110,7 @@ def test_the_edges_own_answer_is_known_after_a_revision_and_the_escalation_queue
     """What the hub said in between changes neither the edge's part nor what the escalation link sends."""
     opened = with_answers(tmp_path, "p1")
     opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(human("p1", 2, revision=2))
     give(opened, given("p1", right=True))
     batch = opened.store.feedback.next_batch(10)
     assert batch is not None
@@ -240,6 +241,8 @@ def test_a_human_verdict_about_an_open_escalation_lets_it_go_on(tmp_path: Path) 
     opened = with_answers(tmp_path, "p1")
     opened.store.book.answered(human("p1", 1))
     assert opened.counts()["escalations_pending{queued}"] == 1
+    revised = json.loads(opened.store.publishable("plant", 10, ())[-1].payload)
+    assert (revised["status"], revised["escalation"]["outcome"]) == ("revised", "queued")
     assert [item.body.prediction_id for item in opened.store.book.next_items(10, frozenset())] == ["p1"]
     opened.store.book.answered(verdict("p1", 2, revision=2))
     assert opened.counts()["escalations_answered"] == 1
