@@ -1,6 +1,8 @@
 """The pack slots: every move of the table, what a desire asks for, and what keeps a pack out."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -242,3 +244,18 @@ def test_whatever_happens_the_way_back_was_proven(moves: list[Move]) -> None:
             proven.add(slot.active)
         assert slot.previous in proven
         assert MOVES.get((slot.state, Move.BOOT)) is slot.state
+
+
+DOCS = Path(__file__).parents[4] / "docs" / "packs.md"
+
+
+def test_the_docs_draw_the_table() -> None:
+    """docs/packs.md shows every move of the table, and none besides."""
+    drawn = re.findall(r"^(\w+) --(\w+)--> (\w+)$", DOCS.read_text(), re.MULTILINE)
+    assert sorted(drawn) == sorted((state.value, move.value, after.value) for (state, move), after in MOVES.items())
+
+
+def test_the_docs_explain_every_reason() -> None:
+    """docs/packs.md has a row for each reason that a hub may be told, and for no other."""
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", DOCS.read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(reason.value for reason in FailureReason)
