@@ -1,9 +1,11 @@
 """The baselines: each shipped pack alone on the very inputs that are sent."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from deploy.demo.baselines import Bench, field_digits, wrist_questions
 from deploy.demo.fleet import DIGITS_EDGE_PACK, DIGITS_HUB_PACK, EDGE_PACK, HUB_PACK, NEXT_EDGE_PACK
@@ -47,16 +49,29 @@ def test_every_field_window_has_its_own_truth_and_baselines(bench: Bench) -> Non
         assert question.edge_labels == expected
 
 
-def test_a_digit_is_judged_by_the_pixels_that_the_device_sees(bench: Bench) -> None:
-    """The field part only, each with its own truth; both packs see what comes out of the JPEG."""
+class SeeingBench(Bench):
+    """Remembers what each pack is shown, and lets it answer with the image's number."""
+
+    def __init__(self) -> None:
+        self.seen: dict[PackRef, NDArray[Any]] = {}
+
+    def alone(self, ref: PackRef, inputs: NDArray[Any]) -> list[str | None]:
+        """The images' numbers."""
+        self.seen[ref] = inputs
+        return [f"{ref.name} {number}" for number in range(len(inputs))]
+
+
+def test_a_digit_is_judged_by_the_pixels_that_the_device_sees() -> None:
+    """The field part only, each digit with its own truth; both packs see what comes out of the JPEG."""
     labels = np.repeat(np.arange(10, dtype=np.int64), 500)
     images = np.random.default_rng(1).integers(0, 256, size=(len(labels), 28, 28), dtype=np.uint8)
+    bench = SeeingBench()
     shown = field_digits(Digits(images, labels), bench)
-    assert len(shown) == 1000
-    for digit in shown[:3]:
-        index = digit.question.cluster
-        seen = crops.as_seen(images[index][None])
-        assert np.array_equal(digit.image, images[index])
-        assert digit.question.truth == LABELS[labels[index]]
-        assert digit.question.edge_labels == {str(DIGITS_EDGE_PACK): bench.alone(DIGITS_EDGE_PACK, seen)[0]}
-        assert [digit.question.hub_label] == bench.alone(DIGITS_HUB_PACK, seen)
+    indices = [digit.question.cluster for digit in shown]
+    assert len(set(indices)) == 1000
+    assert [digit.question.truth for digit in shown] == [LABELS[labels[index]] for index in indices]
+    assert all(np.array_equal(digit.image, images[digit.question.cluster]) for digit in shown)
+    assert set(bench.seen) == {DIGITS_EDGE_PACK, DIGITS_HUB_PACK}
+    assert all(np.array_equal(seen, crops.as_seen(images[indices])) for seen in bench.seen.values())
+    assert shown[7].question.edge_labels == {str(DIGITS_EDGE_PACK): "form-digits-edge 7"}
+    assert shown[7].question.hub_label == "form-digits-hub 7"

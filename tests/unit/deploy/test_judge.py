@@ -160,11 +160,11 @@ def test_scores_cover_every_compared_window_and_count_the_unanswered_as_wrong(ju
 def test_what_is_shown_again_or_answered_by_another_pack_is_no_part_of_the_comparison(judge: Judge) -> None:
     """A second showing counts nowhere in the scores; a compared window that another pack answered is a stray."""
     judge.sent(asked(AGENT, 8, is_compared=False), 100.0)
-    judge.heard(TOPIC, event(8, "PEN", pack=V2), 101.0)
+    judge.heard(TOPIC, event(8, "PEN", pack=V2, **PROVISIONAL), 101.0)
     judge.heard(TOPIC, event(1, "PEN", pack=V2), 101.0)
     scores = judge.scores()
     assert (len(scores.hybrid), scores.strays) == (4, 1)
-    assert (judge.open_comparisons, judge.open_windows) == (3, 3)
+    assert (judge.open_comparisons, judge.open_windows) == (3, 4)
 
 
 def test_figures_are_given_by_group_and_by_the_pack_that_answered_first() -> None:

@@ -49,3 +49,9 @@ def test_the_table_leads_from_the_first_step_to_the_last() -> None:
 def test_one_right_agent_is_not_all_of_them() -> None:
     """The left wrists wait for both."""
     assert advance(Step.RIGHT_WRISTS, replace(COMPARED, installed=frozenset(RIGHT[:1])))[1] is None
+
+
+def test_windows_answered_on_trial_do_not_end_the_wait() -> None:
+    """The second student answers while it is on trial; done is when it stays, and has answered enough."""
+    on_trial = replace(REFUSED, mended_windows=MENDED_WINDOWS)
+    assert advance(Step.LEFT_WRIST, on_trial) == (Step.LEFT_WRIST, None)

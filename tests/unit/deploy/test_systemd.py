@@ -45,6 +45,15 @@ def test_the_exposure_is_at_most_2_5(unit: Path) -> None:
 
 
 @each_unit
+def test_the_state_folder_is_all_that_may_be_written(unit: Path) -> None:
+    """The whole file system is read-only, but for the unit's own state and its own /tmp."""
+    found = settings(unit)
+    assert found["ProtectSystem"] == ["strict"]
+    assert found["PrivateTmp"] == ["yes"]
+    assert "ReadWritePaths" not in found
+
+
+@each_unit
 def test_systemd_understands_every_line(unit: Path) -> None:
     """No key is misspelt; that the program is not installed on this machine is all that systemd has to say."""
     done = analyze("verify", str(unit))
