@@ -61,10 +61,10 @@ class RecordedStore:
 
     Args:
         folder: Exists; may hold a store.
-        synchronous: What SQLite waits for; the store's own choice is FULL.
+        synchronous: What SQLite waits for, in place of the store's own choice.
     """
 
-    def __init__(self, folder: Path, synchronous: str = "FULL") -> None:
+    def __init__(self, folder: Path, synchronous: str | None = None) -> None:
         self.clock = TestClock()
         self.commits: dict[int, Contents] = {}
         self._path = folder / FILE_NAME
@@ -83,16 +83,17 @@ class RecordedStore:
             agent_version="1.2.3",
             acknowledge=self._acknowledge,
             on_publishable=lambda: None,
-            on_commit=lambda took_s: self._look(),  # noqa: ARG005 - nobody measures here
+            on_commit=lambda *_: self._look(),
         )
 
     def __enter__(self) -> Self:
         """Open the store, recorded."""
         self._recorder.__enter__()
         self.store.open()
-        connection = self.store._writer._connection
-        assert connection is not None
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        if self._synchronous is not None:
+            connection = self.store._writer._connection
+            assert connection is not None
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._onlooker = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         (store_id,) = self._onlooker.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
         self.promise("the store's id", "SELECT value = ? FROM meta WHERE name = 'store_id'", store_id)
@@ -259,13 +260,13 @@ class StoreLife:
         return self._messages
 
 
-def record_life(folder: Path, seed: int, synchronous: str = "FULL") -> Recording:
+def record_life(folder: Path, seed: int, synchronous: str | None = None) -> Recording:
     """Live a whole life in an empty folder, from the first opening to an orderly close.
 
     Args:
         folder: Exists, and is empty.
         seed: Decides everything.
-        synchronous: What SQLite waits for; the store's own choice is FULL.
+        synchronous: What SQLite waits for, in place of the store's own choice.
     """
     with RecordedStore(folder, synchronous) as recorded:
         StoreLife(recorded, seeded(seed)).run()
@@ -316,7 +317,7 @@ def examine(folder: Path, promises: Sequence[Promised], commits: Mapping[int, Co
         agent_version="1.2.3",
         acknowledge=acknowledged.extend,
         on_publishable=lambda: None,
-        on_commit=lambda took_s: None,  # noqa: ARG005 - nobody measures here
+        on_commit=lambda *_: None,
     )
     try:
         store.open()
