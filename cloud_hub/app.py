@@ -271,9 +271,7 @@ class Hub:
         http, root = self._config.http, self._config.folder.root
         if not http.certificate:
             return None
-        files = TlsFiles(root / http.certificate, root / http.key)
-        load_server_files(files.key, files.certificate)
-        return files
+        return TlsFiles(root / http.certificate, root / http.key)
 
     async def _reasons_not_ready(self) -> Sequence[str]:
         if self._is_stopping:

@@ -82,8 +82,9 @@ async def _serve_until_stopped(config: HubConfig, *, is_insecure: bool, ready_fi
 
 def _screen(config: HubConfig, listening: Listening, *, is_insecure: bool) -> str:
     guard = "plain text, this machine only" if is_insecure else "mutual TLS"
+    scheme = "https" if config.http.certificate else "http"
     return (
         f"devices    {config.grpc.host}:{listening.grpc_port} ({guard})\n"
         f"enrolment  {config.grpc.host}:{listening.enrolment_port} (TLS, join token)\n"
-        f"http       http://{config.http.host}:{listening.http_port}/\n"
+        f"http       {scheme}://{config.http.host}:{listening.http_port}/\n"
     )

@@ -1,10 +1,12 @@
 """Owns the doctor's look at the ports: does this hub listen on them, and if it does not run, are they free."""
 
-import http.client
 import socket
+import ssl
 from collections.abc import Iterator
+from http import client
 
-from cloud_hub.config import HubConfig
+from cloud_hub.adapters.http.web import NAME
+from cloud_hub.config import HttpConfig, HubConfig
 from cloud_hub.examination.findings import Finding, failed, ok
 
 _HTTP_TIMEOUT_S = 2.0
@@ -16,7 +18,7 @@ def examine_ports(config: HubConfig) -> Iterator[Finding]:
     Args:
         config: Names them.
     """
-    is_running = _answers(config.http.host, config.http.port)
+    is_running = _answers(config.http)
     for name, host, port in (
         ("device port", config.grpc.host, config.grpc.port),
         ("enrolment port", config.grpc.host, config.grpc.enrolment_port),
@@ -37,18 +39,27 @@ def _examine(name: str, host: str, port: int, *, is_running: bool) -> Finding:
     return failed(name, f"another program listens on {port}", "stop it, or change the port in hub.toml")
 
 
-def _answers(host: str, port: int) -> bool:
-    """Whether a hub serves its HTTP app there."""
-    if port == 0:
+def _answers(http: HttpConfig) -> bool:
+    """Whether a hub serves its HTTP app there; who it is does not matter, so its certificate is not verified."""
+    if http.port == 0:
         return False
-    connection = http.client.HTTPConnection(_dialled(host), port, timeout=_HTTP_TIMEOUT_S)
+    connection = _connection(http)
     try:
-        connection.request("GET", "/")
-        return b'"cloud-hub"' in connection.getresponse().read()
-    except (OSError, http.client.HTTPException):
+        connection.request("GET", "/livez")
+        return connection.getresponse().getheader("Server") == NAME
+    except (OSError, client.HTTPException):
         return False
     finally:
         connection.close()
+
+
+def _connection(http: HttpConfig) -> client.HTTPConnection:
+    host = _dialled(http.host)
+    if not http.certificate:
+        return client.HTTPConnection(host, http.port, timeout=_HTTP_TIMEOUT_S)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return client.HTTPSConnection(host, http.port, timeout=_HTTP_TIMEOUT_S, context=context)
 
 
 def _is_open(host: str, port: int) -> bool:

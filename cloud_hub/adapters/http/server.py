@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from cloud_hub.errors import ListenError
+from cloud_hub.errors import KeyFileError, ListenError
 
 STOP_WITHIN_S = 5
 """What still runs then is cut off, such as a page that reads its stream too slowly."""
@@ -18,7 +19,7 @@ STOP_WITHIN_S = 5
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """A certificate with its chain, and its private key; both PEM, and known to belong together."""
+    """A certificate with its chain, and its private key; both PEM."""
 
     certificate: Path
     key: Path
@@ -49,8 +50,11 @@ class HttpServer:
             The bound port.
 
         Raises:
+            KeyFileError: The certificate or its key cannot be used.
             ListenError: The address cannot be bound.
         """
+        if self._tls is not None:
+            _check(self._tls)
         config = uvicorn.Config(
             self._app,
             log_config=None,
@@ -79,6 +83,18 @@ class HttpServer:
         self._server.should_exit = True
         await self._task
         self._server = self._task = None
+
+
+def _check(tls: TlsFiles) -> None:
+    """Refuse what TLS could not be served with, a key under a password included: nobody is there to type it."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+    except (OSError, ValueError) as error:
+        raise KeyFileError(
+            f"HTTP cannot be served over TLS with {tls.certificate} and {tls.key}: {error}",
+            "give a certificate with its chain and its own key without a password, both PEM, "
+            "under [http] in hub.toml; or empty both for plain HTTP",
+        ) from error
 
 
 class _Server(uvicorn.Server):

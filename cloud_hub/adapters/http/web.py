@@ -27,12 +27,16 @@ from cloud_hub.adapters.http.views import Console
 from cloud_hub.core.people import Role
 from cloud_hub.errors import HubError, StorageError
 
+NAME = "cloud-hub"
+"""How the hub presents itself to every caller, without its version."""
+
 MAX_BODY_BYTES = 256 * 1024
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
 )
 HEADERS = {
+    "Server": NAME,
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # `no-referrer` would make a form's Origin null, and the gate could not judge it
