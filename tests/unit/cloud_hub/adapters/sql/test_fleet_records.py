@@ -4,8 +4,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
+from cloud_hub.adapters.sql import store as store_module
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, EventKind, Happening
@@ -233,14 +235,19 @@ async def test_one_who_waits_is_woken_by_this_process_and_by_another(tmp_path: P
 
 
 @in_loop
-async def test_news_of_a_heartbeat_wake_who_waits(tmp_path: Path) -> None:
-    """The bell rings for heartbeats that tell something."""
+async def test_news_wake_who_waits_without_a_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bell rings for heartbeats that tell something, and for whatever else writes an event."""
+    monkeypatch.setattr(store_module, "POLL_S", 3600.0)
     async with opened(tmp_path) as store:
         await store.register_local(PRESS, 1)
         await store.save_heartbeat(PRESS, beat(), 1)
         last = (await store.event_span())[1]
-        waiting = asyncio.create_task(store.wait_for_event(last, 30.0))
+        waiting = asyncio.create_task(store.wait_for_event(last, 3600.0))
         await store.save_heartbeat(PRESS, beat(slot=ON_TRIAL), 2)
+        assert await waiting
+        waiting = asyncio.create_task(store.wait_for_event(EventId(last + 1), 3600.0))
+        await asyncio.sleep(0)
+        await store.record(Happening(at_ns=1, kind=EventKind.SIGNED_IN))
         assert await waiting
 
 

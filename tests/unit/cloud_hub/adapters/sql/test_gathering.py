@@ -17,16 +17,21 @@ from tests.simulators.loops import in_loop
 
 
 class Doubler:
-    """A job that doubles numbers, and notes its batches; refused while `is_broken`."""
+    """A job that doubles numbers, and notes its batches; refused while `is_broken`, held until `may_end`."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.is_broken = False
+        self.has_begun = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def __call__(self, connection: AsyncConnection, values: Sequence[int]) -> list[int]:
         """Write nothing, or what no database takes."""
         await connection.execute(text("SELECT nothing" if self.is_broken else "SELECT 1"))
         self.batches.append(list(values))
+        self.has_begun.set()
+        await self.may_end.wait()
         return [2 * value for value in values]
 
 
@@ -52,18 +57,35 @@ async def test_values_that_come_together_share_a_job(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_what_comes_while_a_job_runs_is_the_next_batch(tmp_path: Path) -> None:
+    """A job has seen its values when it begins."""
+    job = Doubler()
+    job.may_end.clear()
+    async with gathering(tmp_path, job) as gathered:
+        first = asyncio.ensure_future(gathered.write(1))
+        await job.has_begun.wait()
+        second = asyncio.ensure_future(gathered.write(2))
+        await asyncio.sleep(0)
+        job.may_end.set()
+        assert (await first, await second) == (2, 4)
+    assert job.batches == [[1], [2]]
+
+
+@in_loop
 async def test_a_failure_reaches_everybody_in_the_batch_and_nobody_after(tmp_path: Path) -> None:
-    """The next batch is a new one, also when the failed one never reached its job."""
+    """The next batch is a new one, also when the failed one never reached its job: there was no database yet."""
     job = Doubler()
     job.is_broken = True
-    async with gathering(tmp_path, job) as gathered:
+    folder = tmp_path / "later"
+    async with gathering(folder, job) as gathered:
+        with pytest.raises(StorageError, match="unable to open"):
+            await gathered.write(0)
+        folder.mkdir()
         failed = await asyncio.gather(gathered.write(1), gathered.write(2), return_exceptions=True)
         assert [type(one) for one in failed] == [StorageError, StorageError]
         job.is_broken = False
         assert await gathered.write(3) == 6
-    for _ in range(2):
-        with pytest.raises(StorageError, match="stopping"):
-            await gathered.write(4)
+    assert job.batches == [[3]]
 
 
 @in_loop
