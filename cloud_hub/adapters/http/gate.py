@@ -1,6 +1,6 @@
 """Owns who is calling over HTTP, and whether they may: logins, sessions, API tokens, roles, forged requests.
 
-The flow of a login; the numbers are those of docs/console.md:
+The flow of a login; the numbers are those of this folder's README:
 
 1. The form comes from a page of this hub (`Origin`, `Sec-Fetch-Site`), so nobody logs another person in elsewhere.
 2. The throttle lets the attempt through, and counts it as failed until it succeeds.
@@ -23,7 +23,7 @@ from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cloud_hub.adapters.http.views import Console, View
 from cloud_hub.core.events import EventKind, Happening
@@ -38,6 +38,9 @@ CSRF_FIELD = "csrf"
 LOGIN_PATH = "/login"
 LOGOUT_PATH = "/logout"
 API_PATH = "/api/"
+
+_ASK_AGAIN = '<!doctype html><meta http-equiv="refresh" content="0"><title>Tandem</title>'
+"""For a link on another site: the browser keeps the cookie back, but sends it when our own page asks again."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})
@@ -261,6 +264,8 @@ def _asks_to_sign_in(request: Request) -> Response:
     login = f"{LOGIN_PATH}?next={quote(target if request.method in _SAFE_METHODS else '/', safe='')}"
     if "HX-Request" in request.headers:
         return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": login})
+    if request.method in _SAFE_METHODS and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        return HTMLResponse(_ASK_AGAIN)
     return RedirectResponse(login, HTTPStatus.SEE_OTHER)
 
 
