@@ -53,7 +53,7 @@ from edge_agent.packs.keeper import Keeper
 from edge_agent.packs.models import Models, OpenedModel
 from edge_agent.packs.probing import Probe
 from edge_agent.packs.trusted_packs import TrustedPacks
-from edge_agent.ports import AckHandle, BindingName, Broker, Clock, DeadLetter, Delivery, PackSource, RowId
+from edge_agent.ports import AckHandle, BindingName, Broker, Clock, DeadLetter, Delivery, RowId
 from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
 from edge_agent.reporting.latencies import Latencies
 from edge_agent.reporting.metrics import Metrics
@@ -209,7 +209,7 @@ class Agent:
 
     def _open_hub(self, hub: HubConfig, reporter: Reporter, watch: ThreadWatch) -> None:
         dialler = self._dialler(hub)
-        installer = self._installer(PackFetch(dialler, self._pack_store()))
+        installer = self._installer(dialler)
         self._slots.on_change(installer.wake)
         self._supervise("pack-installer", installer.run_once, watch)
         self._closing.callback(installer.stop)
@@ -245,18 +245,19 @@ class Agent:
         self._slots.on_change(fleet.report_soon)
         self._start(fleet)
 
-    def _installer(self, source: PackSource) -> Installer:
+    def _installer(self, dialler: Dialler) -> Installer:
         agent = self._config.agent
+        store = PackStore(agent.device.packs_dir)
         probe = Probe(agent.device.packs_dir, threads=agent.engine.threads, timeout_s=agent.packs.probe_timeout_s)
         return Installer(
             self._config.bindings.binding,
             self._slots,
             self._models,
             self._clock,
-            source=source,
+            source=PackFetch(dialler, store),
             trust=self._trust,
             probe=probe,
-            store=self._pack_store(),
+            store=store,
             keep_free_bytes=agent.packs.keep_free_bytes,
         )
 
@@ -364,12 +365,9 @@ class Agent:
         return hub_dialler(hub, self._config.agent.device, self._clock)
 
     def _fetch_pack(self, hub: HubConfig, ref: PackRef, trusted: tuple[PublicKey, ...]) -> None:
-        PackFetch(self._dialler(hub), self._pack_store()).bring(ref, trusted)
-
-    def _pack_store(self) -> PackStore:
         store = PackStore(self._config.agent.device.packs_dir)
         store.open()
-        return store
+        PackFetch(self._dialler(hub), store).bring(ref, trusted)
 
     def _store_facts(self) -> StoreFacts:
         store = self._store

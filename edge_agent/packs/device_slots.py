@@ -57,12 +57,11 @@ class DeviceSlots:
         self._listeners: list[Callable[[], None]] = []
 
     def open(self) -> None:
-        """Make the file's folder.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        self._file.open()
+        """Make the file's folder. When the disk refuses, what is there is read, and each change is refused."""
+        try:
+            self._file.open()
+        except OSError as error:
+            logger.warning("slots_cannot_be_changed", extra={"error": str(error)})
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Tell someone, from whichever thread, that a slot, a phase or the desire has changed."""

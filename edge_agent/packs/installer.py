@@ -28,6 +28,7 @@ from edge_agent.core.pack_slots import (
     Slots,
     needed,
     next_move,
+    reason_of,
     refuse,
     start_trial,
     target,
@@ -66,7 +67,7 @@ class Installer:
         source: Brings packs here.
         trust: Says whether they may run.
         probe: Tries them.
-        store: Where packs are; open.
+        store: Where packs are; opened when it is needed.
         keep_free_bytes: What a fetch leaves free on the disk.
     """
 
@@ -169,6 +170,10 @@ class Installer:
         except ValueError as error:
             mend = "desire a pack by name@version"
             raise PackRefusedError(FailureReason.NOT_FOUND, wanted.pack, str(error), mend) from error
+        try:
+            self._store.open()
+        except PackError as error:
+            raise PackRefusedError(reason_of(error), wanted.pack, str(error), error.mend) from error
         plan = self._source.plan(ref)
         if plan.digest != wanted.digest:
             message = f"pack {wanted.pack} is {plan.digest[:19]}… at its source, not the wanted {wanted.digest[:19]}…"
@@ -251,6 +256,7 @@ class Installer:
         kept = needed(slots, {str(name): pack for name, pack in factories.items()})
         names = {pack.pack for pack in factories.values()}  # whatever their digest: nothing may stand in for them
         try:
+            self._store.open()
             for stored in self._store.list():
                 if PackId(str(stored.ref), stored.digest) not in kept and str(stored.ref) not in names:
                     self._store.remove(stored.ref)

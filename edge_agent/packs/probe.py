@@ -25,6 +25,7 @@ from model_packs.verification import check_golden
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _NICENESS = 10
 _OPEN_FILES = 256
+_LEAST_ADDRESS_BYTES = 4 << 30  # libraries and thread stacks reserve far more addresses than they use
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO = "1000"
 
@@ -46,7 +47,7 @@ def main() -> None:
 def _bound(cpu_s: int) -> None:
     """Die with the agent, never write, never dump a core, use no more memory than there is, give way to inference."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory_bytes = max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _LEAST_ADDRESS_BYTES)
     for limit, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),

@@ -1,11 +1,12 @@
 """A wanted pack's way to its trial, and every way in which it is refused: what ran before goes on answering."""
 
 import errno
+import itertools
 import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
-from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError
+from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError, pin
 from edge_agent.packs.probing import Probe
 from edge_agent.ports import OnBytes, PackPlan
 from model_packs.layout import PACK_TYPE, read_image_manifest
@@ -26,7 +27,7 @@ from protos.messages.fleet import FailureAction, InstallPhase, SlotState
 from tests.simulators.fleet_hub import FleetHub
 from tests.simulators.network import LOOPBACK
 from tests.simulators.onnx_bytes import Fault
-from tests.simulators.pack_device import BINDING, PackDevice, booted, settled, write_device
+from tests.simulators.pack_device import BINDING, FolderSource, PackDevice, booted, settled, write_device
 from tests.simulators.packs import LABELS, SPEC
 from tests.simulators.waiting import wait_until
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
@@ -318,3 +319,106 @@ def test_a_download_that_is_cut_20_times_costs_hardly_a_byte(
     settled(device, lambda slot: slot.active == wanted)
     assert hub.cuts == 20
     assert hub.sent_bytes <= 1.02 * total
+
+
+class Interrupted(FolderSource):
+    """A transfer in whose middle something happens."""
+
+    def __init__(self, source: PackStore, store: PackStore, happens: Callable[[], None]) -> None:
+        super().__init__(source, store)
+        self.happens = happens
+
+    def fetch(self, plan: PackPlan, on_bytes: OnBytes) -> None:
+        """It happens before the second piece."""
+        pieces = itertools.count(1)
+
+        def watched(done_bytes: int) -> None:
+            if next(pieces) == 2:
+                self.happens()
+            on_bytes(done_bytes)
+
+        super().fetch(plan, watched)
+
+
+@pytest.mark.parametrize("what", ["another desire", "a pin", "the agent stops", "the hub wants nothing new"])
+def test_a_transfer_ends_when_its_pack_is_no_longer_wanted(what: str, tmp_path: Path, key: SiteKey) -> None:
+    """The newest desire wins, in every phase; nothing is kept against the pack, and its part stays for later."""
+    clock = TestClock()
+    shop = PackStore(tmp_path / "shop")
+    shop.open()
+    sources: list[Interrupted] = []
+
+    def interrupted(store: PackStore) -> Interrupted:
+        sources.append(Interrupted(shop, store, lambda: None))
+        return sources[-1]
+
+    with booted(tmp_path, source=interrupted, clock=clock) as device:
+        second = device.publish(tmp_path / "v2", key, version="2.0.0", seed=8)
+        third = device.publish(tmp_path / "v3", key, version="3.0.0", seed=9)
+        acts: dict[str, Callable[[], object]] = {
+            "another desire": lambda: device.desire(third),
+            "a pin": lambda: device.slots.change(BINDING, pin),
+            "the agent stops": device.installer.stop,
+            "the hub wants nothing new": lambda: device.desire(device.models.factories[BINDING]),
+        }
+
+        def happen() -> None:
+            acts[what]()
+            clock.pass_s(2.0)
+
+        sources[0].happens = happen
+        device.desire(second)
+        device.step()
+        slot = device.slot
+        assert (slot.active, slot.failure, device.packs_here) == (None, None, [])
+        assert device.slots.progress(BINDING).phase is InstallPhase.IDLE
+        assert answering(device) == {V1}
+        sources[0].happens = lambda: None
+        if what == "another desire":
+            settled(device, lambda slot: slot.active == third)
+
+
+def test_a_pack_that_is_unwanted_at_the_last_moment_gets_no_trial(tmp_path: Path, key: SiteKey) -> None:
+    """The flip looks at the desire under the file's lock."""
+    with booted(tmp_path) as device:
+        wanted = device.publish(tmp_path / "v2", key, version="2.0.0", seed=8)
+        device.desire(wanted)
+        probe = device.installer._probe
+
+        class Pinning(Probe):
+            def run(self, pack: PackId) -> None:
+                probe.run(pack)
+                device.slots.change(BINDING, pin)
+
+        device.installer._probe = Pinning(device.store.root, threads=1, timeout_s=30.0)
+        assert device.step().active is None
+
+
+def test_a_damaged_store_is_a_reason_and_no_crash(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """Its index cannot be read: told as damaged_manifest, and the factory pack answers."""
+    wanted = device.publish(tmp_path / "v2", key, version="2.0.0", seed=8)
+    (device.store.root / "index.json").write_text("{")
+    assert "index.json" in assert_refused(device, wanted, FailureReason.DAMAGED_MANIFEST)
+
+
+def test_a_disk_that_refuses_the_slots_keeps_nothing_from_running(tmp_path: Path, key: SiteKey) -> None:
+    """A desire is not kept, and the hub says it again; a start on trial is not counted; a damaged pack gives way."""
+    with booted(tmp_path) as device:
+        wanted = device.publish(tmp_path / "v2", key, version="2.0.0", seed=8)
+        device.desire(wanted)
+        device.installer.wake()
+        device.installer.run_once()
+        assert device.slot.state is SlotState.TRIAL
+
+    lock = tmp_path / "state" / "packs" / "slots.lock"
+    lock.unlink()
+    lock.mkdir()  # root may write where nobody may, but a folder is no file
+    with booted(tmp_path) as device:
+        assert device.runs == wanted
+        assert device.slot.attempts == 0
+        device.desire(device.models.factories[BINDING])
+        assert device.slots.read().wanted(BINDING) == wanted
+        graph = device.store.load(PackRef.parse(wanted.pack), None).path("model.onnx")
+    graph.write_bytes(b"damaged")
+    with booted(tmp_path) as device:
+        assert answering(device) == {V1}
