@@ -4,7 +4,6 @@ Implements `FeedbackBook`. What a judgement says is `core/feedback.py`; bounds a
 """
 
 import json
-import logging
 import threading
 
 from edge_agent.adapters.sqlite import outbox
@@ -27,8 +26,6 @@ from protos.status import TABLE, Retry
 _DEVICE = BindingName(DEVICE)
 _HOLD_S = {Retry.NOT_UNTIL_FIXED: 30.0}
 _MIN_HOLD_S = 1.0
-
-logger = logging.getLogger(__name__)
 
 
 class Judgements:
