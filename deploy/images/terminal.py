@@ -10,7 +10,7 @@ from typing import Final, TextIO
 from rich.console import Console, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
-from deploy.demo.fleet import LEFT
+from deploy.demo.fleet import EDGE_PACK, LEFT
 from deploy.demo.report import Report
 from deploy.demo.view import Frame, Lines, live_screen, report_screen
 
@@ -23,7 +23,7 @@ _FONT_FACE: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 class Recorder:
-    """Tells the story in lines, and keeps the last moment at which the drift was plain. A `View`.
+    """Tells the story in lines, and keeps the last moment at which the first student's drift was plain. A `View`.
 
     Args:
         stream: Where the lines go.
@@ -48,9 +48,10 @@ class Recorder:
         """Keep the screen of this moment, if it shows the drift and everybody is there."""
         self._lines.frame(frame)
         self._elapsed_s = frame.elapsed_s
-        share = frame.tallies[LEFT.name].recent.figures.disagreed_share or 0.0
+        recent = frame.tallies[LEFT.name].recent
+        is_drift = recent.pack == str(EDGE_PACK) and (recent.figures.disagreed_share or 0.0) > _PLAIN_SHARE
         is_whole = all(pulse is not None and pulse.hub_connected for pulse in frame.pulses.values())
-        if is_whole and share > _PLAIN_SHARE:
+        if is_whole and is_drift:
             self.moment = live_screen(frame, tuple(self._events), width=WIDTH, height=HEIGHT)
 
     def summary(self, report: Report) -> None:

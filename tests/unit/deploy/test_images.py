@@ -11,17 +11,20 @@ from deploy.demo.fleet import FLEET, LEFT
 from deploy.demo.view import Frame, Pulse
 from deploy.images.browser import shots, shrunk
 from deploy.images.terminal import Recorder, drawn, svg
+from tests.unit.deploy.demo_answers import V1, V2
 from tests.unit.deploy.test_report import LOGIN, run_of
 
 UP = Pulse(0, hub_connected=True, broker_connected=True)
 
 
-def frame(elapsed_s: float, disagreed: int, pulse: Pulse = UP) -> Frame:
+def frame(elapsed_s: float, disagreed: int, pulse: Pulse = UP, pack: str = V1) -> Frame:
     """The left wrists' agent as it says it is, with so many of a hundred recent answers disputed."""
     tallies = dict(run_of().tallies)
     recent = tallies[LEFT.name].recent
     figures = dataclasses.replace(recent.figures, answered=100, disagreed=disagreed)
-    tallies[LEFT.name] = dataclasses.replace(tallies[LEFT.name], recent=dataclasses.replace(recent, figures=figures))
+    tallies[LEFT.name] = dataclasses.replace(
+        tallies[LEFT.name], recent=dataclasses.replace(recent, figures=figures, pack=pack)
+    )
     return Frame(elapsed_s, FLEET, tallies, {**dict.fromkeys(tallies, UP), LEFT.name: pulse})
 
 
@@ -31,7 +34,7 @@ def text_of(picture: str) -> str:
 
 
 def test_the_picture_is_of_the_last_moment_with_a_plain_drift() -> None:
-    """Neither the calm before and after nor a moment without the hub is kept; events stand under it, lines do not."""
+    """Neither calm, nor a moment without the hub, nor one with v2 is kept; events stand under it, lines do not."""
     stream = io.StringIO()
     recorder = Recorder(stream)
     recorder.open()
@@ -40,6 +43,7 @@ def test_the_picture_is_of_the_last_moment_with_a_plain_drift() -> None:
     recorder.frame(frame(60.0, 30))
     recorder.frame(frame(70.0, 30, Pulse(3, hub_connected=False, broker_connected=True)))
     recorder.event("it ends")
+    recorder.frame(frame(75.0, 30, pack=V2))
     recorder.frame(frame(80.0, 5))
     shown = text_of(svg(recorder.moment, "title"))
     assert "60 s" in shown
