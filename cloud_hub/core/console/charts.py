@@ -22,7 +22,7 @@ Value = Callable[[Sequence[TrendPoint]], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A time span that a page may show; `bucket_s` divides it."""
+    """A time span that a page may show: "the last `words`"; `bucket_s` divides it."""
 
     key: str
     words: str
@@ -31,8 +31,8 @@ class Range:
 
 
 RANGES = (
-    Range("15m", "15 min", 900, 15),
-    Range("1h", "1 hour", 3600, 60),
+    Range("15m", "15 minutes", 900, 15),
+    Range("1h", "hour", 3600, 60),
     Range("6h", "6 hours", 21_600, 300),
     Range("24h", "24 hours", 86_400, 1200),
     Range("7d", "7 days", 604_800, 10_800),

@@ -33,8 +33,8 @@ _DOUBTED_CERTIFICATES = {"void": "certificate void", "expired": "certificate exp
 _CHANGES = (EventKind.PACK_TRIAL, EventKind.PACK_INSTALLED, EventKind.PACK_ROLLED_BACK)
 _SLOT_WORDS = {
     Comparison.IN_SYNC: State(Shape.OK, "in step"),
-    Comparison.PENDING: State(Shape.IDLE, "pack waits"),
-    Comparison.INSTALLING: State(Shape.IDLE, "installing"),
+    Comparison.PENDING: State(Shape.OK, "pack waits"),
+    Comparison.INSTALLING: State(Shape.OK, "installing"),
     Comparison.TRIAL: State(Shape.OK, "on trial"),
     Comparison.FAILED: State(Shape.WARN, "pack failed"),
     Comparison.PINNED: State(Shape.OK, "pinned"),
@@ -380,7 +380,7 @@ def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], known: Lately)
         if one.certificate_state in _DOUBTED_CERTIFICATES:
             return State(Shape.WARN, _DOUBTED_CERTIFICATES[one.certificate_state])
     return known.doubt or next(
-        (State(Shape.OK, _SLOT_WORDS[state].word) for state in _ON_THE_WAY if state in found), State(Shape.OK, "online")
+        (_SLOT_WORDS[state] for state in _ON_THE_WAY if state in found), State(Shape.OK, "online")
     )
 
 

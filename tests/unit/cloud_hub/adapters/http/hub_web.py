@@ -1,7 +1,7 @@
 """Owns the HTTP app under test without a port: a real database in a folder, a console of plain words, set clocks."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from cloud_hub.adapters.http.events import Live
 from cloud_hub.adapters.http.gate import LoginGate
 from cloud_hub.adapters.http.health import Health
 from cloud_hub.adapters.http.problems import Problem
-from cloud_hub.adapters.http.views import Page, WebParts
+from cloud_hub.adapters.http.views import Console, Page, WebParts
 from cloud_hub.adapters.http.web import Web
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql import database
@@ -118,7 +118,9 @@ class HubWeb:
 
 
 @contextlib.asynccontextmanager
-async def hub_web(folder: Path) -> AsyncIterator[HubWeb]:
+async def hub_web(
+    folder: Path, make_console: Callable[[WebParts], Console] = lambda _parts: PlainConsole()
+) -> AsyncIterator[HubWeb]:
     """Open the app with vera (viewer), lena (labeler) and olaf (operator)."""
     clock = Clock()
     metrics = HubMetrics(registry := Registry())
@@ -157,7 +159,7 @@ async def hub_web(folder: Path) -> AsyncIterator[HubWeb]:
         install_timeout_s=900.0,
         version="1.2.3",
     )
-    console = PlainConsole()
+    console = make_console(parts)
     gate = LoginGate(
         store,
         store,
