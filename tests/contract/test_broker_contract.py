@@ -10,14 +10,14 @@ from edge_agent.core.accounting import DEVICE
 from tests.contract.agent_side import CLIENT_ID, STATUS_TOPIC, AgentSide, source
 from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import Message, MqttProbe
-from tests.simulators.tcp_relay import TcpRelay
+from tests.simulators.toxics import ToxicProxy
 from tests.simulators.waiting import wait_until
 
 TOPIC = "demo/anna/imu"
 SOURCES = (source("demo/{person}/imu"),)
 
 
-class MuteOnFive(TcpRelay):
+class MuteOnFive(ToxicProxy):
     """A way to a 3.1.1 broker on which a CONNECT of version 5 is never answered."""
 
     def __init__(self, target_port: int) -> None:
@@ -141,7 +141,7 @@ def test_the_will_says_offline_and_the_next_connect_says_online(
 ) -> None:
     """When the connection is lost the broker says `offline`; the agent says `online` on every connect."""
     probe.subscribe(STATUS_TOPIC)
-    with TcpRelay(broker.port) as network, AgentSide(network, tmp_path) as agent:
+    with ToxicProxy(broker.port) as network, AgentSide(network, tmp_path) as agent:
         probe.wait_for(is_status(b"online"))
         network.cut()
         agent.wait_until_connected(2)
@@ -314,7 +314,7 @@ def test_a_takeover_by_another_client_is_named(mosquitto: Mosquitto, tmp_path: P
 
 def test_it_closes_quickly_while_a_broker_keeps_silent(broker: Broker, tmp_path: Path) -> None:
     """A close in the middle of an unanswered CONNECT takes well under the time that the attempt may take."""
-    with TcpRelay(broker.port) as network:
+    with ToxicProxy(broker.port) as network:
         network.freeze()
         agent = AgentSide(network, tmp_path)
         agent.broker.open()
@@ -326,7 +326,7 @@ def test_it_closes_quickly_while_a_broker_keeps_silent(broker: Broker, tmp_path:
 
 def test_a_broker_that_keeps_silent_is_named(mosquitto: Mosquitto, tmp_path: Path) -> None:
     """Reached, but no CONNACK: the reason says which URL and that TLS may be expected there."""
-    with TcpRelay(mosquitto.port) as network:
+    with ToxicProxy(mosquitto.port) as network:
         network.freeze()
         agent = AgentSide(network, tmp_path, version=ProtocolChoice.V5)
         agent.broker.open()

@@ -28,7 +28,7 @@ from tests.simulators.escalation_book import FakeBook, escalation
 from tests.simulators.network import LOOPBACK
 from tests.simulators.packs import CHANNELS, SAMPLES
 from tests.simulators.site import EDGE_PACK, HUB_PACK, Hub, found_hub
-from tests.simulators.tcp_relay import TcpRelay
+from tests.simulators.toxics import ToxicProxy
 from tests.simulators.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -177,7 +177,7 @@ def test_a_store_that_the_hub_is_ahead_of_says_hello_again(hub: Hub, identity: P
 def test_a_hub_that_went_silent_is_left_quickly(hub: Hub, identity: Path) -> None:
     """With the cable pulled in the middle of a session, close still takes less than two seconds."""
     book = FakeBook()
-    with TcpRelay(hub.ports.grpc) as network:
+    with ToxicProxy(hub.ports.grpc) as network:
         link = link_to(network.port, identity, book)
         link.open()
         book.wait(lambda: book.ups == 1, "the session")
@@ -194,7 +194,7 @@ def test_a_hub_that_went_silent_is_left_quickly(hub: Hub, identity: Path) -> Non
 def test_a_cut_connection_is_made_anew(hub: Hub, identity: Path) -> None:
     """Each cut ends one session; the next one carries on."""
     book = FakeBook()
-    with TcpRelay(hub.ports.grpc) as network:
+    with ToxicProxy(hub.ports.grpc) as network:
         link = link_to(network.port, identity, book)
         link.open()
         for times in range(1, 4):
