@@ -34,6 +34,8 @@ export function startLive() {
     }
   });
   document.addEventListener("reload", refresh);
+  // htmx may have connected before this module ran; then its connection is there already.
+  if (document.getElementById("stream")?._htmx?.sse) show("on");
 
   document.addEventListener("htmx:response:error", (event) => {
     const status = event.detail.ctx?.response?.status ?? 0;
