@@ -75,7 +75,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-ui", action="store_true", help="plain lines on stderr; do not wait at the end")
     parser.add_argument("--json", action="store_true", help="the report as the last line of stdout; implies --no-ui")
-    parser.add_argument("--speed", type=_speed, default=1.0, help="event seconds a second, 1 to 50 (default 1)")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="event seconds a second, 1 to 10 (default 1)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the bootstrap intervals (default 1)")
     parser.add_argument(
         "--keep", action="store_true", help="keep the run folder; it is kept anyway if a goal is missed"
@@ -86,8 +86,8 @@ def _arguments() -> argparse.Namespace:
 
 def _speed(text: str) -> float:
     speed = float(text)
-    if not 1 <= speed <= 50:  # noqa: PLR2004 - the help text names both bounds
-        raise argparse.ArgumentTypeError("1 to 50")
+    if not 1 <= speed <= 10:  # noqa: PLR2004 - the help text names both bounds
+        raise argparse.ArgumentTypeError("1 to 10")
     return speed
 
 
