@@ -13,7 +13,7 @@ from typing import NoReturn
 from cloud_hub.app import DISTRIBUTION
 from cloud_hub.commands import devices, doctor, init, packs, people, serve, tokens
 from cloud_hub.commands.endings import FAILURES, cli_error
-from model_packs.process import exits
+from model_packs.process import crash_points, exits
 
 _COMMANDS = (init, serve, people, tokens, devices, packs, doctor)
 
@@ -47,6 +47,7 @@ def execute(arguments: Sequence[str]) -> int:
         SystemExit: The arguments are wrong, or help or the version was asked for.
     """
     args = parser().parse_args(arguments)
+    crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))
     try:
         return int(args.run(args))
     except FAILURES as error:

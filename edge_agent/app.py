@@ -60,6 +60,7 @@ from edge_agent.reporting.metrics import Metrics
 from edge_agent.reporting.status import Reporter, StoreFacts
 from edge_agent.supervision import Loop, ThreadWatch
 from model_packs.manifest import PackRef
+from model_packs.process.crash_points import CrashPoint, crash_point
 from model_packs.process.metrics import Registry
 from model_packs.signing import PublicKey
 from model_packs.store import PackStore
@@ -380,9 +381,11 @@ class Agent:
     # What the adapters call, from their threads.
 
     def _received(self, delivery: Delivery) -> bool:
+        crash_point(CrashPoint.RECEIVED)
         return self._pipeline.offer(delivery)
 
     def _published(self, rows: Sequence[RowId]) -> None:
+        crash_point(CrashPoint.PUBACK)
         self._publisher.acknowledged(rows)
 
     def _died(self, letters: Sequence[DeadLetter]) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from edge_agent.commands import audit, check, doctor, enrol, init, packs, run, status
 from edge_agent.commands.endings import cli_error
 from edge_agent.errors import AgentError
-from model_packs.process import exits
+from model_packs.process import crash_points, exits
 
 _COMMANDS = (init, check, enrol, run, status, doctor, audit, packs)
 
@@ -32,6 +32,7 @@ def main() -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))
     try:
         return int(args.run(args))
     except AgentError as error:

@@ -14,6 +14,7 @@ from typing import Protocol
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.inference.draft import Draft
 from edge_agent.ports import AckHandle, BindingName, Clock, Delivery, Unit, UnitStore
+from model_packs.process.crash_points import CrashPoint, crash_point
 
 QUEUE_FULL = "queue_full"
 FAILED_ALONE = "failed_alone"
@@ -141,10 +142,12 @@ class Pipeline:
         unit = draft.unit()
         if unit is None:
             return
+        crash_point(CrashPoint.INFERRED)
         taken = [one.publish for one in unit.decided if self._publisher.take(one.publish)]
         self._store.submit(unit)
         for publish in taken:
             self._publisher.publish_now(publish)
+        crash_point(CrashPoint.ANSWERED)
         took_s = self._clock.monotonic_s() - began_s
         for told in self._observers:
             told(unit, took_s)

@@ -19,6 +19,7 @@ from cloud_hub.errors import PackUnavailableError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Clock, EscalationStore, FullModel, FullModels, StreamBell, WaitingItem
 from model_packs.errors import TensorError
+from model_packs.process.crash_points import CrashPoint, crash_point
 from model_packs.scoring import Scored, score
 from model_packs.tensors import Tensor
 from protos.codec.errors import CodecError
@@ -135,7 +136,9 @@ class Answerer:
             await self._log(await self._ask(model, items[first : first + step]))
 
     async def _log(self, answers: Sequence[Answer]) -> None:
+        crash_point(CrashPoint.HUB_SCORED)
         logged = await self._store.answer(answers)
+        crash_point(CrashPoint.HUB_ANSWERED)
         for _, verdict in logged:
             self._metrics.verdicts.labels(verdict.tier.value).inc()
         for answer in answers:

@@ -27,6 +27,7 @@ from cloud_hub.errors import (
 )
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock, Delivered, EscalationStore, FullModels
+from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.codec.errors import CodecError
 from protos.codec.escalation import escalation_to_bytes, request_from_wire, response_to_wire
 from protos.messages.escalation import (
@@ -239,7 +240,9 @@ class DeviceStream:
         accepted = [delivered for item in items if (delivered := await self._accepted(item)) is not None]
         if not accepted:
             return
+        crash_point(CrashPoint.HUB_RECEIVED)
         decided = await self._parts.store.apply(self.device, accepted, self._parts.clock())
+        crash_point(CrashPoint.HUB_APPLIED)
         self._parts.wake_answerer()
         await self._acknowledge(accepted, decided)
 

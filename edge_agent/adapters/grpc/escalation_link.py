@@ -15,6 +15,7 @@ from edge_agent.adapters.grpc.redial import HubAwayError, RedialLoop
 from edge_agent.adapters.grpc.stream import Call, HubStream
 from edge_agent.errors import HubError
 from edge_agent.ports import Clock, EscalationBook, HubLinkState
+from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.codec.escalation import request_to_wire, response_from_wire
 from protos.link.backoff import Backoff
 from protos.link.tls import MAX_MESSAGE_BYTES, HubChannel
@@ -195,6 +196,7 @@ class _Session:
             self._stream.send(wire)
             sent.append(item.seq)
         if sent:
+            crash_point(CrashPoint.UPLOADED)
             self._book.sent(sent)
         return done + len(sent)
 
@@ -228,6 +230,7 @@ class _Session:
             case Welcome() as welcome:
                 self._welcome = welcome
             case Ack() as ack:
+                crash_point(CrashPoint.HUB_ACK)
                 self._book.acked(ack)
                 with self._lock:
                     self._window.settle_acked(ack)
@@ -237,7 +240,9 @@ class _Session:
                 with self._lock:
                     self._window.grant(credit)
             case Verdict() as verdict:
+                crash_point(CrashPoint.VERDICT)
                 self._book.answered(verdict)
+                crash_point(CrashPoint.VERDICT_STORED)
                 self._stream.send(request_to_wire(VerdictAck(verdict.verdict_seq)))
                 return
             case GoAway() as farewell:

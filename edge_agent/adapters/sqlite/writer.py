@@ -26,6 +26,7 @@ from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import NewRow, Transaction, read_meta
 from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, Clock, Unit
+from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.link.backoff import Backoff
 
 UNAVAILABLE_AFTER_S = 1.0
@@ -224,7 +225,9 @@ class Writer:
         acks = [ack for entry in entries if isinstance(entry, Unit) for ack in entry.acks]
         if acks:
             # Where it fails, the broker sends the messages again, and they are found to be repeats.
+            crash_point(CrashPoint.AFTER_COMMIT)
             self._tell(partial(self._acknowledge, acks))
+            crash_point(CrashPoint.AFTER_ACK)
 
     def _tell(self, told: Callable[[], None]) -> None:
         try:
@@ -253,6 +256,7 @@ class Writer:
         tx.write_counts()
         if connection.total_changes != changes:  # an empty commit costs no sync, so it stays empty
             tx.set_meta(_COMMIT_NUMBER, str(self._commit_number + 1))
+        crash_point(CrashPoint.BEFORE_COMMIT)
         connection.execute("COMMIT")
         self._commit_number = int(read_meta(connection, _COMMIT_NUMBER) or 0)
         return tx
