@@ -181,7 +181,6 @@ class Hub:
             FleetService(
                 gate,
                 self._store,
-                incarnation=self._store.incarnation,
                 clock=self._clock,
                 heartbeat_interval_s=config.fleet.heartbeat_interval_s,
             ),
@@ -239,7 +238,7 @@ class Hub:
             actions=actions,
             clock=self._clock,
             org_id=config.identity.org_id,
-            hub_incarnation=store.incarnation,
+            hub_incarnation=lambda: store.incarnation,
             heartbeat_interval_s=config.fleet.heartbeat_interval_s,
             install_timeout_s=config.fleet.install_timeout_s,
             version=version(DISTRIBUTION),

@@ -66,10 +66,18 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class OpenedSession:
-    """What a stream starts with; `applied` holds the highest seq applied for the store id, per class."""
+    """What a stream starts with.
+
+    Attributes:
+        applied: The highest seq applied for the store id, per class.
+        incarnation: Identity of the database.
+        is_restored: This Hello gave the database away as an older copy, and it took a new incarnation.
+    """
 
     epoch: int
     applied: tuple[tuple[ItemClass, int], ...]
+    incarnation: HubIncarnation
+    is_restored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,12 +263,11 @@ class PackShelf(Protocol):
 class EscalationStore(Protocol):
     """Items in, verdicts out."""
 
-    @property
-    def incarnation(self) -> HubIncarnation:
-        """Identity of this database; a restored one gets a new one."""
-
     async def open_session(self, device: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
-        """Start a new epoch, and lift the verdict counter above what the device has seen; raises StorageError."""
+        """Start a new epoch, and lift the verdict counter above what the device has seen.
+
+        A database that the device shows to be an older copy takes a new incarnation first. Raises StorageError.
+        """
 
     async def apply(self, device: DeviceKey, items: Sequence[Delivered], now_ns: int) -> tuple[Delivery, ...]:
         """Store items that came together, in one transaction, each at most once.

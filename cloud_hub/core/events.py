@@ -29,6 +29,7 @@ class EventKind(StrEnum):
     PACK_INSTALLED = "pack_installed"
     PACK_REFUSED = "pack_refused"
     PACK_ROLLED_BACK = "pack_rolled_back"
+    HUB_RESTORED = "hub_restored"
     LABEL_GIVEN = "label_given"
     FEEDBACK_RECEIVED = "feedback_received"
     PERSON_ADDED = "person_added"

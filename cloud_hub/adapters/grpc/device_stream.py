@@ -84,6 +84,9 @@ class DeviceStream:
         parts: What all streams share.
         requests: Messages as they arrive.
         send: Sends one message; waits for flow control.
+
+    Attributes:
+        found_restore: Its Hello gave the hub's database away as an older copy; set by `open`.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class DeviceStream:
     ) -> None:
         self.device = device
         self.epoch = 0
+        self.found_restore = False
         self._parts = parts
         self._requests = aiter(requests)
         self._send = send
@@ -128,12 +132,13 @@ class DeviceStream:
         check_hello(hello)
         opened = await self._parts.store.open_session(self.device, hello, self._parts.clock())
         self.epoch = opened.epoch
+        self.found_restore = opened.is_restored
         self._store_id = hello.store_id
         self._cursor = self._confirmed = hello.verdict_cursor
         self._outbox.put_nowait(
             Welcome(
                 session_epoch=opened.epoch,
-                hub_incarnation=self._parts.store.incarnation,
+                hub_incarnation=opened.incarnation,
                 applied=opened.applied,
                 credit=self._parts.credit,
                 hub_time_ns=self._parts.clock(),

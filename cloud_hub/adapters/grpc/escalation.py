@@ -30,6 +30,8 @@ class EscalationService:
             device = await self._gate.admit(context)
             stream = DeviceStream(device, self._parts, request_iterator, context.write)
             await stream.open()
+            if stream.found_restore:
+                self._streams.tell_restored()
             self._streams.enter(stream)
             try:
                 await stream.serve()

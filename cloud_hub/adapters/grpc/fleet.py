@@ -24,6 +24,10 @@ _MS_PER_S = 1000
 class FleetStore(DeviceStore, FleetRecords, Protocol):
     """What the fleet service needs of the database."""
 
+    @property
+    def incarnation(self) -> HubIncarnation:
+        """Identity of the database; a restored one gets a new one."""
+
 
 class FleetService:
     """`tandem.v1.FleetService`.
@@ -31,7 +35,6 @@ class FleetService:
     Args:
         gate: Says who calls.
         store: The registry, and what is desired.
-        incarnation: Identity of the hub's database.
         clock: Wall clock.
         heartbeat_interval_s: How often a device shall report.
     """
@@ -41,13 +44,11 @@ class FleetService:
         gate: Gate,
         store: FleetStore,
         *,
-        incarnation: HubIncarnation,
         clock: Clock,
         heartbeat_interval_s: float,
     ) -> None:
         self._gate = gate
         self._store = store
-        self._incarnation = incarnation
         self._clock = clock
         self._interval_ms = max(1, round(heartbeat_interval_s * _MS_PER_S))
 
@@ -77,7 +78,7 @@ class FleetService:
         if hello.wire_version != WIRE_VERSION:
             raise WireVersionError(hello.wire_version, WIRE_VERSION)
         await self._store.save_hello(device, hello)
-        welcome = FleetWelcome(self._interval_ms, self._clock(), self._incarnation)
+        welcome = FleetWelcome(self._interval_ms, self._clock(), self._store.incarnation)
         twin = await self._store.desired(device) if DESIRED_CAPABILITY in hello.capabilities else None
         return (welcome,) if twin is None else (welcome, twin.message())
 

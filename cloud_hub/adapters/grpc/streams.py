@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.metrics import HubMetrics
 from protos.messages.escalation import GoAway, Verdict
+
+_RESTORED = GoAway("the hub's database was put back from a backup")
+
+logger = logging.getLogger(__name__)
 
 
 class Stream(Protocol):
@@ -60,6 +65,12 @@ class Streams:
         self._current[stream.device] = stream
         self._is_empty.clear()
         self._metrics.streams_open.set(len(self._current))
+
+    def tell_restored(self) -> None:
+        """End every stream: the database took a new incarnation, which devices learn of with their next Hello."""
+        logger.warning("hub_restored", extra={"streams": len(self._current)})
+        for stream in tuple(self._current.values()):
+            stream.send_away(_RESTORED)
 
     def leave(self, stream: Stream) -> None:
         """Forget a stream that has ended.

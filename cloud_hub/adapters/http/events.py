@@ -73,6 +73,7 @@ TOPICS: Mapping[EventKind, tuple[Topic, ...]] = {
     EventKind.PACK_INSTALLED: _PACK_NEWS,
     EventKind.PACK_REFUSED: _PACK_NEWS,
     EventKind.PACK_ROLLED_BACK: _PACK_NEWS,
+    EventKind.HUB_RESTORED: (Topic.FLEET,),
     EventKind.LABEL_GIVEN: _LABEL_NEWS,
     EventKind.FEEDBACK_RECEIVED: _LABEL_NEWS,
     EventKind.PERSON_ADDED: (),

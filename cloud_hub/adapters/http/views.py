@@ -68,7 +68,7 @@ class WebParts:
         actions: What people may change.
         clock: Wall clock.
         org_id: Part of every device's key.
-        hub_incarnation: Identity of the hub's database.
+        hub_incarnation: Tells the identity of the hub's database.
         heartbeat_interval_s: How often devices report.
         install_timeout_s: How long a desire may go without a word from its device.
         version: The program's.
@@ -82,7 +82,7 @@ class WebParts:
     actions: Actions
     clock: Clock
     org_id: str
-    hub_incarnation: HubIncarnation
+    hub_incarnation: Callable[[], HubIncarnation]
     heartbeat_interval_s: float
     install_timeout_s: float
     version: str

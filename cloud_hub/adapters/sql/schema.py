@@ -37,6 +37,7 @@ hub = Table(
     Column("id", Integer, primary_key=True),  # always 1
     Column("hub_incarnation", String(36), nullable=False),
     Column("created_at_ns", BigInteger, nullable=False),
+    Column("restored_at_ns", BigInteger, nullable=False, server_default="0"),  # 0: never put back from a backup
 )
 
 device = Table(

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_hub.adapters.sql import identity
 from cloud_hub.adapters.sql.device_keys import belongs_to, columns
 from cloud_hub.adapters.sql.schema import device_session, item
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.restores import is_older_than
 from cloud_hub.ports import OpenedSession
 from protos.messages.escalation import Hello, ItemClass
 
@@ -15,9 +17,16 @@ _NO_SESSION = {"session_epoch": 0, "store_id": "", "opened_at_ns": 0, "verdict_s
 
 
 async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
-    """Start a new epoch, and lift the verdict counter above what the device has seen."""
+    """Start a new epoch, and lift the verdict counter above what the device has seen.
+
+    A device that has seen more of this very database than there is gives it away as an older copy.
+    """
     before = (await connection.execute(select(device_session).where(belongs_to(device_session, key)))).first()
     seen = hello.verdict_cursor
+    this = await identity.found_or_minted(connection, now_ns)
+    is_older = before is not None and is_older_than(hello, this.incarnation, before.verdict_seq)
+    if is_older:
+        this = await identity.renew(connection, actor="", device=key, now_ns=now_ns)
     values = {
         "session_epoch": 1 if before is None else before.session_epoch + 1,
         "store_id": hello.store_id,
@@ -35,7 +44,7 @@ async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello
         last = (await connection.execute(select(func.max(item.c.seq)).where(*place))).scalar_one()
         if last is not None:
             applied.append((item_class, int(last)))
-    return OpenedSession(int(values["session_epoch"]), tuple(applied))
+    return OpenedSession(int(values["session_epoch"]), tuple(applied), this.incarnation, is_restored=is_older)
 
 
 async def acknowledge(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:
@@ -51,15 +60,15 @@ async def acknowledge(connection: AsyncConnection, key: DeviceKey, verdict_seq: 
     )
 
 
-async def verdict_counters(connection: AsyncConnection, keys: Iterable[DeviceKey]) -> dict[DeviceKey, int]:
-    """The place of the latest verdict in each device's log."""
+async def verdict_counters(connection: AsyncConnection, keys: Iterable[DeviceKey], floor: int) -> dict[DeviceKey, int]:
+    """The place of the latest verdict in each device's log, or the floor above which the next ones stand."""
     counters: dict[DeviceKey, int] = {}
     for key in keys:
         found = await connection.execute(select(device_session.c.verdict_seq).where(belongs_to(device_session, key)))
         counter = found.scalar_one_or_none()
         if counter is None:  # it gives feedback before its first stream
             await connection.execute(insert(device_session).values(**columns(key), **_NO_SESSION))
-        counters[key] = counter or 0
+        counters[key] = max(counter or 0, floor)
     return counters
 
 

@@ -1,19 +1,18 @@
 """Owns the hub's database as one object: which statements make one transaction, and how long each may wait.
 
 It fills the store ports on any database that SQLAlchemy speaks asyncio with. The statements are in a module for each
-noun (`devices`, `enrolments`, `heartbeats`, `twins`, `trends`, `liveness`, `events`, `sessions`, `items`, `verdicts`,
-`cases`, `judgements`, `labels`, `people`, `registry`), tables in `schema.py`, transactions in `writer.py`, rules in
-`core/`.
+noun (`identity`, `devices`, `enrolments`, `heartbeats`, `twins`, `trends`, `liveness`, `events`, `sessions`, `items`,
+`verdicts`, `cases`, `judgements`, `labels`, `people`, `registry`), tables in `schema.py`, transactions in `writer.py`,
+rules in `core/`.
 """
 
 import asyncio
 import contextlib
 import secrets
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -24,6 +23,7 @@ from cloud_hub.adapters.sql import (
     enrolments,
     events,
     heartbeats,
+    identity,
     items,
     judgements,
     labels,
@@ -124,7 +124,8 @@ class SqlStore:
                 f"the database is at revision {at}, not {database.head()}: `cloud-hub serve` upgrades it"
             )
         self._writer.open()
-        self._incarnation = await self._writer.write(self._found_or_minted_incarnation)
+        found = await self._writer.write(lambda connection: identity.found_or_minted(connection, self._clock()))
+        self._incarnation = found.incarnation
 
     async def upgrade(self) -> None:
         """Bring the tables to the newest revision; call it before `open`, in one program only.
@@ -270,7 +271,9 @@ class SqlStore:
 
     async def open_session(self, device: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
         """Start a new epoch, and lift the verdict counter above what the device has seen."""
-        return await self._writer.write(lambda connection: sessions.open_session(connection, device, hello, now_ns))
+        opened = await self._write_and_tell(lambda connection: sessions.open_session(connection, device, hello, now_ns))
+        self._incarnation = opened.incarnation
+        return opened
 
     async def apply(self, device: DeviceKey, delivered: Sequence[Delivered], now_ns: int) -> tuple[Delivery, ...]:
         """Store items that came together, in one transaction, each at most once."""
@@ -421,14 +424,17 @@ class SqlStore:
         """Store a new token."""
         await self._writer.write(lambda connection: enrolments.add_token(connection, token, now_ns))
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    # --- for `cloud-hub restored` ------------------------------------------------------------------------------------
 
-    async def _found_or_minted_incarnation(self, connection: AsyncConnection) -> HubIncarnation:
-        found = (await connection.execute(select(hub.c.hub_incarnation))).scalar_one_or_none()
-        if found is None:
-            found = str(uuid.uuid4())
-            await connection.execute(insert(hub).values(id=1, hub_incarnation=found, created_at_ns=self._clock()))
-        return HubIncarnation(found)
+    async def renew_incarnation(self, *, actor: str, now_ns: int) -> HubIncarnation:
+        """Let devices know that this database was put back from a backup: a new incarnation, with an event."""
+        renewed = await self._write_and_tell(
+            lambda connection: identity.renew(connection, actor=actor, device=None, now_ns=now_ns)
+        )
+        self._incarnation = renewed.incarnation
+        return renewed.incarnation
+
+    # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _write_and_tell(self, job: Job[ResultT]) -> ResultT:
         """Run a job that may write events, and wake who waits for them once they are durable."""

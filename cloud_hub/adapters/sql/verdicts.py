@@ -1,4 +1,4 @@
-"""Owns the statements on the verdict log: one a device, numbered without gaps. Revisions are `core.revisions`."""
+"""Owns the statements on the verdict log: one a device, numbered upwards. Revisions are `core.revisions`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql import cases, items, sessions
+from cloud_hub.adapters.sql import cases, identity, items, sessions
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
 from cloud_hub.adapters.sql.schema import verdict
 from cloud_hub.adapters.sql.stored_json import models_text, output_text, read_models, read_output
 from cloud_hub.core.cases import answered
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.restores import revision_floor, verdict_floor
 from cloud_hub.core.revisions import Answered, next_revision
 from cloud_hub.ports import Answer
 from model_packs.outputs import Output
@@ -46,11 +47,13 @@ async def answer(connection: AsyncConnection, answers: Sequence[Answer]) -> tupl
 async def log(connection: AsyncConnection, drafts: Sequence[Draft]) -> tuple[tuple[DeviceKey, Verdict], ...]:
     """Log answers, each at the end of its device's log; an answer of a lower tier than one before is left out."""
     last = await _last_revisions(connection, drafts)
-    counters = await sessions.verdict_counters(connection, {one.device for one in drafts})
+    restored_at_ns = await identity.restored_at_ns(connection)
+    keys = {one.device for one in drafts}
+    counters = await sessions.verdict_counters(connection, keys, verdict_floor(restored_at_ns))
     logged: list[tuple[DeviceKey, Verdict]] = []
     for one in drafts:
         place = (one.device, one.prediction_id)
-        revision = next_revision(last.get(place), one.tier)
+        revision = next_revision(last.get(place), one.tier, revision_floor(restored_at_ns))
         if revision is None:
             continue
         last[place] = Answered(revision, one.tier)

@@ -119,6 +119,11 @@ def _rolled_back(event: HubEvent) -> Told:
     return Told(Shape.WARN, f"went back from {event.subject}", _why(event))
 
 
+def _restored(event: HubEvent) -> Told:
+    how = _by(event) if event.actor else "a device holds answers that are not in it"
+    return Told(Shape.WARN, "the hub's database is an older copy: devices send again what they hold", how)
+
+
 def _label(event: HubEvent) -> Told:
     label = event.detail.get("label", "")
     return Told(Shape.OK, f"{event.actor} called a window {label}" if label else f"{event.actor} could not tell")
@@ -207,6 +212,7 @@ _TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
     EventKind.PACK_INSTALLED: _installed,
     EventKind.PACK_REFUSED: _refused,
     EventKind.PACK_ROLLED_BACK: _rolled_back,
+    EventKind.HUB_RESTORED: _restored,
     EventKind.LABEL_GIVEN: _label,
     EventKind.FEEDBACK_RECEIVED: _feedback,
     EventKind.PERSON_ADDED: _person_added,

@@ -111,6 +111,7 @@ class _Session:
         self._lock = threading.Lock()
         self._window = CreditWindow(Credit(0, 0))
         self._welcome: Welcome | None = None
+        self._is_of_use = False
         self._farewell: GoAway | None = None
         self._resume_at_s = 0.0
         stub = EscalationServiceStub(channel.channel)
@@ -134,10 +135,10 @@ class _Session:
         self._stream.close()
 
     def greet(self, closing: threading.Event) -> bool:
-        """Wait for Welcome and tell the store.
+        """Wait until the store has taken Welcome.
 
         Returns:
-            False when the store took a new id, or the agent closes: this stream is of no use.
+            False when the store has to say Hello anew, or the agent closes: this stream is of no use.
         """
         last_s = self._clock.monotonic_s() + WELCOME_S
         while not self._stream.wait(lambda: self._welcome is not None, _POLL_S):
@@ -154,11 +155,9 @@ class _Session:
         if welcome.wire_version != WIRE_VERSION:
             what = f"hub {self._address} speaks wire version {welcome.wire_version}, this agent {WIRE_VERSION}"
             raise HubError(self._address, what, "run the same release on both", Status.FAILED_PRECONDITION)
-        if not self._book.welcomed(welcome):
-            return False
         with self._lock:
             self._window.grant(welcome.credit)
-        return True
+        return self._is_of_use
 
     def send_items(self, closing: threading.Event) -> None:
         """Send what waits, until the stream ends or the agent closes."""
@@ -228,7 +227,11 @@ class _Session:
         """On the reader thread: one message of the hub, stored before anything is said about it."""
         match response_from_wire(wire):
             case Welcome() as welcome:
+                # Here, before the next message is read: a hub that is not the one of Hello counts from another cursor.
+                self._is_of_use = welcome.wire_version == WIRE_VERSION and self._book.welcomed(welcome)
                 self._welcome = welcome
+            case Verdict() if not self._is_of_use:
+                pass  # it comes again on the next stream, from the right place on
             case Ack() as ack:
                 crash_point(CrashPoint.HUB_ACK)
                 self._book.acked(ack)

@@ -198,7 +198,7 @@ class FleetOperations:
         parts = self._parts
         return devices_document(
             devices,
-            hub_incarnation=parts.hub_incarnation,
+            hub_incarnation=parts.hub_incarnation(),
             now_ns=parts.clock(),
             heartbeat_interval_s=parts.heartbeat_interval_s,
             install_timeout_s=parts.install_timeout_s,

@@ -20,4 +20,18 @@ from protos.messages.inference import Tier
 )
 def test_revisions_grow_by_one_and_never_step_down(last: Answered | None, tier: Tier, revision: int | None) -> None:
     """A lower tier never follows a higher one; the agent's own answer is revision 0."""
-    assert next_revision(last, tier) == revision
+    assert next_revision(last, tier, 0) == revision
+
+
+@pytest.mark.parametrize(
+    ("last", "tier", "revision"),
+    [
+        (None, Tier.HUB, 1),
+        (Answered(1, Tier.HUB), Tier.HUMAN, 101),
+        (None, Tier.HUMAN, 101),
+        (Answered(300, Tier.HUMAN), Tier.HUMAN, 301),
+    ],
+)
+def test_after_a_restore_people_speak_above_what_is_forgotten(last: Answered | None, tier: Tier, revision: int) -> None:
+    """A device may hold the full model's answer, which is the same again, and a correction that is not known here."""
+    assert next_revision(last, tier, 100) == revision

@@ -40,8 +40,6 @@ PRESS = DeviceKey("o", "s", "press-07")
 class FakeStore:
     """A log in memory; applying can be made to fail."""
 
-    incarnation = HubIncarnation("h")
-
     def __init__(self) -> None:
         self.log: list[Verdict] = []
         self.reads = 0
@@ -52,7 +50,7 @@ class FakeStore:
         """The first."""
         assert (device, now_ns) == (PRESS, 42)
         assert hello.store_id
-        return OpenedSession(1, ())
+        return OpenedSession(1, (), HubIncarnation("h"), is_restored=False)
 
     async def apply(self, device: DeviceKey, items: Sequence[Delivered], now_ns: int) -> tuple[Delivery, ...]:
         """Take everything, or nothing."""

@@ -58,6 +58,18 @@ def test_the_newest_epoch_stays_in_whatever_order_they_come() -> None:
     assert "hub_streams_open 2.0" in registry.expose().decode()
 
 
+def test_every_stream_ends_when_the_database_turns_out_to_be_a_restored_one() -> None:
+    """Its devices say Hello again and learn of it; new streams are welcome."""
+    streams = Streams(HubMetrics(Registry()))
+    first, other, later = FakeStream(PRESS, 1), FakeStream(SAW, 1), FakeStream(PRESS, 2)
+    streams.enter(first)
+    streams.enter(other)
+    streams.tell_restored()
+    assert ["backup" in stream.farewells[0].reason for stream in (first, other)] == [True, True]
+    streams.enter(later)
+    assert later.farewells == []
+
+
 @in_loop
 async def test_closing_waits_until_the_streams_have_left() -> None:
     """Everybody is told; close returns when the last one is gone; who still comes is told at once."""

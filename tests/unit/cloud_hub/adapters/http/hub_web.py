@@ -154,7 +154,7 @@ async def hub_web(
         ),
         clock=clock.ns,
         org_id="default",
-        hub_incarnation=store.incarnation,
+        hub_incarnation=lambda: store.incarnation,
         heartbeat_interval_s=10.0,
         install_timeout_s=900.0,
         version="1.2.3",

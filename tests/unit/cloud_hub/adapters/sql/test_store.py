@@ -13,6 +13,8 @@ from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.schema import metadata
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, Question
+from cloud_hub.core.events import EventKind
+from cloud_hub.core.restores import revision_floor, verdict_floor
 from cloud_hub.errors import StorageError
 from cloud_hub.ports import Answer, Delivered, WaitingItem
 from model_packs.outputs import Classification
@@ -176,6 +178,47 @@ async def test_the_verdict_counter_rises_above_what_the_device_has_seen(tmp_path
         await store.apply(PRESS, [delivered(1, "p1")], 1)
         ((_, said),) = await store.answer(answers(await store.waiting(1)))
         assert said.verdict_seq == 41
+
+
+def knowing(hub: HubIncarnation, cursor: int) -> Hello:
+    """The start of a stream of a device that knows this database."""
+    return Hello(STORE, (), cursor, hub, "1")
+
+
+@in_loop
+async def test_a_device_that_holds_more_than_the_log_shows_a_restore(tmp_path: Path) -> None:
+    """The database takes a new incarnation, once, with an event; one that the device never saw shows nothing."""
+    async with opened(tmp_path) as store:
+        first = store.incarnation
+        assert (await store.open_session(SAW, knowing(first, 9), 1)).is_restored is False  # never heard of here
+        await store.open_session(PRESS, hello(), 1)
+        assert (await store.open_session(PRESS, knowing(HubIncarnation("another"), 9), 2)).is_restored is False
+        found = await store.open_session(PRESS, knowing(first, 10), 3)
+        assert found.is_restored
+        assert found.incarnation == store.incarnation != first
+        assert (await store.open_session(SAW, knowing(first, 99), 4)).is_restored is False
+        (told,) = await store.recent_events(1)
+        assert (told.kind, told.device, told.detail["before"]) == (EventKind.HUB_RESTORED, PRESS, first)
+
+
+@in_loop
+async def test_after_a_restore_numbers_begin_above_every_earlier_one(tmp_path: Path) -> None:
+    """Also for devices that have not connected yet: verdicts of their log, and what people say to a prediction."""
+    now_ns = 1_763_000_000_000_000_000
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(1, "p1")], 1)
+        await store.apply(SAW, [delivered(1, "s1")], 1)
+        await store.renew_incarnation(actor="command line", now_ns=now_ns)
+        waiting = await store.waiting(10)
+        answered = await store.answer(answers(waiting))
+        assert [said.verdict_seq for _, said in answered] == [verdict_floor(now_ns) + 1] * 2
+        assert [said.revision for _, said in answered] == [1, 1]
+        for _ in range(2):
+            ((_, corrected),) = await store.answer(answers(waiting[:1], Tier.HUMAN))
+        assert (corrected.verdict_seq, corrected.revision) == (verdict_floor(now_ns) + 3, revision_floor(now_ns) + 2)
+    async with opened(tmp_path) as store:
+        assert (await store.verdicts(PRESS, verdict_floor(now_ns), 1))[0].prediction_id == "p1"
 
 
 @in_loop

@@ -113,6 +113,18 @@ def test_a_verdict_is_acknowledged_after_it_was_stored(hub: ScriptedHub, side: S
     assert list(side.book.verdicts) == [7]
 
 
+def test_what_a_stream_of_no_use_brings_is_left(hub: ScriptedHub, side: Side) -> None:
+    """A hub that is not the one of Hello began its log at a foreign cursor; the next stream brings the verdict."""
+    side.book.accepts_welcome = False
+    first = hub.next_stream()
+    first.send(welcome(), verdict(7))
+    second = hub.next_stream()
+    assert side.book.verdicts == {}
+    second.send(welcome(2), verdict(1))
+    second.wait_for_count(2)
+    assert list(side.book.verdicts) == [1]
+
+
 def test_a_verdict_that_was_not_stored_is_not_acknowledged(hub: ScriptedHub, side: Side) -> None:
     """A store that fails ends the stream; the next one gets the verdict again."""
     side.book.next_failure = OSError("disk full")
