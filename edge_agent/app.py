@@ -113,7 +113,13 @@ class Agent:
         self._store = Store(
             config.agent.device.state_dir,
             clock,
-            StoreSettings(outbox.limits(), outbox.escalation_max_age_s, outbox.dead_letter_max_bytes),
+            StoreSettings(
+                outbox.limits(),
+                outbox.escalation_max_age_s,
+                outbox.dead_letter_max_bytes,
+                max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
+                reserve_bytes=outbox.reserve_bytes,
+            ),
             agent_version=self._version,
             acknowledge=self._acknowledge,
             on_publishable=self._publishable,

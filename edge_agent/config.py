@@ -30,6 +30,10 @@ BINDINGS_FILE = "bindings.toml"
 _ENROLMENT_PORT = 8444
 _MAX_PORT = 65_535
 _MIN_OUTBOX_BYTES = 64 << 10
+_MIN_RESERVE_BYTES = 6 << 20  # a write-ahead log of 4 MiB, its index, and the books of a tight time
+_PAGE_SLACK = 2  # a row that is a little larger than half a page takes a whole one
+_DEDUPE_KEY_BYTES = 160  # the row and its index
+_OPEN_WINDOWS_BYTES = 512 << 20  # records of open windows, and the predictions that are remembered
 _MAX_THREADS = 64
 _ROUNDING = 1e-9
 
@@ -215,6 +219,11 @@ class OutboxConfig:
     dead_letter_max_bytes: int = setting(
         16 << 20, doc="Largest size of the kept messages that could not be read, in bytes; the oldest give way."
     )
+    reserve_bytes: int = setting(
+        8 << 20,
+        doc="Disk space kept free for the day when the disk is full, in bytes: what is needed to keep the books and to "
+        "delete. 0 keeps none.",
+    )
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
@@ -230,6 +239,20 @@ class OutboxConfig:
             yield "escalation_max_age_s", "expected more than 0"
         if self.dead_letter_max_bytes < 0:
             yield "dead_letter_max_bytes", "expected 0 or more"
+        if self.reserve_bytes and self.reserve_bytes < _MIN_RESERVE_BYTES:
+            yield "reserve_bytes", f"expected 0, or at least {_MIN_RESERVE_BYTES}"
+
+    def file_max_bytes(self, dedupe_keys: int) -> int:
+        """How large the database may grow: the bounds with their slack, and what has none of its own.
+
+        Args:
+            dedupe_keys: Of all bindings together.
+
+        Returns:
+            A bound that a sound store never reaches.
+        """
+        bounded = _PAGE_SLACK * (self.max_bytes + self.dead_letter_max_bytes)
+        return bounded + dedupe_keys * _DEDUPE_KEY_BYTES + _OPEN_WINDOWS_BYTES
 
     def limits(self) -> Limits:
         """What the outbox's plan needs."""

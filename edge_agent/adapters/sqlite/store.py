@@ -2,9 +2,11 @@
 
 schema.py        tables, migrations, connections
 writer.py        the one write connection and its thread; backlog.py: what it holds while the disk fails
+room.py          how large the file may grow, and what is done when the disk is full
 units.py         what one pass of the pipeline writes
 fates.py         what becomes of predictions and escalations; outbox.py: the rows that wait; age.py: how old they are
 book.py          the store as the escalation link sees it; feedback.py: as the feedback link sees it
+handling.py      what a person does to it by hand; selection.py: which rows; fate_report.py: what is told of them
 dead_letters.py  what could not be used, within a share of its own
 reading.py       snapshots, also for other processes
 upkeep.py        expiry, pruning, mending at start
@@ -12,6 +14,7 @@ upkeep.py        expiry, pruning, mending at start
 
 import itertools
 import logging
+import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +26,17 @@ from edge_agent.adapters.sqlite.dead_letters import DeadLetters
 from edge_agent.adapters.sqlite.errors import translated
 from edge_agent.adapters.sqlite.fates import Fates
 from edge_agent.adapters.sqlite.feedback import FeedbackOutbox, Judgements
+from edge_agent.adapters.sqlite.handling import Handling
 from edge_agent.adapters.sqlite.lock import StateLock
 from edge_agent.adapters.sqlite.outbox import RowState, broker_destination
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
+from edge_agent.adapters.sqlite.room import Room, release
 from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.units import Units
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.outbox import Limits
+from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, DeadLetter, Publish, Remembered, RowId, Unit
 
 FILE_NAME = "edge.db"
@@ -49,6 +55,8 @@ class StoreSettings:
         dead_letter_max_bytes: The dead letters' own share.
         predictions_kept: Predictions remembered for their revisions; open escalations keep theirs beyond it.
         predictions_max_age_s: Older ones are forgotten, too.
+        max_file_bytes: How large edge.db may grow, whatever is in it.
+        reserve_bytes: Disk space kept in reserve for a full disk; 0 keeps none.
     """
 
     limits: Limits
@@ -56,6 +64,8 @@ class StoreSettings:
     dead_letter_max_bytes: int
     predictions_kept: int = 50_000
     predictions_max_age_s: float = 7 * 86_400.0
+    max_file_bytes: int = 1 << 40
+    reserve_bytes: int = 0
 
 
 class Store:
@@ -99,9 +109,11 @@ class Store:
         judgements = Judgements(self._fates, dead_letters)
         self._units = Units(self._fates, judgements, dead_letters)
         self._reader = Reader(self._path)
+        self._room = Room(self._path, settings.max_file_bytes, settings.reserve_bytes)
         self._writer = Writer(
             self._path,
             clock,
+            self._room,
             new_row=self.new_row,
             apply=self._units.apply,
             acknowledge=acknowledge,
@@ -111,6 +123,7 @@ class Store:
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
         self.book = Book(self._writer, self._reader, self._fates, clock, agent_version)
         self.feedback = FeedbackOutbox(self._writer, self._reader, judgements, clock)
+        self.handling = Handling(self._path, self._writer, self._fates, self.book, self.feedback, clock=clock)
 
     @property
     def is_durable(self) -> bool:
@@ -135,15 +148,29 @@ class Store:
         """
         self._lock.take()
         try:
-            connection = open_writer(self._path)
-            with translated(self._path):
-                first_row = upkeep.prepare(connection)
-            self._rows = itertools.count(first_row)
+            connection = self._prepared()
             self._reader.open()
             self._writer.open(connection)
         except BaseException:
             self.close()
             raise
+
+    def _prepared(self) -> sqlite3.Connection:
+        """Open the file and mend it; a full disk gives up the reserve for that."""
+        connection = None
+        try:
+            connection = open_writer(self._path)
+            with translated(self._path):
+                self._rows = itertools.count(upkeep.prepare(connection))
+                self._room.keep_reserve()
+                self._room.bind(connection)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, StoreError) and self._room.is_missing(error.__cause__) and self._room.tighten():
+                return self._prepared()
+            raise
+        return connection
 
     def close(self) -> None:
         """Commit what waits and close; may be called twice."""
@@ -206,6 +233,7 @@ class Store:
     def _sweep(self, tx: Transaction) -> None:
         self._fates.expire(tx)
         self._pruner.prune(tx)
+        release(tx.connection)
 
     def _committed(self, tx: Transaction, took_s: float) -> None:
         self._on_commit(took_s, tx.counts())

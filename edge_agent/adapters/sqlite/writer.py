@@ -4,6 +4,9 @@ What a unit or a call writes is decided by who made them. The thread takes whate
 transaction. While commits fail it keeps trying; after `UNAVAILABLE_AFTER_S` it acknowledges what it holds anyway and
 counts it as shed, so that inference goes on, and bounds what it holds in memory.
 
+A disk without room is told apart from a broken one (`room.py`): then the books are committed without the payloads, so
+a record is acknowledged after the commit that counts it as shed.
+
 A commit that hangs (another program's lock, a stalling disk) is said after the same time, and what waits behind it is
 bounded, too. What is in it is neither acknowledged nor given up before it ends, since it may still succeed: until then
 a broker holds back what exceeds its window of unacknowledged messages.
@@ -22,6 +25,7 @@ from typing import TypeVar
 from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.errors import StoreClosedError, hanging_mend, mend
+from edge_agent.adapters.sqlite.room import Room
 from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import NewRow, Transaction, read_meta
 from edge_agent.errors import StoreError
@@ -79,31 +83,37 @@ class Writer:
     Args:
         path: edge.db; opened (and migrated) by `open`.
         clock: For stamps and for the time without a commit.
+        room: What the file may take.
         new_row: Row ids for transactions.
         apply: Writes one unit.
         acknowledge: Sends acknowledgements; called from the writer thread, in order, after their commit.
         committed: Told of every commit: the transaction and how long it took, in seconds.
         on_failure: Told, with the thread's name, when `acknowledge` or `committed` raised; the thread goes on.
+        connect: Opens the file again after a failure.
     """
 
     def __init__(
         self,
         path: Path,
         clock: Clock,
+        room: Room,
         *,
         new_row: NewRow,
         apply: Callable[[Transaction, Unit], None],
         acknowledge: Callable[[Sequence[AckHandle]], None],
         committed: Callable[[Transaction, float], None],
         on_failure: Callable[[str], None],
+        connect: Callable[[Path], sqlite3.Connection] = open_writer,
     ) -> None:
         self._path = path
         self._clock = clock
+        self._room = room
         self._new_row = new_row
         self._apply = apply
         self._acknowledge = acknowledge
         self._committed = committed
         self._on_failure = on_failure
+        self._connect = connect
         self._changed = threading.Condition()
         self._entries: deque[Unit | _Call] = deque()
         self._waiting_bytes = 0
@@ -121,8 +131,8 @@ class Writer:
 
     @property
     def is_durable(self) -> bool:
-        """False after `UNAVAILABLE_AFTER_S` without a commit that should have happened."""
-        return self._overdue_s() < UNAVAILABLE_AFTER_S and not self._has_ended
+        """False without room for records, and after `UNAVAILABLE_AFTER_S` without a commit that is due."""
+        return self._overdue_s() < UNAVAILABLE_AFTER_S and not self._room.is_tight and not self._has_ended
 
     @property
     def is_alive(self) -> bool:
@@ -137,7 +147,7 @@ class Writer:
         problem, overdue_s = self._problem, self._overdue_s()
         if problem is None and overdue_s >= UNAVAILABLE_AFTER_S:
             return f"journal: a commit has been running for {overdue_s:.0f} s; {hanging_mend(self._path)}"
-        return problem
+        return self._room.problem or problem
 
     def open(self, connection: sqlite3.Connection) -> None:
         """Take over an open write connection and start the thread."""
@@ -193,7 +203,7 @@ class Writer:
             while self._held and (is_last or self._clock.monotonic_s() >= self._retry_at_s):
                 if not self._try_to_commit():  # else what came after a commit in doubt is still held
                     break
-            if self._held and not self.is_durable:
+            if self._held and self._overdue_s() >= UNAVAILABLE_AFTER_S:
                 self._shed()
             if is_last:
                 self._give_up()
@@ -239,16 +249,20 @@ class Writer:
     def _commit(self) -> Transaction | None:
         """One transaction with everything held; None when the last try, of less, turns out to have been committed."""
         if self._connection is None:
-            self._connection = open_writer(self._path)
+            self._connection = self._connect(self._path)
+            self._room.bind(self._connection)
             if int(read_meta(self._connection, _COMMIT_NUMBER) or 0) > self._commit_number:
                 self._commit_number += 1
                 return None
         connection = self._connection
-        self._tried = len(self._held)
+        self._room.loosen(connection)
+        if self._room.is_tight:
+            self._held = _books(self._held)
+        self._tried = 1 if self._room.is_tight else len(self._held)
         connection.execute("BEGIN IMMEDIATE")
         changes = connection.total_changes
         tx = Transaction(connection, Stamp.now(self._clock), self._new_row)
-        for entry in self._held:
+        for entry in self._held[: self._tried]:
             if isinstance(entry, Unit):
                 self._apply(tx, entry)
             else:
@@ -271,7 +285,8 @@ class Writer:
         if self._failing_since_s is None:
             self._failing_since_s = began_s
         self._trying_since_s = None  # not before the failure is noted: the one passes into the other
-        self._retry_at_s = self._clock.monotonic_s() + self._backoff.next_s()
+        is_worth_a_try = self._room.is_missing(error) and self._room.tighten()
+        self._retry_at_s = self._clock.monotonic_s() + (0.0 if is_worth_a_try else self._backoff.next_s())
         logger.error("journal_commit_failed", exc_info=error, extra={"mend": help_text, "held": len(self._held)})
 
     @property
@@ -308,6 +323,16 @@ class Writer:
         if self._held:
             logger.error("journal_closed_with_uncommitted_work", extra={"held": len(self._held)})
         self._held = []
+
+
+def _books(entries: Sequence[Unit | _Call]) -> list[Unit | _Call]:
+    """The same entries without payloads, units first, then the calls, another one at their head each time.
+
+    They are committed one by one: a call that finds no room then keeps nothing else from its commit.
+    """
+    units = [entry for entry in entries if isinstance(entry, Unit)]
+    calls = [entry for entry in entries if isinstance(entry, _Call)]
+    return [*([backlog.shed(units)] if units else []), *calls[1:], *calls[:1]]
 
 
 def _undurable(entries: Sequence[Unit | _Call]) -> list[Unit | _Call]:

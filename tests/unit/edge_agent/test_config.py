@@ -129,6 +129,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert limits.shares == {ItemClass.PREDICTION: 0.4, ItemClass.ESCALATION: 0.55, ItemClass.FEEDBACK: 0.05}
     assert set(limits.on_full.values()) == {OnFull.DROP_OLDEST, OnFull.DROP_NEWEST}
     assert limits.on_full[ItemClass.FEEDBACK] is OnFull.DROP_NEWEST
+    assert agent.outbox.file_max_bytes(0) > 2 * (agent.outbox.max_bytes + agent.outbox.dead_letter_max_bytes)
 
 
 def test_hub_addresses(tmp_path: Path) -> None:
@@ -178,6 +179,7 @@ def test_all_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
         ("[outbox]\nprediction_share = 0.0", "outbox.prediction_share: expected more than 0"),
         ("[outbox]\nescalation_max_age_s = 0", "outbox.escalation_max_age_s: expected more than 0"),
         ("[outbox]\ndead_letter_max_bytes = -1", "outbox.dead_letter_max_bytes: expected 0 or more"),
+        ("[outbox]\nreserve_bytes = 4096", "outbox.reserve_bytes: expected 0, or at least 6291456"),
         ('[log]\nlevel = "wrong"', 'log.level: expected one of "debug", "info", "warning", "error"'),
     ],
 )
