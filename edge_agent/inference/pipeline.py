@@ -20,6 +20,8 @@ QUEUE_FULL = "queue_full"
 FAILED_ALONE = "failed_alone"
 MAX_BATCH = 256
 IDLE_WAIT_S = 0.1
+HOLD_S = 20.0
+"""Less than a broker's patience (1.5 times the keepalive), and more than the slowest pass."""
 
 
 OnPass = Callable[[Unit, float], None]
@@ -65,6 +67,7 @@ class Pipeline:
         clock: Passed on to the lanes.
         observers: Told of every pass.
         capacity: Deliveries that may wait.
+        hold_s: How long a delivery that is to be acknowledged waits for room.
     """
 
     def __init__(
@@ -76,7 +79,9 @@ class Pipeline:
         *,
         observers: Sequence[OnPass],
         capacity: int,
+        hold_s: float = HOLD_S,
     ) -> None:
+        self._hold_s = hold_s
         self._lanes = {lane.binding: lane for lane in lanes}
         self._store = store
         self._publisher = publisher
@@ -98,11 +103,14 @@ class Pipeline:
     def offer(self, delivery: Delivery) -> bool:
         """Take a delivery in, from any thread.
 
+        Where the sender keeps what is not acknowledged, a full queue holds the caller back, and so the connection: some
+        brokers send more than the window that they were given (mosquitto 2.0 does when a session goes on).
+
         Returns:
             False when the queue is full: the record is counted as shed, and acknowledged with the next commit.
         """
         try:
-            self._waiting.put_nowait(delivery)
+            self._waiting.put(delivery, block=delivery.ack is not None, timeout=self._hold_s)
         except queue.Full:
             self._note_shed(delivery, QUEUE_FULL)
             return False

@@ -227,6 +227,7 @@ class Bench:
     clock: TestClock = field(default_factory=TestClock)
     policy: Policy = field(default_factory=lambda: Policy(threshold=0.5))
     capacity: int = 64
+    hold_s: float = 0.0
     hop_s: float = 1.0
     seen_limit: int = 1000
     max_skew_s: Any = 300.0
@@ -278,7 +279,13 @@ class Bench:
         )
         lane.breaks_on = self.breaks_on
         self.pipeline = Pipeline(
-            [lane], self.store, self.publisher, self.clock, observers=(self._passed,), capacity=self.capacity
+            [lane],
+            self.store,
+            self.publisher,
+            self.clock,
+            observers=(self._passed,),
+            capacity=self.capacity,
+            hold_s=self.hold_s,
         )
         self.pipeline.restore()
 

@@ -1,5 +1,7 @@
 """The pass: what comes in is answered together, once, with the same ids after any crash, and nothing is uncounted."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from edge_agent.core.accounting import Count, of_reason
@@ -157,6 +159,20 @@ def test_a_full_queue_sheds_counts_and_acknowledges() -> None:
     assert [bench.send(number) for number in range(5)] == [True, True, True, False, False]
     bench.run()
     assert bench.count(of_reason(Count.RECORDS_SHED, QUEUE_FULL)) == 2
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_a_full_queue_holds_back_what_the_broker_keeps() -> None:
+    """A broker that sends more than its window waits at its connection; nothing is shed as long as passes go on."""
+    bench = Bench(capacity=3, hold_s=30.0)
+    with ThreadPoolExecutor(1) as broker_thread:
+        taken = [broker_thread.submit(bench.send, number) for number in range(10)]
+        while not all(one.done() for one in taken):
+            bench.run()
+        bench.run()
+    assert all(one.result() for one in taken)
+    assert bench.count(Count.RECORDS_JOURNALED) == 10
     assert bench.broker.unacknowledged == {}
     assert bench.store.broken_equations() == []
 
