@@ -272,6 +272,7 @@ class EscalationStore(Protocol):
     async def apply(self, device: DeviceKey, items: Sequence[Delivered], now_ns: int) -> tuple[Delivery, ...]:
         """Store items that came together, in one transaction, each at most once.
 
+        What is asked again from a new place in the outbox gets its answer to the end of the device's log again.
         Returns what was decided, in order. Raises StorageError; nothing is stored then.
         """
 

@@ -37,7 +37,8 @@ class AlreadyApplied:
     """Nothing is left to do but to acknowledge it.
 
     Attributes:
-        is_new_key: The question is known, this place in the outbox is not: note the place, ask nothing again.
+        is_new_key: The question is known, this place in the outbox is not (the device lost its store): note the place,
+            ask nothing again, and say again what was answered.
     """
 
     is_new_key: bool
@@ -75,6 +76,18 @@ def decide(question: Question, *, at_key: Question | None, digest_of_prediction:
     if digest_of_prediction == question.input_digest:
         return AlreadyApplied(is_new_key=True)
     return Conflict(f"prediction {question.prediction_id} is known with another input, {digest_of_prediction}")
+
+
+def asked_again(decided: Iterable[tuple[PredictionId, Delivery]]) -> frozenset[PredictionId]:
+    """Pick the predictions whose answer the device has to be told again.
+
+    Args:
+        decided: What was asked, each with what was decided.
+
+    Returns:
+        Those that are known, but not at this place in the outbox.
+    """
+    return frozenset(at for at, delivery in decided if delivery == AlreadyApplied(is_new_key=True))
 
 
 def ranges(seqs: Iterable[int]) -> tuple[tuple[int, int], ...]:

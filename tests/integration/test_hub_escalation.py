@@ -27,6 +27,7 @@ from protos.messages.escalation import (
     Item,
     ItemClass,
     Reject,
+    StoreId,
     Verdict,
     VerdictAck,
     Welcome,
@@ -112,10 +113,10 @@ async def test_an_item_is_acknowledged_and_then_answered_by_the_full_model(
 
 
 @in_loop
-async def test_the_same_item_again_is_acknowledged_and_answered_once(
+async def test_the_same_item_again_is_acknowledged_and_asked_once(
     site: HubSite, token: JoinToken, golden: tuple[NDArray[Any], list[str]]
 ) -> None:
-    """A re-sent item, in this stream, in the next, or at another place in the outbox, adds no verdict."""
+    """A re-sent item adds no verdict; from another place in the outbox it is told the same answer again."""
     windows, _ = golden
     item = question(1, windows[:1])
     async with site.running() as listening:
@@ -125,11 +126,34 @@ async def test_the_same_item_again_is_acknowledged_and_answered_once(
             assert (await stream.hear_until(Verdict)).verdict_seq == 1
         async with connected(listening, identity, cursor=1) as stream:
             await stream.say(item, question(2, windows[:1], prediction="prediction-1"), question(3, windows[1:2]))
-            rest = [await stream.hear_until(Verdict)] + await stream.hear_rest()
-        assert [said.prediction_id for said in rest if isinstance(said, Verdict)] == ["prediction-3"]
-        async with connected(listening, identity, cursor=1) as stream:
+            told = [await stream.hear_until(Verdict), await stream.hear_until(Verdict)]
+            assert [said for said in await stream.hear_rest() if isinstance(said, Verdict)] == []
+        assert [(said.prediction_id, said.revision) for said in told] == [("prediction-1", 1), ("prediction-3", 1)]
+        async with connected(listening, identity, cursor=2) as stream:
             again = await stream.hear_until(Verdict)
-            assert (again.verdict_seq, again.prediction_id) == (2, "prediction-3")
+            assert (again.verdict_seq, again.prediction_id) == (3, "prediction-3")
+
+
+@in_loop
+async def test_a_device_that_lost_its_store_gets_the_answer_that_is_stored(
+    site: HubSite, token: JoinToken, golden: tuple[NDArray[Any], list[str]]
+) -> None:
+    """Under a new store id the same prediction is not asked anew; its answer comes behind the log that was read."""
+    windows, labels = golden
+    async with site.running() as listening:
+        identity = await enrolled(listening, token)
+        async with connected(listening, identity) as stream:
+            await stream.say(question(1, windows[:1]), question(2, windows[1:2]))
+            await stream.hear_until(Verdict, lambda verdict: verdict.verdict_seq == 2)
+        async with device_channel(listening.grpc_port, identity) as channel:
+            stream = HandStream(channel)
+            await stream.say(hello(store=StoreId("a-new-one")))
+            await stream.hear_until(Verdict, lambda verdict: verdict.verdict_seq == 2)
+            await stream.say(question(1, windows[:1]))
+            again = await stream.hear_until(Verdict)
+            assert (again.verdict_seq, again.prediction_id, again.revision) == (3, "prediction-1", 1)
+            assert isinstance(again.output, Classification)
+            assert again.output.label == labels[0]
 
 
 @in_loop

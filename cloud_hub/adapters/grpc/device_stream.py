@@ -281,8 +281,10 @@ class DeviceStream:
                     continue
                 case Apply():
                     outcome = "applied"
-                case AlreadyApplied():
+                case AlreadyApplied(is_new_key):
                     outcome = "repeated"
+                    if is_new_key:
+                        self._log_grew.set()
             self._count(key.item_class, outcome)
             durable.setdefault(key.item_class, []).append(key.seq)
         for item_class, seqs in durable.items():

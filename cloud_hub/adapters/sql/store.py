@@ -41,7 +41,7 @@ from cloud_hub.adapters.sql.gathering import Gathering
 from cloud_hub.adapters.sql.schema import hub
 from cloud_hub.adapters.sql.writer import Job, ResultT, Writer
 from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage, ReviewRank
-from cloud_hub.core.delivery import Delivery
+from cloud_hub.core.delivery import Delivery, asked_again
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, Happening, HubEvent
 from cloud_hub.core.feedback import FeedbackTaken, GivenPage, LabelGiven, LabelOutcome
@@ -276,8 +276,16 @@ class SqlStore:
         return opened
 
     async def apply(self, device: DeviceKey, delivered: Sequence[Delivered], now_ns: int) -> tuple[Delivery, ...]:
-        """Store items that came together, in one transaction, each at most once."""
-        return await self._writer.write(lambda connection: items.apply(connection, device, delivered, now_ns))
+        """Store items that came together, each at most once, and say again what is asked from a new place."""
+
+        async def both(connection: AsyncConnection) -> tuple[Delivery, ...]:
+            decided = await items.apply(connection, device, delivered, now_ns)
+            again = asked_again(zip((one.question.prediction_id for one in delivered), decided, strict=True))
+            if again:
+                await verdicts.repeat(connection, device, again)
+            return decided
+
+        return await self._writer.write(both)
 
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
         """Read the oldest stored items without an answer."""

@@ -1,10 +1,10 @@
 """Owns the statements on the verdict log: one a device, numbered upwards. Revisions are `core.revisions`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import cases, identity, items, sessions
@@ -64,6 +64,25 @@ async def log(connection: AsyncConnection, drafts: Sequence[Draft]) -> tuple[tup
         for key in {key for key, _ in logged}:
             await sessions.set_verdict_counter(connection, key, counters[key])
     return tuple(logged)
+
+
+async def repeat(connection: AsyncConnection, key: DeviceKey, ids: Collection[str]) -> None:
+    """Put the latest answer to each of these predictions at the end of the device's log; unanswered ones wait."""
+    rows = await connection.execute(
+        select(verdict.c.prediction_id, verdict.c.verdict_seq)
+        .where(belongs_to(verdict, key), verdict.c.prediction_id.in_(ids))
+        .order_by(verdict.c.revision)
+    )
+    latest = {row.prediction_id: row.verdict_seq for row in rows}
+    if not latest:
+        return
+    floor = verdict_floor(await identity.restored_at_ns(connection))
+    last = (await sessions.verdict_counters(connection, {key}, floor))[key]
+    for place, before in enumerate(sorted(latest.values()), start=last + 1):
+        await connection.execute(
+            update(verdict).where(belongs_to(verdict, key), verdict.c.verdict_seq == before).values(verdict_seq=place)
+        )
+    await sessions.set_verdict_counter(connection, key, last + len(latest))
 
 
 def select_log(key: DeviceKey, after_seq: int, limit: int) -> AnySelect:

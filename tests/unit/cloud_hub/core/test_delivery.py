@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, Question, decide, ranges
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, Question, asked_again, decide, ranges
 from protos.messages.escalation import PredictionId
 
 ASKED = Question(PredictionId("p"), "sha256:a")
@@ -49,3 +49,15 @@ def test_ranges_cover_exactly_the_numbers(seqs: Sequence[int]) -> None:
     found = ranges(seqs)
     assert [seq for first, last in found for seq in range(first, last + 1)] == sorted(set(seqs))
     assert all(before[1] + 1 < after[0] for before, after in pairwise(found))
+
+
+def test_only_known_questions_from_a_new_place_are_asked_again() -> None:
+    """A lost ack and a conflict are not."""
+    decided: list[Delivery] = [
+        Apply(),
+        AlreadyApplied(is_new_key=False),
+        AlreadyApplied(is_new_key=True),
+        Conflict("other input"),
+    ]
+    ids = [PredictionId(f"p{number}") for number in range(len(decided))]
+    assert asked_again(zip(ids, decided, strict=True)) == {"p2"}

@@ -122,6 +122,25 @@ async def test_items_are_applied_once_across_batches_and_restarts(tmp_path: Path
 
 
 @in_loop
+async def test_a_question_from_another_place_is_answered_as_before(tmp_path: Path) -> None:
+    """Its latest answer goes to the end of the log, once a place; without an answer there is nothing to say yet."""
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(1, "p1"), delivered(2, "p2")], 1)
+        waiting = await store.waiting(10)
+        await store.answer(answers(waiting))
+        await store.answer(answers(waiting[:1], Tier.HUMAN))
+        lost = StoreId("store-2")
+        again = [delivered(1, "p2", store=lost), delivered(2, "p1", store=lost), delivered(3, "p3", store=lost)]
+        await store.apply(PRESS, again, 2)
+        await store.apply(PRESS, [*again, delivered(4, "p3", store=lost)], 3)
+        log = [(said.verdict_seq, said.prediction_id, said.revision) for said in await store.verdicts(PRESS, 0, 10)]
+        assert log == [(1, "p1", 1), (4, "p2", 1), (5, "p1", 2)]
+        ((_, said),) = await store.answer(answers(await store.waiting(10)))
+        assert (said.verdict_seq, said.prediction_id) == (6, "p3")
+
+
+@in_loop
 async def test_a_session_reports_what_was_applied_for_its_store(tmp_path: Path) -> None:
     """Epochs grow across restarts; the applied floors are those of the named store id only."""
     async with opened(tmp_path) as store:
