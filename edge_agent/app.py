@@ -34,6 +34,8 @@ from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.pillow import pillow_decoder
 from edge_agent.adapters.slot_file import SlotFile
+from edge_agent.adapters.sqlite.desk import FOLDER_NAME as DESK_FOLDER_NAME
+from edge_agent.adapters.sqlite.desk import RequestDesk
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
@@ -109,17 +111,10 @@ class Agent:
         self._registry = Registry()
         self._metrics = Metrics(self._registry)
         self._health = Health(_peers(config), self._metrics.peer)
-        outbox = config.agent.outbox
         self._store = Store(
             config.agent.device.state_dir,
             clock,
-            StoreSettings(
-                outbox.limits(),
-                outbox.escalation_max_age_s,
-                outbox.dead_letter_max_bytes,
-                max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
-                reserve_bytes=outbox.reserve_bytes,
-            ),
+            store_settings(config),
             agent_version=self._version,
             acknowledge=self._acknowledge,
             on_publishable=self._publishable,
@@ -127,6 +122,7 @@ class Agent:
             on_dead_letters=self._died,
             on_failure=self._metrics.loop_failed,
         )
+        self._desk = RequestDesk(config.agent.device.state_dir / DESK_FOLDER_NAME, self._store.handling.handle)
         self._slots = DeviceSlots(SlotFile(config.agent.device.packs_dir))
         self._trust = TrustedPacks(config)
         fetch = None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub)
@@ -172,6 +168,7 @@ class Agent:
         require_same_device(self._config.agent)
         self._store.open()
         self._closing.callback(self._store.close)
+        self._desk.open()
         self._closing.callback(self._models.close)
         self._slots.open()
         self._models.open()
@@ -383,6 +380,7 @@ class Agent:
     def _sweep(self) -> None:
         self._is_closing.wait(_SWEEP_EVERY_S)
         self._store.sweep()
+        self._desk.answer_all()
 
     # What the adapters call, from their threads.
 
@@ -409,6 +407,18 @@ class Agent:
             own = [handle for handle in handles if handle.broker == name]
             if own:
                 broker.acknowledge(own)
+
+
+def store_settings(config: Config) -> StoreSettings:
+    """The bounds of the store that the files ask for."""
+    outbox = config.agent.outbox
+    return StoreSettings(
+        outbox.limits(),
+        outbox.escalation_max_age_s,
+        outbox.dead_letter_max_bytes,
+        max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
+        reserve_bytes=outbox.reserve_bytes,
+    )
 
 
 def _peers(config: Config) -> dict[str, str]:

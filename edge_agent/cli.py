@@ -8,12 +8,12 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import argparse
 from importlib.metadata import version
 
-from edge_agent.commands import audit, check, doctor, enrol, init, packs, run, status
+from edge_agent.commands import audit, check, doctor, enrol, init, outbox, packs, run, status
 from edge_agent.commands.endings import cli_error
 from edge_agent.errors import AgentError
 from model_packs.process import crash_points, exits
 
-_COMMANDS = (init, check, enrol, run, status, doctor, audit, packs)
+_COMMANDS = (init, check, enrol, run, status, doctor, audit, outbox, packs)
 
 
 def parser() -> exits.Parser:

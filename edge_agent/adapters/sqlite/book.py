@@ -6,7 +6,7 @@ Implements `EscalationBook`. Every method that changes state returns after the c
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.fates import Fates
@@ -135,6 +135,13 @@ class Book:
         with self._changed:
             self._has_news = True
             self._changed.notify_all()
+
+    def release(self, items: Iterable[tuple[ItemClass, int]]) -> None:
+        """Send these at the next chance, whatever the hub asked for."""
+        with self._changed:
+            for key in items:
+                self._held_until_s.pop(key, None)
+        self.wake()
 
     def sent(self, seqs: Sequence[int]) -> None:
         """These items were handed to the stream."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_agent.adapters.sqlite import outbox
 from edge_agent.adapters.sqlite.age import OLDER
-from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, Subject
+from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, StoredRow, Subject
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
@@ -24,6 +24,9 @@ from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verd
 
 NO_ROOM = "no_room"
 """Why news of an eviction was itself not kept: it may not push out anything else."""
+
+BY_HAND = "purged"
+"""Why a message is not kept that a person dropped."""
 
 _DEVICE = BindingName(DEVICE)
 _LOOKED_AT = 1000
@@ -107,6 +110,13 @@ class Fates:
     def end(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str = "") -> None:
         """End an escalation without an answer, and say so where its prediction was published."""
         self.deliver(tx, self._ended(tx, prediction_id, move, policy))
+
+    def purge(self, tx: Transaction, row: StoredRow) -> None:
+        """Drop what a person does not want delivered; that an escalation ends so is told, as every end is."""
+        if row.subject is Subject.ESCALATION:
+            self.end(tx, row.prediction_id, Move.PURGE)
+        elif outbox.delete(tx, row.row):
+            self._lost(tx, row.subject, row.binding, row.prediction_id, BY_HAND)
 
     def answered(self, tx: Transaction, verdict: Verdict) -> None:
         """Take a verdict: end the escalation, and revise its prediction if the verdict is better than what is known.

@@ -5,6 +5,7 @@ Implements `FeedbackBook`. What a judgement says is `core/feedback.py`; bounds a
 
 import json
 import threading
+from collections.abc import Iterable
 
 from edge_agent.adapters.sqlite import outbox
 from edge_agent.adapters.sqlite.book import STORE_ID
@@ -124,6 +125,13 @@ class FeedbackOutbox:
         with self._changed:
             self._has_news = True
             self._changed.notify_all()
+
+    def release(self, seqs: Iterable[int]) -> None:
+        """Send these at the next chance, whatever the hub asked for."""
+        with self._changed:
+            for seq in seqs:
+                self._held_until_s.pop(seq, None)
+        self.wake()
 
     def settled(self, batch: FeedbackBatch, receipt: FeedbackReceipt) -> None:
         """Trim what the hub has, bury what it never takes, hold back the rest for a while."""

@@ -89,6 +89,7 @@ class StoredRow:
 
     row: RowId
     item_class: ItemClass
+    seq: int
     subject: Subject
     state: RowState
     binding: BindingName
@@ -144,13 +145,13 @@ def usage_bytes(connection: sqlite3.Connection) -> dict[ItemClass, int]:
 def stored(connection: sqlite3.Connection, where: str, parameters: Mapping[str, object], limit: int) -> list[StoredRow]:
     """Rows, oldest first, that a condition of this package's own picks."""
     found = connection.execute(
-        "SELECT row, class, subject, state, binding, prediction_id, bytes FROM outbox "  # noqa: S608 - own conditions
+        "SELECT row, class, seq, subject, state, binding, prediction_id, bytes FROM outbox "  # noqa: S608 - own conditions
         f"WHERE {where} ORDER BY row LIMIT :limit",
         {**parameters, "limit": limit},
     )
     return [
-        StoredRow(RowId(r), ItemClass(c), Subject(s), RowState(st), BindingName(b), PredictionId(p), size)
-        for r, c, s, st, b, p, size in found
+        StoredRow(RowId(r), ItemClass(c), seq, Subject(s), RowState(st), BindingName(b), PredictionId(p), size)
+        for r, c, seq, s, st, b, p, size in found
     ]
 
 

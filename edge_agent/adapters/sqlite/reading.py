@@ -19,7 +19,7 @@ from edge_agent.ports import BindingName, CounterKey, JournalRow, Remembered, Ro
 from protos.messages.escalation import ItemClass
 
 Read = Callable[..., list[tuple[Any, ...]]]
-"""`read(sql, *parameters)` inside one read transaction."""
+"""`read(sql, *parameters)` or `read(sql, name=parameter)` inside one read transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class Reader:
             if connection is None:
                 raise sqlite3.ProgrammingError("the store is closed")
 
-            def read(sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-                return connection.execute(sql, parameters).fetchall()
+            def read(sql: str, *parameters: object, **named: object) -> list[tuple[Any, ...]]:
+                return connection.execute(sql, named or parameters).fetchall()
 
             connection.execute("BEGIN")
             try:
