@@ -40,8 +40,10 @@ from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.adapters.x509.server_certificate import load_server_files
+from cloud_hub.admission import Admission
 from cloud_hub.config import HubConfig
 from cloud_hub.core.sign_in_throttle import SignInThrottle
+from cloud_hub.core.waiting_room import WaitingRoom
 from cloud_hub.errors import NoDatabaseError, StorageError
 from cloud_hub.fleet_watch import FleetWatch
 from cloud_hub.inviting import Inviting
@@ -175,7 +177,9 @@ class Hub:
         # Who may ask: devices over mutual TLS, newcomers with a join token.
         gate = self._gate()
         credit = Credit(config.escalation.credit_items, config.escalation.credit_bytes)
-        parts = StreamParts(self._store, models, answerer.wake, self._metrics, self._clock, credit)
+        room = WaitingRoom(config.escalation.max_waiting_per_device, config.escalation.max_waiting)
+        admission = Admission(self._store, room, time.monotonic)
+        parts = StreamParts(self._store, models, admission, answerer.wake, self._metrics, self._clock, credit)
         services = DeviceServices(
             EscalationService(gate, parts, self._streams),
             FleetService(

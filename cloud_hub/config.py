@@ -108,16 +108,22 @@ class InferenceConfig:
 
 @dataclass(frozen=True, slots=True)
 class EscalationConfig:
-    """What one device may have in flight."""
+    """What devices may have in flight, and waiting for the full models."""
 
     credit_items: int = setting(64, doc="Unacknowledged items a device may have on its stream.")
     credit_bytes: int = setting(8 * 1024 * 1024, doc="The same in bytes.")
+    max_waiting: int = setting(
+        100_000, doc="Items that may wait for the full models; a device keeps what finds no place, and tries again."
+    )
+    max_waiting_per_device: int = setting(10_000, doc="The same of one device.")
 
     def validate(self) -> Iterable[tuple[str, str]]:
         """Check what types cannot say."""
-        for key, value in (("credit_items", self.credit_items), ("credit_bytes", self.credit_bytes)):
-            if value < 1:
+        for key in ("credit_items", "credit_bytes", "max_waiting", "max_waiting_per_device"):
+            if getattr(self, key) < 1:
                 yield key, "expected at least 1"
+        if self.max_waiting_per_device > self.max_waiting:
+            yield "max_waiting_per_device", "expected at most max_waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +175,9 @@ class HubConfig:
         HttpConfig, doc="Where people and programs connect: the console, /api/v1, /readyz, /metrics."
     )
     inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
-    escalation: EscalationConfig = setting(EscalationConfig, doc="What one device may have in flight.")
+    escalation: EscalationConfig = setting(
+        EscalationConfig, doc="What devices may have in flight, and waiting for the full models."
+    )
     fleet: FleetConfig = setting(FleetConfig, doc="How devices report, and how long the hub waits and remembers.")
 
     def validate(self) -> Iterable[tuple[str, str]]:

@@ -33,6 +33,7 @@
     │   ├── ForeignRequestError         PERMISSION_DENIED
     │   ├── TooManySignInsError         RESOURCE_EXHAUSTED
     │   └── RequestInvalidError         INVALID_ARGUMENT
+    ├── WaitingRoomFullError            RESOURCE_EXHAUSTED    nobody's: the full models are slower than the devices
     ├── PackUnavailableError            FAILED_PRECONDITION   the operator's
     ├── PackNotFoundError               NOT_FOUND             the caller's, or the operator's
     ├── BlobNotFoundError               NOT_FOUND
@@ -364,6 +365,15 @@ class DeviceAbsentError(AssignmentError):
 
     def __init__(self, who: str) -> None:
         super().__init__(f"{who} is not accepted here", "`cloud-hub devices list` shows those that are")
+
+
+class WaitingRoomFullError(HubError):
+    """More questions wait for the full models than may; the device keeps its own and comes again later."""
+
+    status = Status.RESOURCE_EXHAUSTED
+
+    def __init__(self) -> None:
+        super().__init__("too many windows wait for the full models of this hub: keep this one, and try again later")
 
 
 class PackUnavailableError(HubError):

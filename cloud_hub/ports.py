@@ -277,7 +277,14 @@ class EscalationStore(Protocol):
         """
 
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
-        """Read the oldest stored items without an answer; raises StorageError."""
+        """Read stored items without an answer, in the order in which they came.
+
+        Where there are more than `limit`, half of them are the newest, so that what is live overtakes a backlog, and
+        half the oldest, so that none waits for ever. Raises StorageError.
+        """
+
+    async def waiting_by_device(self) -> Mapping[DeviceKey, int]:
+        """Count the stored items without an answer; raises StorageError."""
 
     async def answer(self, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
         """Log verdicts in one transaction, each at the end of its device's log, and close the items.

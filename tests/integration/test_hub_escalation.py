@@ -1,5 +1,6 @@
 """A device escalates to a hub over real TLS: acks, verdicts, repeats, refusals, crashes, fencing."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -307,6 +308,39 @@ async def test_what_was_acknowledged_but_not_answered_is_answered_after_a_restar
         assert isinstance(verdict.output, Classification)
         assert (verdict.prediction_id, verdict.output.label) == ("prediction-1", labels[0])
         assert await stream.hear_rest() == []
+
+
+@in_loop
+async def test_a_full_hub_pushes_back_and_takes_the_rest_when_it_has_answered(
+    site: HubSite, token: JoinToken, golden: tuple[NDArray[Any], list[str]]
+) -> None:
+    """Past its bound the hub takes no item, and says when to come again; once it has answered, it takes them."""
+    windows, _ = golden
+    stuck: list[Stuck] = []
+
+    def open_stuck(pack: Pack) -> Session:
+        stuck.append(Stuck(open_session(pack)))
+        return stuck[0]
+
+    async with site.running(open_session=open_stuck, inline_below_ms=0.0, max_waiting=2) as listening:
+        identity = await enrolled(listening, token)
+        async with connected(listening, identity) as stream:
+            stuck[0].is_stuck = True
+            await stream.say(question(1, windows[:1]), question(2, windows[1:2]))
+            acked = 0
+            while acked < 2:
+                acked += sum(last - first + 1 for first, last in (await stream.hear_until(Ack)).ranges)
+            await stream.say(question(3, windows[2:3]))
+            pushed = await stream.hear_until(Reject)
+            assert (pushed.seq, pushed.status) == (3, Status.RESOURCE_EXHAUSTED)
+            assert pushed.retry_after_ms > 0
+            stuck[0].is_stuck = False
+            stuck[0].released.set()
+            await stream.hear_until(Verdict, lambda verdict: verdict.verdict_seq == 2)
+            await asyncio.sleep(pushed.retry_after_ms / 1000)  # as the hub asked
+            await stream.say(question(3, windows[2:3]))
+            assert await stream.hear() == Ack(ItemClass.ESCALATION, ((3, 3),))
+            assert (await stream.hear_until(Verdict)).prediction_id == "prediction-3"
 
 
 @in_loop

@@ -64,12 +64,15 @@ class HubSite:
         open_session: OpenSession | None = None,
         inline_below_ms: float = InferenceConfig().inline_below_ms,
         credit_bytes: int = EscalationConfig().credit_bytes,
+        max_waiting: int = EscalationConfig().max_waiting,
     ) -> AsyncIterator[Listening]:
         """Run the hub in this process for as long as the block lasts."""
         config = replace(
             self.config,
             inference=InferenceConfig(inline_below_ms=inline_below_ms),
-            escalation=EscalationConfig(credit_bytes=credit_bytes),
+            escalation=EscalationConfig(
+                credit_bytes=credit_bytes, max_waiting=max_waiting, max_waiting_per_device=min(max_waiting, 10_000)
+            ),
         )
         hub = Hub(config, is_insecure=is_insecure, open_session=open_session)
         try:

@@ -37,6 +37,7 @@ RETRY_PACKS_S = 30.0
 
 ENGINE_ERROR = "engine_error"
 UNREADABLE = "unreadable"
+_MIN_PAGE = 2  # the newest and the oldest
 _MS_PER_S = 1000.0
 
 
@@ -49,7 +50,7 @@ class _Question:
 
 
 class Answerer:
-    """Answers what is waiting, oldest first, as many at once as there are.
+    """Answers what is waiting, as many at once as there are; the newest do not wait for a backlog.
 
     Args:
         store: Where questions wait and verdicts go.
@@ -111,7 +112,7 @@ class Answerer:
         """
         now_s = time.monotonic()
         self._resting = {pack: until_s for pack, until_s in self._resting.items() if until_s > now_s}
-        items = await self._store.waiting(self._max_batch, tuple(self._resting))
+        items = await self._store.waiting(max(_MIN_PAGE, self._max_batch), tuple(self._resting))
         by_pack: dict[str, list[WaitingItem]] = {}
         for item in items:
             by_pack.setdefault(item.hub_pack, []).append(item)

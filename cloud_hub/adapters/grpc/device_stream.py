@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from cloud_hub.admission import Admission
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, ItemKey, Question, ranges
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.questions import MAX_SEQ, check_hello, check_inputs, check_item
@@ -23,6 +24,7 @@ from cloud_hub.errors import (
     QuestionInvalidError,
     StorageError,
     StreamOrderError,
+    WaitingRoomFullError,
     WireVersionError,
 )
 from cloud_hub.metrics import HubMetrics
@@ -55,6 +57,7 @@ VERDICT_PAGE = 64
 OUTBOX_MESSAGES = 256
 RETRY_STORAGE_MS = 1000
 RETRY_PACK_MS = 30_000
+RETRY_FULL_MS = 5000
 
 Send = Callable[[pb.EscalateResponse], Awaitable[None]]
 
@@ -64,12 +67,14 @@ class StreamParts:
     """What every stream of the hub shares.
 
     Attributes:
+        admission: Lets items in.
         wake_answerer: Called after something was stored.
         credit: What a device may have unacknowledged.
     """
 
     store: EscalationStore
     models: FullModels
+    admission: Admission
     wake_answerer: Callable[[], None]
     metrics: HubMetrics
     clock: Clock
@@ -242,7 +247,12 @@ class DeviceStream:
 
     async def _store(self, items: Iterable[Item]) -> None:
         """Store what may be stored, in one transaction; answer for each item."""
-        accepted = [delivered for item in items if (delivered := await self._accepted(item)) is not None]
+        sound = [delivered for item in items if (delivered := await self._accepted(item)) is not None]
+        if not sound:
+            return
+        places = await self._parts.admission.admit(self.device, len(sound))
+        accepted = sound[:places]
+        await self._push_back(sound[places:])
         if not accepted:
             return
         crash_point(CrashPoint.HUB_RECEIVED)
@@ -250,6 +260,16 @@ class DeviceStream:
         crash_point(CrashPoint.HUB_APPLIED)
         self._parts.wake_answerer()
         await self._acknowledge(accepted, decided)
+
+    async def _push_back(self, items: Sequence[Delivered]) -> None:
+        """Leave these with the device: there is no place where they could wait."""
+        if items:
+            extra = {"device": str(self.device), "items": len(items)}
+            logger.warning("items_pushed_back", extra=extra)
+        error = WaitingRoomFullError()
+        for key in (one.key for one in items):
+            self._count(key.item_class, "pushed_back")
+            await self._outbox.put(Reject(key.item_class, key.seq, error.status, str(error), RETRY_FULL_MS))
 
     async def _accepted(self, item: Item) -> Delivered | None:
         """The item on its way into the store; None when it was rejected."""

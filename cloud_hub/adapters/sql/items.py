@@ -4,11 +4,11 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, union_all, update
+from sqlalchemy import func, insert, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import cases, judgements
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_columns, key_of
 from cloud_hub.adapters.sql.schema import item
 from cloud_hub.core.cases import Case, CaseState, caught_up, opened
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Delivery, ItemKey, Question, decide
@@ -55,8 +55,18 @@ async def apply(
 
 def select_waiting(limit: int, except_packs: Collection[str]) -> AnySelect:
     """The oldest items without an answer."""
-    query = select(item).where(item.c.state == WAITING).order_by(item.c.row_id).limit(limit)
-    return query.where(item.c.hub_pack.not_in(except_packs)) if except_packs else query
+    return _waiting(except_packs).order_by(item.c.row_id).limit(limit)
+
+
+def select_newest_waiting(limit: int, except_packs: Collection[str]) -> AnySelect:
+    """The newest items without an answer."""
+    return _waiting(except_packs).order_by(item.c.row_id.desc()).limit(limit)
+
+
+def select_waiting_counts() -> AnySelect:
+    """How many items of each device have no answer."""
+    query = select(*key_columns(item), func.count().label("n")).where(item.c.state == WAITING)
+    return query.group_by(*key_columns(item))
 
 
 def waiting_item(row: AnyRow) -> WaitingItem:
@@ -99,6 +109,11 @@ def read_payload(payload: bytes) -> Escalation | None:
     except CodecError:
         logger.exception("stored_question_unreadable")
         return None
+
+
+def _waiting(except_packs: Collection[str]) -> AnySelect:
+    query = select(item).where(item.c.state == WAITING)
+    return query.where(item.c.hub_pack.not_in(except_packs)) if except_packs else query
 
 
 async def _known(

@@ -9,7 +9,7 @@ rules in `core/`.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import select
@@ -35,7 +35,7 @@ from cloud_hub.adapters.sql import (
     twins,
     verdicts,
 )
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, key_of
 from cloud_hub.adapters.sql.event_bell import EventBell
 from cloud_hub.adapters.sql.gathering import Gathering
 from cloud_hub.adapters.sql.schema import hub
@@ -288,9 +288,17 @@ class SqlStore:
         return await self._writer.write(both)
 
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
-        """Read the oldest stored items without an answer."""
-        rows = await self._all(items.select_waiting(limit, except_packs))
-        return tuple(items.waiting_item(row) for row in rows)
+        """Read stored items without an answer: the newest and the oldest, in the order in which they came."""
+        n_newest = (limit + 1) // 2
+        rows = list(await self._all(items.select_newest_waiting(n_newest, except_packs)))
+        if len(rows) == n_newest:
+            rows += await self._all(items.select_waiting(limit - n_newest, except_packs))
+        found = {row.row_id: items.waiting_item(row) for row in rows}
+        return tuple(found[row_id] for row_id in sorted(found))
+
+    async def waiting_by_device(self) -> Mapping[DeviceKey, int]:
+        """Count the stored items without an answer."""
+        return {key_of(row): row.n for row in await self._all(items.select_waiting_counts())}
 
     async def answer(self, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
         """Log verdicts in one transaction, each at the end of its device's log, and close the items."""

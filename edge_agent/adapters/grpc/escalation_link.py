@@ -40,6 +40,8 @@ _BATCH = 64
 _POLL_S = 0.25
 _LEAVE_S = 1.0
 _ENVELOPE_BYTES = 64
+_PUSH_BACK_S = 1.0
+_MAX_PUSH_BACK_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class EscalationLink:
 
 
 class _Session:
-    """One stream, from Hello to its end. The lock guards what both threads touch: the window and the pause."""
+    """One stream, from Hello to its end. The lock guards what both threads touch: the window, the pause, the probe."""
 
     def __init__(self, dialler: Dialler, book: EscalationBook, clock: Clock, channel: HubChannel) -> None:
         self._address = dialler.address
@@ -114,6 +116,8 @@ class _Session:
         self._is_of_use = False
         self._farewell: GoAway | None = None
         self._resume_at_s = 0.0
+        self._push_back = Backoff(_PUSH_BACK_S, _MAX_PUSH_BACK_S)
+        self._is_probing = False
         stub = EscalationServiceStub(channel.channel)
 
         def start(requests: Iterator[pb.EscalateRequest]) -> Call[pb.EscalateResponse]:
@@ -207,8 +211,14 @@ class _Session:
 
     def _room(self) -> int:
         with self._lock:
-            is_paused = self._clock.monotonic_s() < self._resume_at_s
-            return 0 if is_paused else min(_BATCH, self._window.room)
+            if self._is_paused():
+                return 0
+            if self._is_probing:  # one item asks whether the hub takes more again
+                return min(self._window.room, 1 - min(1, len(self._window.in_flight)))
+            return min(_BATCH, self._window.room)
+
+    def _is_paused(self) -> bool:
+        return self._clock.monotonic_s() < self._resume_at_s
 
     def _wait_for_settling(self, before: int) -> None:
         """The window has no room for the next item's bytes: wait until something in flight is settled."""
@@ -237,6 +247,9 @@ class _Session:
                 self._book.acked(ack)
                 with self._lock:
                     self._window.settle_acked(ack)
+                    if self._is_probing and not self._is_paused():
+                        self._is_probing = False
+                        self._push_back.reset()
             case Reject() as reject:
                 self._rejected(reject)
             case Credit() as credit:
@@ -257,5 +270,11 @@ class _Session:
         self._book.rejected(reject)
         with self._lock:
             self._window.settle((reject.item_class, reject.seq))
-            if reject.status is Status.RESOURCE_EXHAUSTED:  # stop sending; acks and verdicts go on
-                self._resume_at_s = self._clock.monotonic_s() + reject.retry_after_ms / 1000
+            if reject.status is Status.RESOURCE_EXHAUSTED:
+                self._pause(reject.retry_after_ms / 1000)
+
+    def _pause(self, least_s: float) -> None:
+        """Stop sending; acks and verdicts go on. Each refusal after a pause makes the next one longer."""
+        jitter_s = 0.0 if self._is_paused() else self._push_back.next_s()
+        self._resume_at_s = max(self._resume_at_s, self._clock.monotonic_s() + least_s + jitter_s)
+        self._is_probing = True

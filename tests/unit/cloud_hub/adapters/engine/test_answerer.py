@@ -75,6 +75,10 @@ class FakeStore:
         self.looked = asyncio.Event()
         self.answered = asyncio.Event()
 
+    async def waiting_by_device(self) -> Mapping[DeviceKey, int]:
+        """Not asked here."""
+        raise AssertionError(self)
+
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
         """The oldest."""
         self.looked.set()

@@ -1,15 +1,17 @@
 """One stream against a store that misbehaves on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from cloud_hub.adapters.grpc.device_stream import VERDICT_PAGE, DeviceStream, StreamParts
+from cloud_hub.admission import Admission
 from cloud_hub.core.delivery import Apply, Delivery
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.waiting_room import WaitingRoom
 from cloud_hub.errors import StorageError, StreamOrderError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Delivered, FullModel, OpenedSession, WaitingItem
@@ -24,11 +26,14 @@ from protos.messages.escalation import (
     GoAway,
     Hello,
     HubIncarnation,
+    ItemClass,
     PredictionId,
+    Reject,
     Verdict,
     Welcome,
 )
 from protos.messages.inference import Tier
+from protos.status import Status
 from protos.tandem.v1 import escalation_pb2 as pb
 from tests.simulators.hub_device import hello, question
 from tests.simulators.loops import in_loop
@@ -44,6 +49,7 @@ class FakeStore:
         self.log: list[Verdict] = []
         self.reads = 0
         self.is_full = False
+        self.waiting_counts: dict[DeviceKey, int] = {}
         self.acknowledged: list[int] = []
 
     async def open_session(self, device: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
@@ -69,6 +75,10 @@ class FakeStore:
         """Remember."""
         assert device == PRESS
         self.acknowledged.append(verdict_seq)
+
+    async def waiting_by_device(self) -> Mapping[DeviceKey, int]:
+        """As the test says."""
+        return self.waiting_counts
 
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
         """Not asked here."""
@@ -113,6 +123,7 @@ class Wire:
         parts = StreamParts(
             store,
             FakeModels(FakeModel(manifest)),
+            Admission(store, WaitingRoom(3, 100), lambda: 0.0),
             lambda: None,
             HubMetrics(Registry()),
             lambda: 42,
@@ -208,6 +219,24 @@ def test_what_is_not_stored_is_not_acknowledged(manifest: PackManifest) -> None:
         assert isinstance(farewell, GoAway)
         assert "disk is full" in farewell.reason
         assert farewell.retry_after_ms > 0
+        await serving
+
+    served(manifest, scenario)
+
+
+def test_what_finds_no_place_is_pushed_back(manifest: PackManifest) -> None:
+    """The device is told when to come again; what has a place is stored, and the stream goes on."""
+
+    async def scenario(wire: Wire, store: FakeStore, serving: "asyncio.Task[None]") -> None:
+        store.waiting_counts = {PRESS: 2}
+        window = np.zeros((1, 5, 2), np.float32)
+        wire.say(question(1, window))
+        assert await wire.hear() == Ack(ItemClass.ESCALATION, ((1, 1),))
+        wire.say(question(2, window))
+        pushed = await wire.hear()
+        assert isinstance(pushed, Reject)
+        assert (pushed.seq, pushed.status, pushed.retry_after_ms) == (2, Status.RESOURCE_EXHAUSTED, 5000)
+        wire.say_raw(None)
         await serving
 
     served(manifest, scenario)

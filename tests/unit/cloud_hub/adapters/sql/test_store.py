@@ -265,6 +265,21 @@ async def test_questions_to_packs_that_do_not_load_can_be_left_out(tmp_path: Pat
 
 
 @in_loop
+async def test_the_newest_questions_overtake_a_backlog_and_the_oldest_are_not_forgotten(tmp_path: Path) -> None:
+    """A page holds both ends of the queue, in the order in which they came, each once; all of a short queue."""
+    async with opened(tmp_path) as store:
+        await store.apply(PRESS, [delivered(seq, f"p{seq}") for seq in range(1, 10)], 1)
+        await store.apply(SAW, [delivered(1, "live")], 2)
+        page = [item.question.prediction_id for item in await store.waiting(4)]
+        assert page == ["p1", "p2", "p9", "live"]
+        assert [item.question.prediction_id for item in await store.waiting(2)] == ["p1", "live"]
+        assert len(await store.waiting(11)) == len(await store.waiting(12)) == 10
+        assert await store.waiting_by_device() == {PRESS: 9, SAW: 1}
+        await store.answer(answers(await store.waiting(4)))
+        assert await store.waiting_by_device() == {PRESS: 6}
+
+
+@in_loop
 async def test_the_latest_heartbeat_replaces_the_one_before(tmp_path: Path) -> None:
     """One heartbeat is kept per device, with what it said."""
     async with opened(tmp_path) as store:

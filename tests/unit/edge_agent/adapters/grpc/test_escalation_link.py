@@ -152,7 +152,7 @@ def test_go_away_is_obeyed(hub: ScriptedHub, side: Side) -> None:
 
 
 def test_resource_exhausted_stops_sending_never_acking(hub: ScriptedHub, side: Side) -> None:
-    """While the pause lasts acks and verdicts are taken; then sending goes on."""
+    """While the pause lasts acks and verdicts are taken; then one item asks, and sending goes on when it is taken."""
     for number in range(2):
         side.book.add(question(number))
     stream = hub.next_stream()
@@ -165,9 +165,35 @@ def test_resource_exhausted_stops_sending_never_acking(hub: ScriptedHub, side: S
     side.book.wait(lambda: 2 in side.book.acked_seqs and 1 in side.book.verdicts, "ack and verdict in the pause")
     stream.wait_for_count(4)
     assert stream.seqs == [1, 2]
-    side.clock.ahead_s = 61.0
+    side.clock.ahead_s = 62.0
+    stream.wait_for_items(3)
+    assert stream.seqs == [1, 2, 1]
+    stream.send(ack(1))
     stream.wait_for_items(4)
     assert stream.seqs == [1, 2, 1, 3]
+
+
+def test_a_hub_that_stays_full_is_asked_with_one_item_at_a_time(hub: ScriptedHub, side: Side) -> None:
+    """However many wait and were turned away, each pause ends with one item; when that is taken, all go."""
+    for number in range(10):
+        side.book.add(question(number))
+    stream = hub.next_stream()
+    stream.send(welcome())
+    stream.wait_for_items(10)
+    full = [Reject(ItemClass.ESCALATION, seq, Status.RESOURCE_EXHAUSTED, "full", 1000) for seq in range(1, 11)]
+    stream.send(*full)
+    side.book.wait(lambda: len(side.book.rejects) == 10, "all turned away")
+    for turn in range(1, 4):
+        side.clock.ahead_s += 100.0
+        stream.wait_for_items(10 + turn)
+        stream.send(full[0], verdict(turn))
+        side.book.wait(lambda turn=turn: turn in side.book.verdicts, "the verdict behind the refusal")  # type: ignore[misc] # a default binds the turn's number
+    assert stream.seqs[10:] == [1, 1, 1]
+    side.clock.ahead_s += 100.0
+    stream.wait_for_items(14)
+    stream.send(ack(1))
+    stream.wait_for_items(23)
+    assert stream.seqs[14:] == list(range(2, 11))
 
 
 def test_a_final_reject_ends_the_item_and_no_other(hub: ScriptedHub, side: Side) -> None:
