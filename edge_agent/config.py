@@ -216,6 +216,11 @@ class OutboxConfig:
     escalation_max_age_s: float = setting(
         86_400.0, doc="A question that is older than this is not asked any more, in seconds. Each is counted."
     )
+    retain_after_ack_s: float = setting(
+        86_400.0,
+        doc="What the hub has acknowledged is kept for so long, in seconds, and asked again when the hub is put back "
+        "to a backup. It gives way before anything that still has to be delivered.",
+    )
     dead_letter_max_bytes: int = setting(
         16 << 20, doc="Largest size of the kept messages that could not be read, in bytes; the oldest give way."
     )
@@ -237,6 +242,8 @@ class OutboxConfig:
             yield "escalation_share", "the three shares are more than 1 together"
         if not self.escalation_max_age_s > 0:
             yield "escalation_max_age_s", "expected more than 0"
+        if not 0 <= self.retain_after_ack_s < math.inf:
+            yield "retain_after_ack_s", "expected 0 or more"
         if self.dead_letter_max_bytes < 0:
             yield "dead_letter_max_bytes", "expected 0 or more"
         if self.reserve_bytes and self.reserve_bytes < _MIN_RESERVE_BYTES:

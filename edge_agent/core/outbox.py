@@ -71,6 +71,11 @@ Plan = Insert | Evict | Refuse
 TOO_LARGE = "too_large"
 
 
+def shortage_bytes(usage: Mapping[ItemClass, int], limits: Limits, size_bytes: int) -> int:
+    """How much has to go for a new item; 0 or less when there is space."""
+    return sum(usage.values()) + size_bytes - limits.max_bytes
+
+
 def plan_insert(usage: Mapping[ItemClass, int], limits: Limits, item_class: ItemClass, size_bytes: int) -> Plan:
     """Decide what one new item needs.
 
@@ -86,7 +91,7 @@ def plan_insert(usage: Mapping[ItemClass, int], limits: Limits, item_class: Item
     share = limits.share_bytes(item_class)
     if size_bytes > share:
         return Refuse(TOO_LARGE)
-    shortage = sum(usage.values()) + size_bytes - limits.max_bytes
+    shortage = shortage_bytes(usage, limits, size_bytes)
     if shortage <= 0:
         return Insert()
     own = usage.get(item_class, 0)

@@ -179,17 +179,14 @@ class Book:
             tx.set_meta(HUB_INCARNATION, welcome.hub_incarnation)
             if known is not None:
                 tx.set_meta(VERDICT_CURSOR, "0")  # its verdict log began again; what we hold is recognised by revision
-                self._requeue(tx, RowState.ACKED)
+                self._fates.tell_again(tx)
                 return False  # this stream's verdicts are counted from the cursor of another log
-        self._requeue(tx, RowState.SENT)
-        return True
-
-    def _requeue(self, tx: Transaction, state: RowState) -> None:
         found = tx.connection.execute(
-            "SELECT class, seq FROM outbox WHERE destination = ? AND state = ?", (HUB, state)
+            "SELECT class, seq FROM outbox WHERE destination = ? AND state = ?", (HUB, RowState.SENT)
         ).fetchall()
         for item_class, seq in found:
             self._fates.move_item(tx, ItemClass(item_class), seq, Move.REQUEUE)
+        return True
 
     def _move_all(self, tx: Transaction, item_class: ItemClass, seqs: Sequence[int], move: Move) -> None:
         for seq in seqs:
@@ -202,8 +199,7 @@ class Book:
         for first, last in ack.ranges:  # a peer's numbers: what they cover is looked up, never written out
             if first <= highest:
                 covered = tx.connection.execute(
-                    "SELECT seq FROM escalation WHERE class = ? AND seq BETWEEN ? AND ? "
-                    "AND state IN ('queued', 'sent', 'acked')",
+                    "SELECT seq FROM outbox WHERE class = ? AND seq BETWEEN ? AND ? AND state != 'acked'",
                     (ack.item_class, first, min(last, highest)),
                 ).fetchall()
                 self._move_all(tx, ack.item_class, [seq for (seq,) in covered], Move.ACK)
@@ -224,9 +220,8 @@ class Book:
 
 
 def _low_water(read: Read, item_class: ItemClass) -> int:
-    found = read(
-        "SELECT seq FROM outbox WHERE class = ? AND state != ? ORDER BY seq LIMIT 1", item_class, RowState.ACKED
-    )
+    # As the partial index `outbox_waiting` says it: what the hub has is not read over.
+    found = read("SELECT seq FROM outbox WHERE class = ? AND state != 'acked' ORDER BY seq LIMIT 1", item_class)
     return int(found[0][0]) if found else 0
 
 

@@ -16,7 +16,7 @@ from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
 from edge_agent.core.feedback import is_edge_answer
-from edge_agent.core.outbox import Evict, Limits, Refuse, plan_insert
+from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, Refuse, plan_insert, shortage_bytes
 from edge_agent.core.prediction import revise, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
 from protos.codec.escalation import escalation_to_bytes
@@ -31,6 +31,7 @@ BY_HAND = "purged"
 _DEVICE = BindingName(DEVICE)
 _LOOKED_AT = 1000
 _MAX_GENEROSITY = 3
+_ROW_STATE = {Move.SEND: RowState.SENT, Move.ACK: RowState.ACKED, Move.REQUEUE: RowState.QUEUED}
 _PUBLISHED = {
     Subject.PREDICTION: Count.PREDICTIONS_PUBLISHED,
     Subject.REVISION: Count.REVISIONS_PUBLISHED,
@@ -72,11 +73,14 @@ class Fates:
     Args:
         limits: The outbox's bounds and what to do when they are reached.
         escalation_max_age_s: Older escalations expire.
+        retain_after_ack_s: What the hub acknowledged is kept for so long, for a hub that is put back to an older state.
     """
 
-    def __init__(self, limits: Limits, escalation_max_age_s: float) -> None:
+    def __init__(self, limits: Limits, escalation_max_age_s: float, retain_after_ack_s: float) -> None:
         self._limits = limits
         self._escalation_max_age_s = escalation_max_age_s
+        self._retain_after_ack_s = retain_after_ack_s
+        self._retained_looked_up_to = 0
         self._escalations_looked_up_to = 0
         self._messages_looked_up_to = 0
 
@@ -134,9 +138,10 @@ class Fates:
             tx.count(_DEVICE, Count.VERDICTS_OTHER_INPUT)
             logger.error("verdict_for_another_input", extra={"prediction": verdict.prediction_id})
             return
-        if found is not None and (found.state, Move.ANSWER) in MOVES:
-            self._move(tx, found, Move.ANSWER)
-            outbox.delete_item(tx, found.item_class, found.seq)
+        if found is not None:  # also the one that was sent once more to a new incarnation: the hub has it
+            outbox.set_state(tx, found.item_class, found.seq, RowState.ACKED)
+            if (found.state, Move.ANSWER) in MOVES:
+                self._move(tx, found, Move.ANSWER)
         revised = revise(event, verdict, tx.now.wall_ns)
         tx.count(_DEVICE, Count.VERDICTS_UNCHANGED if revised is None else Count.VERDICTS_APPLIED)
         if revised is not None:
@@ -155,17 +160,31 @@ class Fates:
         for row in overdue:
             outbox.delete(tx, row.row)
             tx.count(row.binding, _EXPIRED[row.subject])
+        self._retained_looked_up_to = outbox.expire_retained(
+            tx, self._retain_after_ack_s, self._retained_looked_up_to, _LOOKED_AT
+        )
 
     def move_item(self, tx: Transaction, item_class: ItemClass, seq: int, move: Move) -> None:
-        """Send, ack or requeue what is numbered (class, seq); a repeated or overtaken message changes nothing."""
+        """Send, ack or requeue what is numbered (class, seq); a repeated or overtaken message changes nothing.
+
+        An escalation that has ended stays so: then only its row moves, on its way to a hub that forgot it.
+        """
         found = _read_escalation(tx, "class = ? AND seq = ?", (item_class, seq))
-        if found is None or (found.state, move) not in MOVES:
-            return
-        state = self._move(tx, found, move)
+        if found is not None and found.state in PENDING:
+            if (found.state, move) not in MOVES:
+                return
+            self._move(tx, found, move)
+        outbox.set_state(tx, item_class, seq, _ROW_STATE[move])
+
+    def tell_again(self, tx: Transaction) -> None:
+        """Queue everything that a hub had, for one that has not: open escalations, and answered ones as rows only."""
         tx.connection.execute(
-            "UPDATE outbox SET state = ? WHERE class = ? AND seq = ?", (RowState(state.value), item_class, seq)
+            "UPDATE escalation SET state = 'queued', changed_ns = ? WHERE state = 'acked' AND (class, seq) IN "
+            "(SELECT class, seq FROM outbox WHERE destination = 'hub' AND state = 'acked')",
+            (tx.now.wall_ns,),
         )
-        tx.wakes_link = tx.wakes_link or state is Outcome.QUEUED
+        tx.connection.execute("UPDATE outbox SET state = 'queued' WHERE destination = 'hub' AND state = 'acked'")
+        tx.wakes_link = True
 
     def _escalate(self, tx: Transaction, asked: Escalation, item_class: ItemClass) -> None:
         binding = BindingName(asked.binding)
@@ -205,7 +224,11 @@ class Fates:
         if row.subject is Subject.REVISION:
             tx.count(row.binding, Count.REVISIONS_MADE)
         left_behind: list[OutboxRow] = []
-        plan = plan_insert(outbox.usage_bytes(tx.connection), self._limits, row.item_class, row.bytes)
+        usage = outbox.usage_bytes(tx.connection)
+        plan = plan_insert(usage, self._limits, row.item_class, row.bytes)
+        if plan != Insert() and plan != Refuse(TOO_LARGE):  # what the hub has gives way first, to any class
+            outbox.release_retained(tx, shortage_bytes(usage, self._limits, row.bytes))
+            plan = plan_insert(outbox.usage_bytes(tx.connection), self._limits, row.item_class, row.bytes)
         if isinstance(plan, Evict) and not may_evict:
             plan = Refuse(NO_ROOM)
         if isinstance(plan, Refuse):
@@ -233,9 +256,7 @@ class Fates:
                 if net_bytes >= wanted_bytes or is_enough:
                     break
                 outbox.delete(tx, victim.row)
-                news: list[OutboxRow] = []
-                if victim.state is not RowState.ACKED:  # an acked escalation is safe at the hub
-                    news = self._lost(tx, victim.subject, victim.binding, victim.prediction_id, policy)
+                news = self._lost(tx, victim.subject, victim.binding, victim.prediction_id, policy)
                 freed_bytes += victim.bytes
                 net_bytes += victim.bytes - sum(row.bytes for row in news)
                 left_behind += news
@@ -253,10 +274,12 @@ class Fates:
 
     def _ended(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str) -> list[OutboxRow]:
         found = read_escalation(tx, prediction_id)
-        if found is None or (found.state, move) not in MOVES:
+        if found is None:
+            return []
+        outbox.delete_item(tx, found.item_class, found.seq)
+        if (found.state, move) not in MOVES:
             return []
         state = self._move(tx, found, move, policy)
-        outbox.delete_item(tx, found.item_class, found.seq)
         event = _event(tx, prediction_id)
         told = None if event is None else unrevised(event, state, tx.now.wall_ns)
         return [] if told is None else [self._rewritten(tx, prediction_id, told)]

@@ -24,6 +24,7 @@ LAST_ROW = 2**63 - 1
 
 _OLDEST_LIMIT = 64
 _BROKERS = "mqtt:"
+_IS_RETAINED = "destination = 'hub' AND state = 'acked'"
 
 
 class Subject(StrEnum):
@@ -36,7 +37,7 @@ class Subject(StrEnum):
 
 
 class RowState(StrEnum):
-    """Where a row stands; `acked` rows wait for their verdict, in case the hub has to be told again."""
+    """Where a row stands; the hub has what is `acked`: kept a while, in case a hub has to be told again."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -137,6 +138,58 @@ def delete_item(tx: Transaction, item_class: ItemClass, seq: int) -> bool:
     return tx.connection.execute("DELETE FROM outbox WHERE class = ? AND seq = ?", (item_class, seq)).rowcount > 0
 
 
+def set_state(tx: Transaction, item_class: ItemClass, seq: int, state: RowState) -> None:
+    """Move what is numbered (class, seq), if it is still here; from an ack on it only is retained."""
+    found = tx.connection.execute(
+        "UPDATE outbox SET state = ? WHERE class = ? AND seq = ? RETURNING row, bytes", (state, item_class, seq)
+    ).fetchone()
+    if found is None:
+        return
+    tx.wakes_link = tx.wakes_link or state is RowState.QUEUED
+    if state is RowState.ACKED:
+        now = tx.now
+        tx.connection.execute(
+            "INSERT INTO retained VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (found[0], item_class, found[1], now.wall_ns, now.monotonic_s, now.boot_id, now.synced),
+        )
+
+
+def release_retained(tx: Transaction, wanted_bytes: int) -> None:
+    """Let go of what the hub has, the oldest first, until so many bytes are free or nothing of it is left."""
+    while wanted_bytes > 0:
+        victims = stored(tx.connection, _IS_RETAINED, {}, _OLDEST_LIMIT)
+        if not victims:
+            return
+        for victim in victims:
+            if wanted_bytes > 0:
+                delete(tx, victim.row)
+                wanted_bytes -= victim.bytes
+
+
+def expire_retained(tx: Transaction, max_age_s: float, after: int, looked_at: int) -> int:
+    """Let go of what the hub has had for so long, among the next rows.
+
+    Args:
+        tx: The transaction.
+        max_age_s: Since the ack; 0 keeps nothing.
+        after: Row after which to look.
+        looked_at: Rows to look at.
+
+    Returns:
+        Where the next call goes on: 0 after the last row.
+    """
+    (last,) = tx.connection.execute(
+        "SELECT row FROM retained WHERE row > ? ORDER BY row LIMIT 1 OFFSET ?", (after, looked_at - 1)
+    ).fetchone() or (0,)
+    old = tx.connection.execute(
+        f"SELECT row FROM retained WHERE row > :after AND row <= :last AND {OLDER.format(limit_s=':max_age_s')}",  # noqa: S608 - own text
+        {**tx.now.parameters(), "max_age_s": max_age_s, "after": after, "last": last or LAST_ROW},
+    ).fetchall()
+    for (row,) in old:
+        delete(tx, row)
+    return int(last)
+
+
 def usage_bytes(connection: sqlite3.Connection) -> dict[ItemClass, int]:
     """Bytes in use by class."""
     return {ItemClass(c): int(b) for c, b in connection.execute("SELECT class, bytes FROM usage")}
@@ -156,12 +209,8 @@ def stored(connection: sqlite3.Connection, where: str, parameters: Mapping[str, 
 
 
 def oldest(connection: sqlite3.Connection, item_class: ItemClass) -> list[StoredRow]:
-    """Some of the oldest rows of a class; those that only wait for a verdict come first, and alone."""
-    parameters = {"class": item_class}
-    # The class is kept from choosing the index: with it, a class without such a row would be read to its end.
-    acked = "destination = 'hub' AND state = 'acked' AND +class = :class"
-    found = [] if item_class is ItemClass.PREDICTION else stored(connection, acked, parameters, _OLDEST_LIMIT)
-    return found or stored(connection, "class = :class AND state != 'acked'", parameters, _OLDEST_LIMIT)
+    """Some of the oldest rows of a class that were not delivered."""
+    return stored(connection, "class = :class AND state != 'acked'", {"class": item_class}, _OLDEST_LIMIT)
 
 
 def overdue(connection: sqlite3.Connection, now: Stamp, after: int, looked_at: int) -> tuple[list[StoredRow], int]:

@@ -24,7 +24,7 @@ Read = Callable[..., list[tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class ClassUse:
-    """One class of the outbox; `oldest_age_s` is None when it is empty or the age is not known."""
+    """What waits in one class of the outbox; `oldest_age_s` is None when its age is not known."""
 
     item_class: ItemClass
     items: int
@@ -126,12 +126,16 @@ class Reader:
             )
 
     def outbox(self, now: Stamp) -> tuple[ClassUse, ...]:
-        """The outbox by class."""
+        """What waits in the outbox, by class; what the hub has and is only retained does not."""
         with self.transaction() as read:
             uses = []
-            for item_class, items, used in read("SELECT class, items, bytes FROM usage WHERE items > 0"):
+            for item_class, items, used in read(
+                "SELECT u.class, u.items - coalesce(r.items, 0) AS waiting, u.bytes - coalesce(r.bytes, 0) "
+                "FROM usage AS u LEFT JOIN retained_usage AS r ON r.class = u.class WHERE waiting > 0"
+            ):
                 oldest = read(
-                    "SELECT wall_ns, monotonic_s, boot_id, synced FROM outbox WHERE class = ? ORDER BY row LIMIT 1",
+                    "SELECT wall_ns, monotonic_s, boot_id, synced FROM outbox "
+                    "WHERE class = ? AND state != 'acked' ORDER BY seq LIMIT 1",
                     item_class,
                 )
                 uses.append(ClassUse(ItemClass(item_class), items, used, _age_s(oldest[0], now)))

@@ -90,9 +90,33 @@ _PROVENANCE = (
     "INSERT INTO provenance SELECT id, '', NULL, NULL FROM prediction",
 )
 
+# What the hub has and may have to be told again. Tables and triggers beside `outbox`, for the same reason.
+_RETAINED = (
+    """CREATE TABLE retained (
+        row INTEGER PRIMARY KEY, class INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        wall_ns INTEGER NOT NULL, monotonic_s REAL NOT NULL, boot_id TEXT NOT NULL, synced INTEGER NOT NULL
+    )""",
+    "CREATE TABLE retained_usage (class INTEGER PRIMARY KEY, items INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    """CREATE TRIGGER retained_grows AFTER INSERT ON retained BEGIN
+        INSERT INTO retained_usage VALUES (new.class, 1, new.bytes)
+        ON CONFLICT (class) DO UPDATE SET items = items + 1, bytes = bytes + new.bytes;
+    END""",
+    """CREATE TRIGGER retained_shrinks AFTER DELETE ON retained BEGIN
+        UPDATE retained_usage SET items = items - 1, bytes = bytes - old.bytes WHERE class = old.class;
+    END""",
+    """CREATE TRIGGER outbox_waits_again AFTER UPDATE OF state ON outbox
+    WHEN old.state = 'acked' AND new.state != 'acked' BEGIN DELETE FROM retained WHERE row = old.row; END""",
+    """CREATE TRIGGER outbox_forgets AFTER DELETE ON outbox WHEN old.state = 'acked'
+    BEGIN DELETE FROM retained WHERE row = old.row; END""",
+    """INSERT INTO retained SELECT row, class, bytes, wall_ns, monotonic_s, boot_id, synced FROM outbox
+    WHERE state = 'acked'""",
+    "CREATE INDEX outbox_waiting ON outbox (class, seq) WHERE state != 'acked'",
+)
+
 MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1 * MAJOR_STEP, _FIRST),
     (1 * MAJOR_STEP + 1, _PROVENANCE),
+    (1 * MAJOR_STEP + 2, _RETAINED),
 )
 """(version after it, statements), oldest first; a new one is added at the end and none is ever changed."""
 

@@ -55,6 +55,7 @@ class StoreSettings:
         dead_letter_max_bytes: The dead letters' own share.
         predictions_kept: Predictions remembered for their revisions; open escalations keep theirs beyond it.
         predictions_max_age_s: Older ones are forgotten, too.
+        retain_after_ack_s: How long what the hub has is kept for a hub that is put back to an older state.
         max_file_bytes: How large edge.db may grow, whatever is in it.
         reserve_bytes: Disk space kept in reserve for a full disk; 0 keeps none.
     """
@@ -64,6 +65,7 @@ class StoreSettings:
     dead_letter_max_bytes: int
     predictions_kept: int = 50_000
     predictions_max_age_s: float = 7 * 86_400.0
+    retain_after_ack_s: float = 86_400.0
     max_file_bytes: int = 1 << 40
     reserve_bytes: int = 0
 
@@ -104,7 +106,7 @@ class Store:
         self._on_dead_letters = on_dead_letters
         self._rows = itertools.count(1)
         self._lock = StateLock(folder / LOCK_NAME)
-        self._fates = Fates(settings.limits, settings.escalation_max_age_s)
+        self._fates = Fates(settings.limits, settings.escalation_max_age_s, settings.retain_after_ack_s)
         dead_letters = DeadLetters(settings.dead_letter_max_bytes)
         judgements = Judgements(self._fates, dead_letters)
         self._units = Units(self._fates, judgements, dead_letters)

@@ -179,6 +179,7 @@ def test_all_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
         ("[outbox]\nprediction_share = 0.0", "outbox.prediction_share: expected more than 0"),
         ("[outbox]\nescalation_max_age_s = 0", "outbox.escalation_max_age_s: expected more than 0"),
         ("[outbox]\ndead_letter_max_bytes = -1", "outbox.dead_letter_max_bytes: expected 0 or more"),
+        ("[outbox]\nretain_after_ack_s = -1", "outbox.retain_after_ack_s: expected 0 or more"),
         ("[outbox]\nreserve_bytes = 4096", "outbox.reserve_bytes: expected 0, or at least 6291456"),
         ('[log]\nlevel = "wrong"', 'log.level: expected one of "debug", "info", "warning", "error"'),
     ],

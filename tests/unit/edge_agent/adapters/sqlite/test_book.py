@@ -48,6 +48,11 @@ def statuses(opened: Opened) -> list[tuple[str, str, int]]:
     return [(event["id"], event["status"], event["revision"]) for event in events]
 
 
+def waiting(opened: Opened) -> int:
+    """Questions that still wait for the hub."""
+    return sum(use.items for use in opened.store.outbox() if use.item_class is ItemClass.ESCALATION)
+
+
 def test_items_come_newest_first_without_those_in_flight(tmp_path: Path) -> None:
     """Live questions overtake the backlog; the low-water mark tells the hub what it may forget."""
     opened = with_escalations(tmp_path, 3)
@@ -131,7 +136,7 @@ def test_a_new_stream_queues_again_what_was_not_acked(tmp_path: Path) -> None:
 
 
 def test_a_restored_hub_is_told_again(tmp_path: Path) -> None:
-    """A new incarnation has forgotten: acked questions without an answer are queued again, the log is read anew."""
+    """A new incarnation has forgotten: acked and answered questions are queued again, the log is read anew."""
     opened = with_escalations(tmp_path, 3)
     book = opened.store.book
     book.welcomed(welcome())
@@ -140,8 +145,116 @@ def test_a_restored_hub_is_told_again(tmp_path: Path) -> None:
     book.answered(verdict("p1", 7))
     assert not book.welcomed(welcome("hub-2"))  # the stream's verdicts begin behind a cursor of the other log
     assert book.welcomed(welcome("hub-2"))
-    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [3, 2]
+    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [3, 2, 1]
     assert (book.hello().verdict_cursor, book.hello().hub_incarnation) == (0, "hub-2")
+    opened.store.close()
+
+
+def test_an_answered_question_that_is_told_again_changes_nothing_here(tmp_path: Path) -> None:
+    """Only its row travels once more; its end, its revision and the sums stay as they were."""
+    opened = with_escalations(tmp_path, 1)
+    book = opened.store.book
+    book.welcomed(welcome())
+    book.sent([1])
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
+    book.answered(verdict("p1", 7))
+    assert waiting(opened) == 0
+    assert not book.welcomed(welcome("hub-2"))
+    assert book.welcomed(welcome("hub-2"))
+    assert waiting(opened) == 1
+    book.sent([1])
+    assert book.next_items(10, NONE_IN_FLIGHT) == []
+    assert book.welcomed(welcome("hub-2"))  # another stream: what was sent and not acked comes again
+    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [1]
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
+    assert (book.next_items(10, NONE_IN_FLIGHT), waiting(opened)) == ([], 0)
+    book.answered(verdict("p1", 1))
+    counts = {name: value for (_, name), value in opened.store.figures().items()}
+    assert (counts[Count.ESCALATIONS_ANSWERED], counts[Count.VERDICTS_APPLIED]) == (1, 1)
+    assert counts[Count.VERDICTS_UNCHANGED] == 1
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_a_verdict_alone_ends_the_telling(tmp_path: Path) -> None:
+    """Who answers has the question: an answered row is not sent again because its ack was lost."""
+    opened = with_escalations(tmp_path, 1)
+    opened.store.book.welcomed(welcome())
+    opened.store.book.answered(verdict("p1", 1))
+    assert opened.store.book.welcomed(welcome())
+    assert opened.store.book.next_items(10, NONE_IN_FLIGHT) == []
+    opened.store.close()
+
+
+def test_a_hub_that_refuses_what_it_is_told_again_hears_it_once(tmp_path: Path) -> None:
+    """The refusal ends the row, not the answer that is known already."""
+    opened = with_escalations(tmp_path, 1)
+    book = opened.store.book
+    book.welcomed(welcome())
+    book.answered(verdict("p1", 1))
+    assert not book.welcomed(welcome("hub-2"))
+    book.rejected(Reject(ItemClass.ESCALATION, 1, Status.INVALID_ARGUMENT, "no", 0))
+    assert book.welcomed(welcome("hub-2"))
+    assert book.next_items(10, NONE_IN_FLIGHT) == []
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_what_the_hub_has_is_kept_for_a_day_from_its_ack(tmp_path: Path) -> None:
+    """`retain_after_ack_s` is the age of the backup that a site may put back without a loss."""
+    opened = with_escalations(tmp_path, 2)
+    book = opened.store.book
+    book.welcomed(welcome())
+    opened.clock.pass_s(3000)
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 2),)))
+    book.answered(verdict("p1", 1))
+    opened.clock.pass_s(86_300)
+    opened.store.sweep()
+    assert not book.welcomed(welcome("hub-2"))
+    assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [1]  # p2 went unanswered, and expired
+    book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
+    opened.clock.pass_s(86_500)
+    opened.store.sweep()
+    assert not book.welcomed(welcome("hub-3"))
+    assert book.next_items(10, NONE_IN_FLIGHT) == []
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_what_the_hub_has_gives_way_before_anything_that_waits(tmp_path: Path) -> None:
+    """Also to another class that is beyond its share: nothing undelivered is lost for the sake of a copy."""
+    settings = StoreSettings(limits(60_000), escalation_max_age_s=3600.0, dead_letter_max_bytes=1 << 18)
+    opened = with_escalations(tmp_path, 15, settings)
+    opened.store.book.acked(Ack(ItemClass.ESCALATION, ((1, 15),)))
+    (answers,) = opened.store.outbox()
+    for number in range(16, 60_000 // (answers.bytes // answers.items) - 1):
+        answer = decided(opened.store, f"p{number}", escalate=False)
+        opened.commit(record_unit(opened.store, b"k%d" % number, answer))
+    assert not [name for name in opened.counts() if "evicted" in name]
+    assert opened.store.book.welcomed(welcome("hub-1"))
+    assert not opened.store.book.welcomed(welcome("hub-2"))
+    assert 0 < len(opened.store.book.next_items(100, NONE_IN_FLIGHT)) < 15
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_what_the_hub_has_costs_no_reading(tmp_path: Path) -> None:
+    """However much is retained, the low-water mark and the age of what waits are found at once."""
+    opened = with_escalations(tmp_path, 1)
+    for first in range(0, 2000, 500):
+        answers = tuple(decided(opened.store, f"more{number}") for number in range(first, first + 500))
+        opened.store.submit(Unit(decided=answers))
+    opened.store.sweep()
+    opened.store.book.acked(Ack(ItemClass.ESCALATION, ((1, 2000),)))
+    connection = opened.store._reader._connection
+    assert connection is not None
+    ticks: list[None] = []
+    connection.set_progress_handler(lambda: ticks.append(None), 1000)
+    (item,) = opened.store.book.next_items(10, NONE_IN_FLIGHT)
+    assert (item.seq, item.low_water, waiting(opened)) == (2001, 2001, 1)
+    connection.set_progress_handler(None, 1000)
+    assert len(ticks) < 5
     opened.store.close()
 
 
