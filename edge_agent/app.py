@@ -416,6 +416,7 @@ def store_settings(config: Config) -> StoreSettings:
         outbox.limits(),
         outbox.escalation_max_age_s,
         outbox.dead_letter_max_bytes,
+        retain_after_ack_s=outbox.retain_after_ack_s,
         max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
         reserve_bytes=outbox.reserve_bytes,
     )
