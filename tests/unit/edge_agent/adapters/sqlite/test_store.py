@@ -1,6 +1,7 @@
 """What the store promises the pipeline: whole units, acks after commits, everything again after a restart."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,3 +248,15 @@ def test_a_long_backlog_makes_nothing_slower(tmp_path: Path) -> None:
     long = steps_with_backlog(tmp_path / "long", 5000)
     assert long[0] <= 2 * short[0] + 5
     assert long[1] <= 2 * short[1] + 5
+
+
+def test_what_is_shown_and_what_is_sent_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Counting a long backlog for the status holds up no message, and the other way round."""
+    opened = open_store(tmp_path)
+    opened.commit(record_unit(opened.store, b"k1", decided(opened.store, "p1")))
+    with ThreadPoolExecutor(1) as other, opened.store._onlooker.transaction():
+        assert len(other.submit(opened.store.publishable, "plant", 10, ()).result(10.0)) == 1
+    with ThreadPoolExecutor(1) as other, opened.store._reader.transaction():
+        assert other.submit(opened.store.figures).result(10.0)
+        assert other.submit(opened.store.outbox).result(10.0)
+    opened.store.close()
