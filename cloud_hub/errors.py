@@ -13,6 +13,7 @@
     │   ├── DeviceKeyError              PERMISSION_DENIED
     │   ├── CertificateRequestError     INVALID_ARGUMENT
     │   ├── StreamOrderError            INVALID_ARGUMENT
+    │   ├── HelloLateError              DEADLINE_EXCEEDED
     │   ├── WireVersionError            FAILED_PRECONDITION
     │   ├── QuestionInvalidError        INVALID_ARGUMENT
     │   ├── QuestionChangedError        ALREADY_EXISTS
@@ -171,6 +172,15 @@ class StreamOrderError(DeviceFault):
     """A stream does not begin with Hello, or says it twice."""
 
     status = Status.INVALID_ARGUMENT
+
+
+class HelloLateError(DeviceFault):
+    """A stream was opened, and nothing was said on it."""
+
+    status = Status.DEADLINE_EXCEEDED
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"no Hello came within {waited_s:g} s")
 
 
 class WireVersionError(DeviceFault):

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +416,20 @@ async def device_channel_of_stopped(
         yield stream
     finally:
         await channel_context.__aexit__(None, None, None)
+
+
+@in_loop
+async def test_two_hundred_devices_at_once_are_welcomed_and_sent_away_one_by_one(site: HubSite) -> None:
+    """All connect in one moment and get their Welcome; when the hub stops, each is told its own time to come back."""
+    async with AsyncExitStack() as stack:
+        async with site.running(is_insecure=True) as listening:
+            channels = [await stack.enter_async_context(plain_channel(listening.grpc_port)) for _ in range(4)]
+            streams = [HandStream(channels[n % 4], device_metadata(f"press-{n}")) for n in range(200)]
+            await asyncio.gather(*(stream.say(hello()) for stream in streams))
+            welcomes = await asyncio.gather(*(stream.hear_until(Welcome) for stream in streams))
+            assert [welcome.session_epoch for welcome in welcomes] == [1] * 200
+        farewells = await asyncio.gather(*(stream.hear_until(GoAway) for stream in streams))
+        assert sorted(farewell.retry_after_ms for farewell in farewells) == list(range(1000, 3000, 10))
 
 
 @pytest.mark.parametrize(

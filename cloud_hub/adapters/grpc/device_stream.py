@@ -13,11 +13,13 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from cloud_hub.adapters.grpc.gate import HELLO_S
 from cloud_hub.admission import Admission
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, ItemKey, Question, ranges
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.questions import MAX_SEQ, check_hello, check_inputs, check_item
 from cloud_hub.errors import (
+    HelloLateError,
     HubError,
     PackUnavailableError,
     QuestionChangedError,
@@ -70,6 +72,7 @@ class StreamParts:
         admission: Lets items in.
         wake_answerer: Called after something was stored.
         credit: What a device may have unacknowledged.
+        hello_s: How long a stream may stay without its Hello.
     """
 
     store: EscalationStore
@@ -79,6 +82,7 @@ class StreamParts:
     metrics: HubMetrics
     clock: Clock
     credit: Credit
+    hello_s: float = HELLO_S
 
 
 class DeviceStream:
@@ -120,12 +124,16 @@ class DeviceStream:
 
         Raises:
             StreamOrderError: The stream ends, or begins with something else.
+            HelloLateError: Nothing was said in time.
             WireVersionError: The agent speaks another version.
             QuestionInvalidError: A part of Hello is larger than the tables hold.
             StorageError: The database refused.
         """
         try:
-            hello = request_from_wire(await anext(self._requests))
+            async with asyncio.timeout(self._parts.hello_s):
+                hello = request_from_wire(await anext(self._requests))
+        except TimeoutError as error:
+            raise HelloLateError(self._parts.hello_s) from error
         except StopAsyncIteration as error:
             raise StreamOrderError("the stream ended before Hello") from error
         except CodecError as error:

@@ -4,13 +4,14 @@ A desire is told right after the welcome, and after each heartbeat that does not
 the device's next heartbeat says which version it holds. What is desired, and what a report tells, is `core.twin`.
 """
 
-from collections.abc import AsyncIterable, Sequence
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Protocol
 
-from cloud_hub.adapters.grpc.gate import Context, Gate, refusals_told
+from cloud_hub.adapters.grpc.gate import HELLO_S, Context, Gate, refusals_told
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.twin import DESIRED_CAPABILITY
-from cloud_hub.errors import StreamOrderError, WireVersionError
+from cloud_hub.errors import HelloLateError, StreamOrderError, WireVersionError
 from cloud_hub.ports import Clock, DeviceStore, FleetRecords
 from protos.codec.errors import CodecError
 from protos.codec.fleet import directive_to_wire, report_from_wire
@@ -59,7 +60,7 @@ class FleetService:
         async with refusals_told(context):
             device = await self._gate.admit(context)
             hello: DeviceHello | None = None
-            async for wire in request_iterator:
+            async for wire in _greeting(request_iterator):
                 try:
                     report = report_from_wire(wire)
                 except CodecError as error:
@@ -89,3 +90,18 @@ class FleetService:
         if twin is None or DESIRED_CAPABILITY not in hello.capabilities:
             return (ack,)
         return (ack, twin.message()) if heartbeat.desired_version < twin.version else (ack,)
+
+
+async def _greeting(reports: AsyncIterable[pb.DeviceReport]) -> AsyncIterator[pb.DeviceReport]:
+    """The same reports, the first of them within its time."""
+    rest = aiter(reports)
+    try:
+        async with asyncio.timeout(HELLO_S):
+            first = await anext(rest)
+    except StopAsyncIteration:
+        return
+    except TimeoutError as error:
+        raise HelloLateError(HELLO_S) from error
+    yield first
+    async for report in rest:
+        yield report

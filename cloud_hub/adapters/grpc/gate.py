@@ -20,6 +20,9 @@ from protos.status import Status
 LOCAL_SITE = "local"
 """Site of devices that call without TLS."""
 
+HELLO_S = 10.0
+"""How long a stream may stay without its first message."""
+
 _SPIFFE_ID = "peer_spiffe_id"
 _CERTIFICATE = "x509_pem_cert"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

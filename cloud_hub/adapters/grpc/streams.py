@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.metrics import HubMetrics
 from protos.messages.escalation import GoAway, Verdict
+
+SPREAD_MS = 10
+"""How much later each device is told to come back than the one before, when all are sent away."""
 
 _RESTORED = GoAway("the hub's database was put back from a backup")
 
@@ -69,8 +73,7 @@ class Streams:
     def tell_restored(self) -> None:
         """End every stream: the database took a new incarnation, which devices learn of with their next Hello."""
         logger.warning("hub_restored", extra={"streams": len(self._current)})
-        for stream in tuple(self._current.values()):
-            stream.send_away(_RESTORED)
+        self._send_all_away(_RESTORED)
 
     def leave(self, stream: Stream) -> None:
         """Forget a stream that has ended.
@@ -99,15 +102,18 @@ class Streams:
         """End every stream, and every one that still comes, and wait until what has arrived is acknowledged.
 
         Args:
-            farewell: What they are told.
+            farewell: What they are told; each is told to come back a little later than the one before.
             drain_s: How long to wait; who needs longer is cut off and sends its items again.
         """
         self._farewell = farewell
-        for stream in tuple(self._current.values()):
-            stream.send_away(farewell)
+        self._send_all_away(farewell)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
                 await self._is_empty.wait()
+
+    def _send_all_away(self, farewell: GoAway) -> None:
+        for place, stream in enumerate(tuple(self._current.values())):
+            stream.send_away(replace(farewell, retry_after_ms=farewell.retry_after_ms + place * SPREAD_MS))
 
 
 def _superseded(newer: Stream) -> GoAway:

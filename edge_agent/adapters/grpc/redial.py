@@ -2,13 +2,14 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.adapters.grpc.dialling import Dialler
 from edge_agent.adapters.grpc.stream import OwnFaultError
 from edge_agent.errors import AgentError, HubError
-from protos.link.backoff import Backoff
+from protos.link.backoff import Backoff, RetryBudget
 from protos.link.tls import HubChannel
 from protos.status import Status
 
@@ -30,7 +31,7 @@ class Conversation(Protocol):
     """What is said on one channel."""
 
     def __call__(self, channel: HubChannel, closing: threading.Event) -> None:
-        """Talk until the stream ends (`AgentError`) or `closing` is set; returning starts the next at once."""
+        """Talk until the stream ends (`AgentError`) or `closing` is set; returning starts the next, in the budget."""
         ...
 
 
@@ -44,6 +45,7 @@ class RedialLoop:
         backoff: Waits after failures; the conversation resets it when it went well.
         on_down: Told after every failure, with a text that names the thing and the mend.
         on_failure: Told of every failure that is the agent's own, with the loop's name.
+        budget: How often to dial in the long run, also when every conversation goes well and is short.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class RedialLoop:
         *,
         on_down: Callable[[str], None],
         on_failure: Callable[[str], None],
+        budget: RetryBudget | None = None,
     ) -> None:
         self._name = name
         self._dialler = dialler
@@ -62,6 +65,7 @@ class RedialLoop:
         self._backoff = backoff
         self._on_down = on_down
         self._on_failure = on_failure
+        self._budget = budget or RetryBudget()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -82,7 +86,7 @@ class RedialLoop:
                 self._once()
             except HubAwayError as error:
                 self._down(error)
-                wait_s = max(error.retry_after_s, self._backoff.next_s())
+                wait_s = error.retry_after_s + self._backoff.next_s()  # all devices are sent away at once
             except AgentError as error:
                 if isinstance(error, OwnFaultError):  # from the stream's reader, which has logged it
                     self._on_failure(self._name)
@@ -93,7 +97,7 @@ class RedialLoop:
                 self._on_failure(self._name)
                 self._on_down("the agent failed while talking to the hub; its log has the traceback")
                 wait_s = self._backoff.next_s()
-            self._closing.wait(wait_s)
+            self._closing.wait(max(wait_s, self._budget.spend(time.monotonic())))
 
     def _once(self) -> None:
         hub = self._dialler.dial()

@@ -12,7 +12,7 @@ from cloud_hub.admission import Admission
 from cloud_hub.core.delivery import Apply, Delivery
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.waiting_room import WaitingRoom
-from cloud_hub.errors import StorageError, StreamOrderError
+from cloud_hub.errors import HelloLateError, StorageError, StreamOrderError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Delivered, FullModel, OpenedSession, WaitingItem
 from model_packs.manifest import PackManifest
@@ -117,7 +117,7 @@ class FakeModels:
 class Wire:
     """Both directions of a stream in memory."""
 
-    def __init__(self, store: FakeStore, manifest: PackManifest) -> None:
+    def __init__(self, store: FakeStore, manifest: PackManifest, hello_s: float = 60.0) -> None:
         self._to_hub: asyncio.Queue[pb.EscalateRequest | None] = asyncio.Queue()
         self._from_hub: asyncio.Queue[EscalateResponse] = asyncio.Queue()
         parts = StreamParts(
@@ -128,6 +128,7 @@ class Wire:
             HubMetrics(Registry()),
             lambda: 42,
             Credit(64, 1 << 20),
+            hello_s,
         )
         self.stream = DeviceStream(PRESS, parts, self._requests(), self._send)
 
@@ -271,5 +272,16 @@ def test_a_stream_must_begin_with_hello(manifest: PackManifest, first: pb.Escala
         wire.say_raw(first)
         with pytest.raises(StreamOrderError, match="Hello"):
             await wire.stream.open()
+
+    run()
+
+
+def test_a_stream_that_says_nothing_ends(manifest: PackManifest) -> None:
+    """It holds no place at the hub for longer than a Hello takes."""
+
+    @in_loop
+    async def run() -> None:
+        with pytest.raises(HelloLateError):
+            await Wire(FakeStore(), manifest, hello_s=0.01).stream.open()
 
     run()

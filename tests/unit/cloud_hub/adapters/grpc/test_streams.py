@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cloud_hub.adapters.grpc.streams import Streams
+from cloud_hub.adapters.grpc.streams import SPREAD_MS, Streams
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.metrics import HubMetrics
 from model_packs.process.metrics import Registry
@@ -68,6 +68,17 @@ def test_every_stream_ends_when_the_database_turns_out_to_be_a_restored_one() ->
     assert ["backup" in stream.farewells[0].reason for stream in (first, other)] == [True, True]
     streams.enter(later)
     assert later.farewells == []
+
+
+def test_devices_that_are_sent_away_together_come_back_one_after_the_other() -> None:
+    """Each is told a moment of its own, so that a restart is not met by all of them at once."""
+    streams = Streams(HubMetrics(Registry()))
+    many = [FakeStream(DeviceKey("o", "s", f"d{number}"), 1) for number in range(200)]
+    for stream in many:
+        streams.enter(stream)
+    streams.tell_restored()
+    moments_ms = [stream.farewells[0].retry_after_ms for stream in many]
+    assert moments_ms == [SPREAD_MS * place for place in range(200)]
 
 
 @in_loop

@@ -6,7 +6,7 @@ from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.redial import RedialLoop
 from edge_agent.adapters.grpc.stream import OwnFaultError
 from edge_agent.errors import HubError
-from protos.link.backoff import Backoff
+from protos.link.backoff import Backoff, RetryBudget
 from protos.link.tls import HubChannel
 from protos.status import Status
 
@@ -43,3 +43,31 @@ def test_only_the_agents_own_faults_are_counted() -> None:
     loop.close()
     assert failures == ["hub-sender", "hub-sender"]
     assert len(downs) == 3
+
+
+def test_conversations_that_end_well_and_at_once_do_not_spin() -> None:
+    """A hub that greets and leaves, again and again, is dialled within the budget: a burst, and then seldom."""
+    dials = 0
+    burst_is_over = threading.Event()
+
+    def talk(channel: HubChannel, closing: threading.Event) -> None:
+        nonlocal dials
+        del channel, closing
+        dials += 1
+        if dials == 4:
+            burst_is_over.set()
+
+    dialler = LoopbackPlain("127.0.0.1:1", "press-07")
+    loop = RedialLoop(
+        "hub-sender",
+        dialler,
+        talk,
+        Backoff(0.01, 0.02),
+        on_down=lambda _reason: None,
+        on_failure=lambda _loop: None,
+        budget=RetryBudget(burst=3, every_s=3600.0),
+    )
+    loop.open()
+    assert burst_is_over.wait(DEADLINE_S)
+    loop.close()
+    assert dials == 4
