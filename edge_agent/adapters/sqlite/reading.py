@@ -100,7 +100,7 @@ class Reader:
                 *read("SELECT binding, 'samples_pending', sum(pending) FROM journal GROUP BY binding"),
                 *read(
                     "SELECT binding, subject || 's_pending_publish', count(*) FROM outbox "
-                    "WHERE destination LIKE 'mqtt:%' GROUP BY binding, subject"
+                    "WHERE destination >= 'mqtt:' AND destination < 'mqtt;' GROUP BY binding, subject"
                 ),
                 *read("SELECT '', 'feedback_pending', count(*) FROM outbox WHERE destination = 'hub:feedback'"),
                 *read(

@@ -1,6 +1,7 @@
 """What the store promises the pipeline: whole units, acks after commits, everything again after a restart."""
 
 import sqlite3
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -260,3 +261,27 @@ def test_what_is_shown_and_what_is_sent_do_not_wait_for_each_other(tmp_path: Pat
         assert other.submit(opened.store.figures).result(10.0)
         assert other.submit(opened.store.outbox).result(10.0)
     opened.store.close()
+
+
+def test_a_restart_with_a_long_backlog_reads_none_of_it(tmp_path: Path) -> None:
+    """What waits stays on disk: opening, counting and the first items take memory for themselves only."""
+    settings = StoreSettings(limits(1 << 30), 1e6, 1 << 18)
+    first = open_store(tmp_path, settings=settings)
+    backlog = 10_000
+    for number in range(0, backlog, 500):
+        answers = tuple(decided(first.store, f"p{n}") for n in range(number, number + 500))
+        first.store.submit(Unit(decided=answers))
+        first.store.sweep()
+    used = sum(use.bytes for use in first.store.outbox())
+    first.store.close()
+    tracemalloc.start()
+    again = open_store(tmp_path, settings=settings)
+    assert again.store.remembered(BINDING).journal == ()
+    assert again.counts()["escalations_pending{queued}"] == backlog
+    assert len(again.store.book.next_items(10, frozenset())) == 10
+    assert len(again.store.publishable("plant", 10, ())) == 10
+    again.store.sweep()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < used // 8
+    again.store.close()
