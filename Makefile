@@ -10,13 +10,14 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+HOURS ?= 8
 
 # What each set of targets needs of pyproject.toml's extras. A stamp makes the second run instant.
 EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console check packs protos bench-e2e images wheel docs fmt clean
+.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,14 @@ test: .venv/.installed-test ## Run all tests (ARGS="tests/unit -k words" picks s
 e2e-console: .venv/.installed-test ## Look at every page of the console in a real browser (part of make test where Chromium is)
 	@.ci/system_packages
 	@$(BIN)/python -m pytest tests/e2e/console $(ARGS)
+
+chaos: .venv/.installed-test ## Hurt the system in every way we know and count what is left (ARGS="flap --seed 7", "--write")
+	@.ci/system_packages
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: .venv/.installed-test ## The same for hours, each round with another seed (HOURS=8)
+	@.ci/system_packages
+	@$(BIN)/python -m tests.chaos --hours $(HOURS) $(ARGS)
 
 check: .venv/.installed-dev ## Lint, format, types, import arrows, generated files, docs, coverage of the cores
 	$(BIN)/ruff check .

@@ -68,6 +68,11 @@ class Mosquitto:
         self._config_path = config_path
         self._process = Process([program, "-c", str(config_path)], log_path=folder / "mosquitto.log", cwd=folder)
 
+    @property
+    def pid(self) -> int:
+        """The running broker's process id."""
+        return self._process.pid
+
     def start(self) -> None:
         """Write the config and start; returns when the port accepts connections."""
         data = self._folder / "data"

@@ -159,6 +159,10 @@ class Hub:
             found_hub(self._work)
         else:
             shutil.copytree(self._founded, self.folder)
+        self.configure()
+
+    def configure(self) -> None:
+        """Write its settings anew, with its own ports."""
         ports = {"grpc": self.ports.grpc, "enrolment": self.ports.enrolment, "http": self.ports.http}
         self.config.write_text(_HUB_TOML.format(host=LOOPBACK, **ports))
 
