@@ -141,6 +141,10 @@ class FleetConfig:
     trend_bucket_s: float = setting(60.0, doc="Length of one point of the curves, in seconds.")
     trend_days: int = setting(7, doc="How long the curves are kept, in days.")
     event_days: int = setting(90, doc="How long events are kept, in days.")
+    answered_days: int = setting(
+        90,
+        doc="How long answered escalations that nobody labelled are kept, in days.",
+    )
     max_events: int = setting(100_000, doc="How many events are kept at most; the oldest go first.")
 
     def validate(self) -> Iterable[tuple[str, str]]:
@@ -153,8 +157,8 @@ class FleetConfig:
                 yield key, "expected more than 0"
         if self.trend_bucket_s < 1:
             yield "trend_bucket_s", "expected at least 1"
-        for key, days in (("trend_days", self.trend_days), ("event_days", self.event_days)):
-            if not 1 <= days <= _MAX_DAYS:
+        for key in ("trend_days", "event_days", "answered_days"):
+            if not 1 <= getattr(self, key) <= _MAX_DAYS:
                 yield key, f"expected 1 to {_MAX_DAYS}"
         if not 1 <= self.max_events <= _MAX_EVENTS:
             yield "max_events", f"expected 1 to {_MAX_EVENTS}"

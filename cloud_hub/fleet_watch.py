@@ -27,7 +27,7 @@ class FleetWatch:
 
     Args:
         store: What it reads and writes.
-        metrics: Where failures of the loop are counted.
+        metrics: Where failures of the loop, and what was forgotten, are counted.
         clock: Wall clock.
         config: How often devices report, and how long events and trends are kept.
     """
@@ -76,4 +76,13 @@ class FleetWatch:
                 max_events=self._config.max_events,
                 trends_before_ns=now_ns - self._config.trend_days * _NS_PER_DAY,
             )
+            while await self._forget(now_ns - self._config.answered_days * _NS_PER_DAY):
+                pass
             self._pruned_at_ns = now_ns
+
+    async def _forget(self, before_ns: int) -> int:
+        """Forget a page of what is older; other writers get their turn between two pages."""
+        gone = await self._store.forget(before_ns)
+        self._metrics.forgotten.labels("item").inc(gone.items)
+        self._metrics.forgotten.labels("verdict").inc(gone.verdicts)
+        return gone.items

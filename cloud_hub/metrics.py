@@ -36,6 +36,9 @@ class HubMetrics:
         self.feedback: Counter = registry.counter(
             "hub_feedback_total", "Judgements of people that were stored.", ("judgement",)
         )
+        self.forgotten: Counter = registry.counter(
+            "hub_forgotten_total", "Rows that were older than the retention and deleted.", ("what",)
+        )
         self.reviews_waiting: Gauge = registry.gauge("hub_reviews_waiting", "Cases without a person's label.")
         self.devices: Gauge = registry.gauge("hub_devices", "Devices by how they are heard.", ("state",))
         self.enrolments: Counter = registry.counter("hub_enrolments_total", "Enrolment calls by status.", ("status",))

@@ -82,13 +82,26 @@ class OpenedSession:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One item on its way into the store; `payload` is the escalation as bytes."""
+    """One item on its way into the store; `payload` is the escalation as bytes.
+
+    Attributes:
+        low_water: Everything below it in the device's outbox is settled there.
+    """
 
     key: ItemKey
     question: Question
     hub_pack: str
     payload: bytes
     escalation: Escalation
+    low_water: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much was forgotten."""
+
+    items: int
+    verdicts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +227,12 @@ class FleetWatchStore(Protocol):
 
     async def tell_liveness(self, changes: Sequence[LivenessChange], now_ns: int) -> None:
         """Note changes and write their events, in one transaction; raises StorageError."""
+
+    async def forget(self, before_ns: int) -> Forgotten:
+        """Delete a page of answered items that came before then and cannot come again, with cases and verdicts.
+
+        Nothing of what people labelled, and no verdict that the device has not. Raises StorageError.
+        """
 
     async def prune(self, *, events_before_ns: int, max_events: int, trends_before_ns: int) -> None:
         """Delete events and trends beyond their age, and the oldest events beyond their count; raises StorageError."""

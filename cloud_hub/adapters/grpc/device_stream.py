@@ -297,6 +297,7 @@ class DeviceStream:
             hub_pack=item.body.hub_pack,
             payload=escalation_to_bytes(item.body),
             escalation=item.body,
+            low_water=item.low_water,
         )
 
     async def _acknowledge(self, items: Sequence[Delivered], decided: Sequence[Delivery]) -> None:

@@ -116,7 +116,19 @@ item = Table(
     UniqueConstraint(*DEVICE_COLUMNS, "store_id", "item_class", "seq", name="item_place"),
     Index("item_prediction", *DEVICE_COLUMNS, "prediction_id"),
     Index("item_state", "state", "row_id"),
+    Index("item_age", "state", "received_at_ns"),
     sqlite_autoincrement=True,
+)
+
+outbox_floor = Table(  # of each outbox that a device ever had; outlives the items
+    "outbox_floor",
+    metadata,
+    *_device_columns(),
+    Column("store_id", String(64), nullable=False),
+    Column("item_class", Integer, nullable=False),
+    Column("low_water", BigInteger, nullable=False),  # everything below is settled on the device
+    Column("applied", BigInteger, nullable=False),  # the highest seq that was applied
+    PrimaryKeyConstraint(*DEVICE_COLUMNS, "store_id", "item_class"),
 )
 
 verdict = Table(

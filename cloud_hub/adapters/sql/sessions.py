@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql import identity
+from cloud_hub.adapters.sql import forgetting, identity
 from cloud_hub.adapters.sql.device_keys import belongs_to, columns
-from cloud_hub.adapters.sql.schema import device_session, item
+from cloud_hub.adapters.sql.schema import device_session
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.restores import is_older_than
 from cloud_hub.ports import OpenedSession
@@ -38,13 +38,9 @@ async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello
         await connection.execute(insert(device_session).values(**columns(key), **values))
     else:
         await connection.execute(update(device_session).where(belongs_to(device_session, key)).values(**values))
-    applied: list[tuple[ItemClass, int]] = []
-    for item_class in ItemClass:  # one by one: the end of each is a step in the index, where GROUP BY reads all
-        place = (belongs_to(item, key), item.c.store_id == hello.store_id, item.c.item_class == int(item_class))
-        last = (await connection.execute(select(func.max(item.c.seq)).where(*place))).scalar_one()
-        if last is not None:
-            applied.append((item_class, int(last)))
-    return OpenedSession(int(values["session_epoch"]), tuple(applied), this.incarnation, is_restored=is_older)
+    rows = await connection.execute(forgetting.select_applied(key, hello.store_id))
+    applied = tuple((ItemClass(row.item_class), int(row.applied)) for row in rows)
+    return OpenedSession(int(values["session_epoch"]), applied, this.incarnation, is_restored=is_older)
 
 
 async def acknowledge(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:

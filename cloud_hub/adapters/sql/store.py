@@ -2,8 +2,8 @@
 
 It fills the store ports on any database that SQLAlchemy speaks asyncio with. The statements are in a module for each
 noun (`identity`, `devices`, `enrolments`, `heartbeats`, `twins`, `trends`, `liveness`, `events`, `sessions`, `items`,
-`verdicts`, `cases`, `judgements`, `labels`, `people`, `registry`), tables in `schema.py`, transactions in `writer.py`,
-rules in `core/`.
+`forgetting`, `verdicts`, `cases`, `judgements`, `labels`, `people`, `registry`), tables in `schema.py`, transactions in
+`writer.py`, rules in `core/`.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from cloud_hub.adapters.sql import (
     devices,
     enrolments,
     events,
+    forgetting,
     heartbeats,
     identity,
     items,
@@ -57,6 +58,7 @@ from cloud_hub.ports import (
     Clock,
     Delivered,
     Enrolment,
+    Forgotten,
     IssuedCertificate,
     OpenedSession,
     RegisteredDevice,
@@ -71,6 +73,9 @@ LAZY_S = 0.5
 
 POLL_S = 1.0
 """How often one who waits for an event looks without being woken: commands write from other processes."""
+
+FORGET_PAGE = 200
+"""Items that are forgotten in one transaction."""
 
 TREND_BUCKET_S = 60.0
 _SECRET_BYTES = 32
@@ -258,6 +263,13 @@ class SqlStore:
         """Note changes and write their events."""
         await self._write_and_tell(lambda connection: liveness.tell(connection, changes, now_ns))
 
+    async def forget(self, before_ns: int) -> Forgotten:
+        """Delete a page of answered items that came before then and cannot come again, with cases and verdicts."""
+        found = [row.row_id for row in await self._all(forgetting.select_forgettable(before_ns, FORGET_PAGE))]
+        if not found:
+            return Forgotten(0, 0)
+        return await self._writer.write(lambda connection: forgetting.forget(connection, found, before_ns))
+
     async def prune(self, *, events_before_ns: int, max_events: int, trends_before_ns: int) -> None:
         """Delete events and trends beyond their age, and the oldest events beyond their count."""
 
@@ -280,6 +292,7 @@ class SqlStore:
 
         async def both(connection: AsyncConnection) -> tuple[Delivery, ...]:
             decided = await items.apply(connection, device, delivered, now_ns)
+            await forgetting.note_floors(connection, device, delivered)
             again = asked_again(zip((one.question.prediction_id for one in delivered), decided, strict=True))
             if again:
                 await verdicts.repeat(connection, device, again)

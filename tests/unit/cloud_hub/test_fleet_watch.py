@@ -10,13 +10,14 @@ from cloud_hub.core.liveness import Heard, Liveness, LivenessChange
 from cloud_hub.errors import StorageError
 from cloud_hub.fleet_watch import PRUNE_EVERY_S, FleetWatch
 from cloud_hub.metrics import HubMetrics
+from cloud_hub.ports import Forgotten
 from model_packs.process.metrics import Registry
 from tests.simulators.loops import in_loop
 
 PRESS = DeviceKey("o", "s", "press-07")
 S = 1_000_000_000
 DAY_NS = 86_400 * S
-CONFIG = FleetConfig(heartbeat_interval_s=10.0, trend_days=2, event_days=3, max_events=50)
+CONFIG = FleetConfig(heartbeat_interval_s=10.0, trend_days=2, event_days=3, answered_days=4, max_events=50)
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Records:
     heard_at_ns: int = 0
     told: list[Liveness] = field(default_factory=list)
     pruned: list[tuple[int, int, int]] = field(default_factory=list)
+    forgotten_before_ns: list[int] = field(default_factory=list)
+    old_pages: int = 2
     failures: int = 0
     has_told: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -41,6 +44,12 @@ class Records:
         assert now_ns > 0
         self.told += [change.now for change in changes]
         self.has_told.set()
+
+    async def forget(self, before_ns: int) -> Forgotten:
+        """Two pages are old, and then nothing."""
+        self.forgotten_before_ns.append(before_ns)
+        self.old_pages -= 1
+        return Forgotten(200, 150) if self.old_pages >= 0 else Forgotten(0, 0)
 
     async def prune(self, *, events_before_ns: int, max_events: int, trends_before_ns: int) -> None:
         """Note the bounds."""
@@ -75,11 +84,14 @@ async def test_a_device_that_falls_silent_and_comes_back_is_told_once_each() -> 
 @in_loop
 async def test_what_is_too_old_is_pruned_at_the_start_and_now_and_then() -> None:
     """The bounds are those of the settings, counted from now."""
-    clock, records = Hand(10 * DAY_NS), Records()
-    watch = FleetWatch(records, HubMetrics(Registry()), clock, CONFIG)
+    clock, records, registry = Hand(10 * DAY_NS), Records(), Registry()
+    watch = FleetWatch(records, HubMetrics(registry), clock, CONFIG)
     for _ in range(3):
         await watch.look()
     assert records.pruned == [(7 * DAY_NS, 50, 8 * DAY_NS)]
+    assert records.forgotten_before_ns == [6 * DAY_NS] * 3
+    assert 'hub_forgotten_total{what="item"} 400.0' in registry.expose().decode()
+    assert 'hub_forgotten_total{what="verdict"} 300.0' in registry.expose().decode()
     clock.at_ns += round(PRUNE_EVERY_S * S) + 1
     await watch.look()
     assert len(records.pruned) == 2

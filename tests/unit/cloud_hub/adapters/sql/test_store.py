@@ -12,11 +12,13 @@ from sqlalchemy import Connection, text
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.schema import metadata
 from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.core.cases import CaseFilter
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, Question
 from cloud_hub.core.events import EventKind
+from cloud_hub.core.feedback import LabelGiven
 from cloud_hub.core.restores import revision_floor, verdict_floor
 from cloud_hub.errors import StorageError
-from cloud_hub.ports import Answer, Delivered, WaitingItem
+from cloud_hub.ports import Answer, Delivered, Forgotten, WaitingItem
 from model_packs.outputs import Classification
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId
@@ -48,12 +50,20 @@ def hello(cursor: int = 0, store: StoreId = STORE) -> Hello:
 
 
 def delivered(
-    seq: int, prediction: str, digest: str = "d", *, pack: str = "full@1.0.0", store: StoreId = STORE
+    seq: int,
+    prediction: str,
+    digest: str = "d",
+    *,
+    pack: str = "full@1.0.0",
+    store: StoreId = STORE,
+    low_water: int = 0,
 ) -> Delivered:
     """One item."""
     key = ItemKey(store, ItemClass.ESCALATION, seq)
     asked = escalation(prediction, digest=digest, hub_pack=pack)
-    return Delivered(key, Question(PredictionId(prediction), digest), pack, escalation_to_bytes(asked), asked)
+    return Delivered(
+        key, Question(PredictionId(prediction), digest), pack, escalation_to_bytes(asked), asked, low_water
+    )
 
 
 def answers(items: Sequence[WaitingItem], tier: Tier = Tier.HUB) -> list[Answer]:
@@ -277,6 +287,44 @@ async def test_the_newest_questions_overtake_a_backlog_and_the_oldest_are_not_fo
         assert await store.waiting_by_device() == {PRESS: 9, SAW: 1}
         await store.answer(answers(await store.waiting(4)))
         assert await store.waiting_by_device() == {PRESS: 6}
+
+
+@in_loop
+async def test_what_is_old_and_settled_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    """Kept are what is young, waiting, labelled, above the low-water mark, or answered by what the device has not yet.
+
+    What is forgotten is applied anew if it comes again after all, and the session still says how far the hub got.
+    """
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(seq, f"p{seq}") for seq in range(1, 6)], 1)
+        await store.answer(answers(await store.waiting(10)))
+        await store.label(LabelGiven(PRESS, PredictionId("p2"), "b", "ada", "", 2))
+        await store.acknowledge(PRESS, 4)
+        assert await store.forget(100) == Forgotten(0, 0)  # the device has settled nothing yet
+        await store.apply(PRESS, [delivered(7, "p7", low_water=6)], 1)
+        await store.apply(PRESS, [delivered(8, "p8", low_water=2**63)], 200)
+        assert await store.forget(1) == Forgotten(0, 0)
+        assert await store.forget(100) == Forgotten(3, 3)  # p1, p3, p4: p5's verdict is not on the device
+        assert await store.forget(100) == Forgotten(0, 0)
+        assert [said.prediction_id for said in await store.verdicts(PRESS, 0, 10)] == ["p2", "p5", "p2"]
+        assert {case.prediction_id for case in (await store.cases(CaseFilter(), 10)).cases} == {"p2", "p5", "p7", "p8"}
+        assert (await store.open_session(PRESS, hello(cursor=6), 3)).applied == ((ItemClass.ESCALATION, 8),)
+        assert await store.forget(100) == Forgotten(1, 1)
+        assert await store.apply(PRESS, [delivered(1, "p1")], 300) == (Apply(),)
+        assert await store.apply(PRESS, [delivered(2, "p2")], 300) == (AlreadyApplied(is_new_key=False),)
+
+
+@in_loop
+async def test_an_outbox_that_the_device_has_no_more_is_forgotten_by_age(tmp_path: Path) -> None:
+    """Nothing can come from it again, so its low-water mark does not matter."""
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await store.apply(PRESS, [delivered(1, "p1")], 1)
+        await store.answer(answers(await store.waiting(10)))
+        await store.acknowledge(PRESS, 1)
+        await store.open_session(PRESS, hello(cursor=1, store=StoreId("store-2")), 2)
+        assert await store.forget(100) == Forgotten(1, 1)
 
 
 @in_loop
