@@ -37,6 +37,7 @@ from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.desk import FOLDER_NAME as DESK_FOLDER_NAME
 from edge_agent.adapters.sqlite.desk import RequestDesk
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
+from edge_agent.adapters.watch_api import WatchApi
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
 from edge_agent.core.windows import HoppingWindows
@@ -188,7 +189,13 @@ class Agent:
 
         # From here on in the order of the story; closing goes the other way.
         watch = ThreadWatch(lambda: self._clock.monotonic_s() - self._pipeline.last_pass_s)
-        self._http = AgentHttp(self._config.agent.http.address, self._registry, watch.reasons, reporter.document)
+        self._http = AgentHttp(
+            self._config.agent.http.address,
+            self._registry,
+            watch.reasons,
+            reporter.document,
+            WatchApi(self._store.news),
+        )
         self._start(self._http)
         for broker in self._brokers.values():
             self._closing.callback(broker.close)

@@ -81,6 +81,14 @@ class Publish:
     expiry_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NewsItem:
+    """A prediction that came or changed, at its place in the order of such news."""
+
+    place: int
+    event: Event
+
+
 class Broker(Protocol):
     """One MQTT connection. Constructors store; `open` starts its thread and returns at once, connected or not."""
 

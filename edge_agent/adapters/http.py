@@ -1,12 +1,14 @@
-"""Owns the agent's HTTP port: `/metrics`, `/livez`, `/readyz` and `/status`.
+"""Owns the agent's HTTP port: `/metrics`, `/livez`, `/readyz`, `/status`, and the watch API below `/v1/`.
 
-There is no login; it binds to loopback unless the config says otherwise. What the pages say is the app's.
+There is no login; it binds to loopback unless the config says otherwise. What the pages say is the app's,
+the watch API is `watch_api.py`.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edge_agent.adapters.watch_api import WATCH_PATH, WatchApi
 from edge_agent.config import Address
 from edge_agent.errors import ConfigurationError
 from model_packs.process.metrics import Readiness, Registry, Server
@@ -22,15 +24,22 @@ class AgentHttp:
         registry: The metrics.
         readiness: Why the agent is not ready.
         status: The document of `/status`.
+        watch: Answers below `/v1/`.
     """
 
     def __init__(
-        self, address: Address, registry: Registry, readiness: Readiness, status: Callable[[], Mapping[str, Any]]
+        self,
+        address: Address,
+        registry: Registry,
+        readiness: Readiness,
+        status: Callable[[], Mapping[str, Any]],
+        watch: WatchApi,
     ) -> None:
         self._address = address
         self._registry = registry
         self._readiness = readiness
         self._status = status
+        self._watch = watch
         self._server: Server | None = None
 
     @property
@@ -47,7 +56,11 @@ class AgentHttp:
         """
         try:
             self._server = self._registry.start_http(
-                self._address.host, self._address.port, self._readiness, {STATUS_PATH: self._document}
+                self._address.host,
+                self._address.port,
+                self._readiness,
+                {STATUS_PATH: self._document},
+                {WATCH_PATH: self._watch.answer},
             )
         except OSError as error:
             raise ConfigurationError(
@@ -57,6 +70,7 @@ class AgentHttp:
 
     def close(self) -> None:
         """Stop serving; may be called twice."""
+        self._watch.close()
         if self._server is not None:
             self._server.close()
             self._server = None

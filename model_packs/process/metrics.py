@@ -19,6 +19,9 @@ Readiness = Callable[[], Sequence[str]]
 Document = Callable[[], bytes]
 """Returns the body of a JSON document."""
 
+Page = Callable[[BaseHTTPRequestHandler], None]
+"""Answers one GET by itself, from the server's thread of that connection; may take long."""
+
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 _PLAIN_TEXT = "text/plain; charset=utf-8"
@@ -128,7 +131,12 @@ class Registry:
         return generate_latest(self._collectors)
 
     def start_http(
-        self, host: str, port: int, readiness: Readiness = tuple, documents: Mapping[str, Document] | None = None
+        self,
+        host: str,
+        port: int,
+        readiness: Readiness = tuple,
+        documents: Mapping[str, Document] | None = None,
+        pages: Mapping[str, Page] | None = None,
     ) -> Server:
         """Serve `/metrics`, `/livez`, `/readyz` and the program's own documents from a thread of its own.
 
@@ -137,6 +145,7 @@ class Registry:
             port: TCP port; 0 takes a free one.
             readiness: Says why the program is not ready; by default it always is.
             documents: JSON documents by path (`/status`), each made anew for every request.
+            pages: What answers by itself, by the beginning of its paths (`/v1/`).
 
         Returns:
             The running server.
@@ -149,6 +158,10 @@ class Registry:
             timeout = _REQUEST_TIMEOUT_S
 
             def do_GET(handler) -> None:  # noqa: N805 - the library's name; `self` is the registry here
+                for beginning, page in (pages or {}).items():
+                    if handler.path.startswith(beginning):
+                        page(handler)
+                        return
                 status, body, content_type = self._answer(handler.path.partition("?")[0], readiness, documents or {})
                 handler.send_response(status)
                 handler.send_header("Content-Type", content_type)

@@ -116,10 +116,28 @@ _RETAINED = (
     "CREATE INDEX escalation_pending ON escalation (binding, state) WHERE state IN ('queued', 'sent', 'acked')",
 )
 
+# The order in which predictions came and changed, each once, at its newest; kept by the database itself, so that no
+# write, and no older program, can forget it.
+_NEWS = (
+    "CREATE TABLE news (number INTEGER PRIMARY KEY AUTOINCREMENT, prediction_id TEXT NOT NULL UNIQUE)",
+    "INSERT INTO news (prediction_id) SELECT id FROM prediction ORDER BY number",
+    """CREATE TRIGGER prediction_comes AFTER INSERT ON prediction BEGIN
+        INSERT INTO news (prediction_id) VALUES (new.id);
+    END""",
+    """CREATE TRIGGER prediction_changes AFTER UPDATE OF event ON prediction BEGIN
+        DELETE FROM news WHERE prediction_id = new.id;
+        INSERT INTO news (prediction_id) VALUES (new.id);
+    END""",
+    """CREATE TRIGGER prediction_goes AFTER DELETE ON prediction BEGIN
+        DELETE FROM news WHERE prediction_id = old.id;
+    END""",
+)
+
 MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1 * MAJOR_STEP, _FIRST),
     (1 * MAJOR_STEP + 1, _PROVENANCE),
     (1 * MAJOR_STEP + 2, _RETAINED),
+    (1 * MAJOR_STEP + 3, _NEWS),
 )
 """(version after it, statements), oldest first; a new one is added at the end and none is ever changed."""
 

@@ -7,6 +7,7 @@ units.py         what one pass of the pipeline writes
 fates.py         what becomes of predictions and escalations; outbox.py: the rows that wait; age.py: how old they are
 book.py          the store as the escalation link sees it; feedback.py: as the feedback link sees it
 handling.py      what a person does to it by hand; selection.py: which rows; fate_report.py: what is told of them
+news.py          what came and changed, for those who watch
 dead_letters.py  what could not be used, within a share of its own
 reading.py       snapshots, also for other processes
 upkeep.py        expiry, pruning, mending at start
@@ -28,6 +29,7 @@ from edge_agent.adapters.sqlite.fates import Fates
 from edge_agent.adapters.sqlite.feedback import FeedbackOutbox, Judgements
 from edge_agent.adapters.sqlite.handling import Handling
 from edge_agent.adapters.sqlite.lock import StateLock
+from edge_agent.adapters.sqlite.news import News
 from edge_agent.adapters.sqlite.outbox import RowState, broker_destination
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
 from edge_agent.adapters.sqlite.room import Room, release
@@ -126,6 +128,7 @@ class Store:
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
         self.book = Book(self._writer, self._reader, self._fates, clock, agent_version)
         self.feedback = FeedbackOutbox(self._writer, self._reader, judgements, clock)
+        self.news = News(self._path)
         self.handling = Handling(self._path, self._writer, self._fates, self.book, self.feedback, clock=clock)
 
     @property
@@ -154,6 +157,7 @@ class Store:
             connection = self._prepared()
             self._reader.open()
             self._onlooker.open()
+            self.news.open()
             self._writer.open(connection)
         except BaseException:
             self.close()
@@ -179,6 +183,7 @@ class Store:
     def close(self) -> None:
         """Commit what waits and close; may be called twice."""
         self._writer.close()
+        self.news.close()
         self._reader.close()
         self._onlooker.close()
         self._lock.release()
@@ -248,5 +253,6 @@ class Store:
             self.feedback.wake()
         if tx.wakes_publisher:
             self._on_publishable()
+            self.news.wake()
         if tx.dead_letters:
             self._on_dead_letters(tx.dead_letters)
