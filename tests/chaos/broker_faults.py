@@ -6,6 +6,7 @@ from tests.simulators.waiting import wait_until
 
 _RATE_HZ = 60.0
 _KILLS = 4
+_LATENESS_S = 3600.0
 _MIB = 1 << 20
 
 _POISON: tuple[bytes, ...] = (
@@ -24,6 +25,7 @@ _ROUNDS = 12
 def broker_kill(setting: Setting) -> str:
     """SIGKILL of mosquitto under load: the agent is back by itself; only what never left it is missing."""
     with Plant(setting) as plant:
+        plant.wait_for_late_samples(_LATENESS_S)
         plant.start_agent()
         plant.warm()
         kills = setting.times(_KILLS)
@@ -36,6 +38,8 @@ def broker_kill(setting: Setting) -> str:
                 plant.wait_link("mqtt:site", up=True)
         plant.oracle.settle()
         plant.quieten()
+        for counted in ("records_shed", "samples_late"):
+            plant.require(plant.count_of(counted) == 0, f"{counted}: not the broker's own loss")
         received = plant.store.seen_predictions()
         losses = [sent for sent in plant.oracle.acked if id_of(DEVICE, sent) not in received]
         found, figures = plant.finish(excused=losses, drained=False)

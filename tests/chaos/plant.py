@@ -138,6 +138,11 @@ class Plant:
         self.agent.start()
         self._before = None
 
+    def wait_for_late_samples(self, lateness_s: float) -> None:
+        """Let open windows wait so long: for a broker that gives what it kept in another order."""
+        path = self.agent.folder / "bindings.toml"
+        path.write_text(path.read_text().replace("hop_s = 1.0", f"hop_s = 1.0\nlateness_s = {lateness_s}"))
+
     def run_instead(self, module: str, *arguments: str) -> None:
         """From now on the agent is this module of ours, which takes the config's path and these arguments."""
         argv = [sys.executable, "-m", module, str(self.agent.config), *arguments]
