@@ -148,6 +148,12 @@ class LoneAgent:
         assert status == 0
         return document
 
+    def outbox(self, *arguments: str) -> dict[str, Any]:
+        """The document of `edge-agent outbox … --json`, which must succeed."""
+        status, document = self._document("outbox", *arguments)
+        assert status == 0
+        return document
+
     def count(self, name: str) -> int:
         """One number of the audit, by the counter's name."""
         _, document = self.audit()
