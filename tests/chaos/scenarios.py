@@ -39,6 +39,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("satellite", link_faults.satellite),
         Scenario("cellular", link_faults.cellular),
         Scenario("spool-cap", store_faults.spool_cap),
+        Scenario("broker-kill", broker_faults.broker_kill),
         Scenario("poison", broker_faults.poison),
         Scenario("clock-step", agent_faults.clock_step),
         Scenario("gray", hub_faults.gray),
