@@ -9,6 +9,7 @@ import pytest
 
 from edge_agent.core.pack_slots import MAX_ENGINE_FAILURES, MAX_TRIAL_STARTS, FailureReason, PackId, pin, release
 from edge_agent.errors import PackUnusableError
+from model_packs.errors import EngineError
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -121,6 +122,16 @@ def test_the_newest_desire_wins_over_a_trial(
     assert (slot.state, slot.active, slot.failure) == (SlotState.COMMITTED, None, None)
     assert answers(device) == {V1}
     committed(device, clock, second)
+
+
+def test_the_old_model_is_closed_after_the_swap(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """Its memory is the new one's to use."""
+    old = device.models.opened[BINDING].model.session
+    device.desire(publish(device, key, tmp_path, 2))
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    with pytest.raises(EngineError, match="not open"):
+        _ = old.facts
+    assert device.models.opened[BINDING].model.session.facts.engine == "onnxruntime"
 
 
 def test_a_pinned_slot_waits_for_its_release(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
