@@ -81,7 +81,7 @@ class SlotFile:
             before = self.read()
             after = change(before)
             if after != before:
-                write_file(self._path, json.dumps(document_of(after), indent=1).encode())
+                write_file(self._path, (json.dumps(document_of(after), indent=1) + "\n").encode())
         return after
 
     @contextmanager

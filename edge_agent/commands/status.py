@@ -176,7 +176,7 @@ def slot_lines(slot: dict[str, Any]) -> list[str]:
         lines.append(f"    wanted     {wanted['pack']}, {slot['phase']}{share}")
     if slot["failure"] is not None:
         failure = slot["failure"]
-        lines.append(f"    {failure['action']:<10} {failure['reason']}: {failure['detail']}")
+        lines.append(f"    failed     {failure['action']}, {failure['reason']}: {failure['detail']}")
     return lines
 
 

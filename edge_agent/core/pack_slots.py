@@ -180,8 +180,10 @@ class SlotMoveError(AgentError):
     """
 
     def __init__(self, state: SlotState, move: Move) -> None:
-        mend = "see `edge-agent packs list`"
-        super().__init__(f"a pack slot that is {state} cannot {move}", mend, Status.FAILED_PRECONDITION)
+        what = f"a pack slot that is {state} cannot {move}"
+        if move is Move.ROLL_BACK:  # the table allows it from every state
+            what = "the binding runs its factory pack already: there is no pack to go back to"
+        super().__init__(what, "see `edge-agent packs list`", Status.FAILED_PRECONDITION)
         self.state = state
         self.move = move
 

@@ -102,7 +102,7 @@ def test_a_rollback_goes_to_the_pack_before_and_stays_there(
     assert device.runs.pack == V1
     assert device.step() == after
     packs(tmp_path, "list")
-    assert "rolled_back by_hand: pack tiny-edge@2.0.0 was rolled back by hand" in capsys.readouterr().out
+    assert "rolled_back, by_hand: pack tiny-edge@2.0.0 was rolled back by hand" in capsys.readouterr().out
     assert slot_of(document(tmp_path, capsys, "release", BINDING))["failure"] is None
     settled(device, lambda slot: slot.active is not None)
 
@@ -110,7 +110,7 @@ def test_a_rollback_goes_to_the_pack_before_and_stays_there(
 def test_a_rollback_with_nowhere_to_go_is_refused(tmp_path: Path, key: SiteKey) -> None:
     """It runs the factory pack; the mend shows where to look."""
     del key
-    with pytest.raises(SlotMoveError, match="committed cannot roll_back") as caught:
+    with pytest.raises(SlotMoveError, match="no pack to go back to") as caught:
         packs(tmp_path, "rollback", BINDING)
     assert "packs list" in caught.value.mend
 

@@ -93,7 +93,7 @@ def test_a_rollback_ends_at_the_factory_pack() -> None:
     )
     first = roll_back(second, failure(V2))
     assert (first.active, first.has_way_back) == (None, False)
-    with pytest.raises(SlotMoveError, match="committed cannot roll_back"):
+    with pytest.raises(SlotMoveError, match="no pack to go back to"):
         roll_back(first, failure(FACTORY))
 
 
