@@ -22,7 +22,7 @@ from rich.text import Text
 from deploy.demo.fleet import BRANCH, EDGE_PACK, NEXT_EDGE_PACK, PATCH, AgentName, Member
 from deploy.demo.judge import RECENT_S, Figures, Interval, Latency, Part, Scores, Tally
 from deploy.demo.questions import wrist_group
-from deploy.demo.report import BEFORE_DRIFT, MENDED, OUTSIDE, UNDER_DRIFT, Goal, Report, percent
+from deploy.demo.report import BEFORE_DRIFT, MENDED, OUTSIDE, UNDER_DRIFT, Goal, Login, Report, percent
 from model_packs.shipped.motion_band.dataset import Wrist
 
 _SHOWN_EVENTS: Final = 8
@@ -56,12 +56,14 @@ class Frame:
     Attributes:
         elapsed_s: Since the senders began.
         pulses: What each agent says; None for an agent that does not answer.
+        login: Where a person can look at the same, and as whom.
     """
 
     elapsed_s: float
     members: Sequence[Member]
     tallies: Mapping[AgentName, Tally]
     pulses: Mapping[AgentName, Pulse | None]
+    login: Login
 
 
 class View(Protocol):
@@ -254,6 +256,7 @@ def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, heigh
     if frame is not None:
         outside = ", ".join(member.name for member in frame.members if not member.is_certified)
         legend = (
+            console_line(frame.login),
             *_reasons(frame),
             f"{outside}: {OUTSIDE}; in no comparison",
             f"the last {RECENT_S:.0f} s, as the driver sees them; disputed: the hub answered otherwise than the edge",
@@ -282,6 +285,11 @@ def _live_table(frame: Frame, *, is_wide: bool) -> Table:
             style="red" if pulse is None else ("yellow" if not pulse.hub_connected else ""),
         )
     return table
+
+
+def console_line(login: Login) -> str:
+    """Where the console is, and who may sign in."""
+    return f"console: {login.url}  name: {login.name}  password: {login.password}"
 
 
 def _reasons(frame: Frame) -> list[str]:
@@ -330,9 +338,7 @@ def report_screen(report: Report, *, are_goals_listed: bool) -> RenderableType:
     )
     kept = sum(goal.ok for goal in report.goals)
     goals = Text(f"{kept} of {len(report.goals)} goals hold", style="green" if report.ok else "bold red")
-    login = Text(
-        f"console: {report.login.url}  name: {report.login.name}  password: {report.login.password}", style="bold"
-    )
+    login = Text(console_line(report.login), style="bold")
     shown = [goal for goal in report.goals if are_goals_listed or not goal.ok]
     return Group(parts, Text("\n".join(lines)), *([_goals(shown)] if shown else []), goals, login)
 

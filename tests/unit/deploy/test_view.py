@@ -9,7 +9,7 @@ from rich.console import Console
 from deploy.demo.fleet import FLEET, LEFT
 from deploy.demo.judge import Judge, Latency
 from deploy.demo.view import Frame, Lines, Pulse, Screen, live_screen, report_screen
-from tests.unit.deploy.test_report import run_of
+from tests.unit.deploy.test_report import LOGIN, run_of
 
 
 def frame(elapsed_s: float) -> Frame:
@@ -22,7 +22,7 @@ def frame(elapsed_s: float) -> Frame:
         FLEET[2].name: Pulse(0, hub_connected=True, broker_connected=True),
         FLEET[3].name: Pulse(0, hub_connected=True, broker_connected=True),
     }
-    return Frame(elapsed_s, FLEET, tallies, pulses)
+    return Frame(elapsed_s, FLEET, tallies, pulses, LOGIN)
 
 
 def printed(renderable: object, width: int = 200) -> str:
@@ -127,6 +127,12 @@ def test_the_left_wrist_is_named_outside_the_population() -> None:
     """The live table does not let the left wrist pass for certified."""
     text = printed(live_screen(frame(1.0), [], width=200, height=40))
     assert f"{LEFT.name}, branch: outside the certificate's population" in text
+
+
+def test_the_console_is_named_while_the_story_runs() -> None:
+    """Who wants to see the same there does not have to wait for the end."""
+    text = printed(live_screen(frame(1.0), [], width=80, height=24), 80)
+    assert f"console: {LOGIN.url}  name: {LOGIN.name}  password: {LOGIN.password}" in text
 
 
 def test_the_screen_starts_before_there_is_anything_to_show() -> None:
