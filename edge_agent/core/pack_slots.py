@@ -289,7 +289,7 @@ def is_blocked(slot: Slot, wanted: PackId) -> bool:
     failure = slot.failure
     if failure is None or failure.digest != wanted.digest:
         return False
-    passing = TRANSIENT if failure.action is FailureAction.REFUSED else _DAMAGED_COPY
+    passing = TRANSIENT if failure.action is FailureAction.REFUSED else TRANSIENT | _DAMAGED_COPY
     return failure.reason not in passing
 
 

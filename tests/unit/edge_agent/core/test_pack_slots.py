@@ -158,6 +158,7 @@ def test_a_desire_that_goes_back_withdraws_the_trial() -> None:
         (FailureAction.ROLLED_BACK, FailureReason.ENGINE_FAILURES, True),
         (FailureAction.ROLLED_BACK, FailureReason.BY_HAND, True),
         (FailureAction.ROLLED_BACK, FailureReason.BAD_DIGEST, False),
+        (FailureAction.ROLLED_BACK, FailureReason.DOWNLOAD_FAILED, False),
     ],
 )
 def test_a_failure_keeps_its_own_pack_out(action: FailureAction, reason: FailureReason, *, blocks: bool) -> None:
