@@ -19,6 +19,7 @@ REASON_WORDS = {
 }
 
 MAX_SCORES = 12
+LEAST_SCORE = 0.005
 _KEYS = "1234567890"
 
 
@@ -194,7 +195,7 @@ def scores(detail: CaseDetail) -> Scores | None:
         detail: The case.
 
     Returns:
-        At most `MAX_SCORES` classes; None when nobody gave scores.
+        At most `MAX_SCORES` classes, those that some tier gives at least `LEAST_SCORE`; None when nobody gave scores.
     """
     given = {Tier.EDGE: detail.edge_output}
     given |= {verdict.tier: verdict.output for verdict in detail.verdicts if verdict.tier is Tier.HUB}
@@ -202,7 +203,8 @@ def scores(detail: CaseDetail) -> Scores | None:
     if not told:
         return None
     highest = {label: max(one.get(label, 0.0) for one in told.values()) for one in told.values() for label in one}
-    labels = sorted(highest, key=lambda label: (-highest[label], label))[:MAX_SCORES]
+    likely = [label for label, score in highest.items() if score >= LEAST_SCORE]
+    labels = sorted(likely, key=lambda label: (-highest[label], label))[:MAX_SCORES]
     return Scores(tuple(told), tuple((label, tuple(one.get(label) for one in told.values())) for label in labels))
 
 

@@ -147,10 +147,10 @@ def test_scores_stand_side_by_side_the_likeliest_first() -> None:
     told = scores(detail)
     assert told is not None
     assert (told.tiers, told.rows) == ((Tier.EDGE, Tier.HUB), (("b", (0.4, 0.9)), ("a", (0.6, 0.1))))
-    other = Classification("z", {"z": 1.0})
+    other = Classification("z", {"z": 1.0, "never": 0.001})
     only = scores(CaseDetail(ANSWERED, escalation("p1"), (verdict(Tier.HUB, other),), ()))
     assert only is not None
-    assert only.rows[0] == ("z", (None, 1.0))
+    assert only.rows == (("z", (None, 1.0)), ("a", (0.6, None)), ("b", (0.4, None)))
     many = Classification("l0", {f"l{number}": 0.01 for number in range(50)})
     cut = scores(CaseDetail(ANSWERED, escalation("p1", edge=many), (), ()))
     assert cut is not None
