@@ -256,6 +256,8 @@ class Installer:
         kept = needed(slots, {str(name): pack for name, pack in factories.items()})
         names = {pack.pack for pack in factories.values()}  # whatever their digest: nothing may stand in for them
         try:
+            if self._slots.change_all(lambda now: now) != slots:  # as the disk has them: nothing goes for a guess
+                return
             self._store.open()
             for stored in self._store.list():
                 if PackId(str(stored.ref), stored.digest) not in kept and str(stored.ref) not in names:

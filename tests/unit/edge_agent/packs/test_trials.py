@@ -1,6 +1,8 @@
 """What becomes of a pack on trial: commit, rollback, withdrawal; what a start makes of it; and what leaves the disk."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +274,32 @@ def test_a_lost_slot_file_brings_the_factory_pack_back(
     assert answers(device) == {V1}
     assert device.slots.twin(device.models.factories).desired.version == 0
     committed(device, clock, wanted)
+
+
+def test_a_slot_file_that_cannot_be_read_for_a_moment_costs_no_pack(
+    tmp_path: Path, device: PackDevice, key: SiteKey, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs goes on; after a start in such a moment the factory pack answers, and nothing leaves the disk."""
+    wanted = publish(device, key, tmp_path, 2)
+    committed(device, clock, wanted)
+    path, read = device.store.root / "slots.json", Path.read_bytes
+
+    def cough(asked: Path) -> bytes:
+        if asked == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(asked)
+
+    with monkeypatch.context() as coughing:
+        coughing.setattr(Path, "read_bytes", cough)
+        device.step()
+        assert device.runs == wanted
+        device.close()
+        with booted(tmp_path) as again:
+            again.step()
+            assert again.runs == again.models.factories[BINDING]
+            assert again.packs_here == [wanted.pack]
+    with booted(tmp_path) as again:
+        assert again.runs == wanted
 
 
 def test_packs_that_nobody_may_need_leave_the_disk(
