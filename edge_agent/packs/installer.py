@@ -108,23 +108,36 @@ class Installer:
         self._bell.set()
 
     def run_once(self) -> None:
-        """Wait for a second or a call, then take every binding one step towards what the hub wants."""
+        """Wait for a second or a call, then take every binding one step towards what the hub wants.
+
+        Raises:
+            ExceptionGroup: What kept bindings from their step, after each of them had its turn.
+        """
         self._bell.wait(LOOK_EVERY_S)
         self._bell.clear()
         if self._is_closing.is_set():
             return
         slots = self._slots.read()
         moves = {one.id: next_move(slots, one.id, self._models.factories[one.id]) for one in self._bindings}
+        troubles: list[Exception] = []
         for binding in self._bindings:
-            match moves[binding.id]:
-                case Move.WITHDRAW:
-                    self._withdraw(binding)
-                case Move.TRY:
-                    self._try(binding, slots)
-                case _:
-                    self._rest(binding.id)
+            try:
+                self._step(binding, moves[binding.id], slots)
+            except (AgentError, OSError) as error:
+                troubles.append(error)
+        if troubles:
+            raise ExceptionGroup("not every binding could go towards what the hub wants", troubles)
         if not any(moves.values()):
             self._tidy(slots)
+
+    def _step(self, binding: BindingConfig, move: Move | None, slots: Slots) -> None:
+        match move:
+            case Move.WITHDRAW:
+                self._withdraw(binding)
+            case Move.TRY:
+                self._try(binding, slots)
+            case _:
+                self._rest(binding.id)
 
     def _withdraw(self, binding: BindingConfig) -> None:
         def change(slots: Slots) -> Slots:

@@ -85,12 +85,22 @@ class Keeper:
             self.wake()
 
     def run_once(self) -> None:
-        """Wait for half a second or a call, then look at every slot."""
+        """Wait for half a second or a call, then look at every slot.
+
+        Raises:
+            ExceptionGroup: What kept bindings from following their slots, after each of them had its turn.
+        """
         self._bell.wait(LOOK_EVERY_S)
         self._bell.clear()
+        troubles: list[Exception] = []
         for binding in self._bindings:
-            while self._move(binding):
-                pass
+            try:
+                while self._move(binding):
+                    pass
+            except (AgentError, OSError) as error:
+                troubles.append(error)
+        if troubles:
+            raise ExceptionGroup("not every binding could follow its slot", troubles)
 
     def _move(self, binding: BindingConfig) -> bool:
         """One step of one slot; whether there may be another."""

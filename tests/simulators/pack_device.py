@@ -5,6 +5,7 @@ Nothing runs by itself: `step` is one turn of both loops.
 """
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -99,6 +100,16 @@ def write_device(
     return key
 
 
+def add_binding(folder: Path, name: str) -> BindingName:
+    """Declare a binding beside the first, with a factory pack of its own in the folder of this name."""
+    shutil.copytree(folder / "factory", folder / name)
+    bindings = folder / "bindings.toml"
+    before, mark, binding = bindings.read_text().partition("[[binding]]")
+    another = binding.replace('"motion"', f'"{name}"').replace("factory/", f"{name}/").replace("plant/", f"{name}/")
+    bindings.write_text(before + mark + binding + "\n" + mark + another)
+    return BindingName(name)
+
+
 class FolderSource:
     """Packs of a store on this machine, brought in small pieces. Implements `PackSource`.
 
@@ -181,7 +192,7 @@ class PackDevice:
             self.models,
             self.clock,
             bake_s=packs.bake_s,
-            swap=lambda _, model: self.answerer.swap(model),
+            swap=lambda binding, model: self.answerers[binding].swap(model),
         )
         self.source = FolderSource(self.shop, self.store) if source is None else source(self.store)
         self.installer = Installer(
@@ -202,16 +213,19 @@ class PackDevice:
         """What a start of the agent does with packs."""
         self.slots.open()
         self.models.open()
-        self.answerer = Answerer(
-            "press-07",
-            BINDING,
-            self.models.opened[BINDING].model,
-            self.clock,
-            new_row=lambda: RowId(next(self._rows)),
-            on_run=lambda _binding, _took_s: None,
-            on_answered=lambda _binding, _latency_ms: None,
-            on_engine_failure=self.keeper.engine_failed,
-        )
+        self.answerers = {
+            binding: Answerer(
+                "press-07",
+                binding,
+                opened.model,
+                self.clock,
+                new_row=lambda: RowId(next(self._rows)),
+                on_run=lambda _binding, _took_s: None,
+                on_answered=lambda _binding, _latency_ms: None,
+                on_engine_failure=self.keeper.engine_failed,
+            )
+            for binding, opened in self.models.opened.items()
+        }
 
     def close(self) -> None:
         """End it."""
@@ -240,12 +254,12 @@ class PackDevice:
         """Names of the packs in the device's store."""
         return [str(one.ref) for one in self.store.list()]
 
-    def ask(self, count: int = 1) -> list[Decided]:
+    def ask(self, count: int = 1, binding: BindingName = BINDING) -> list[Decided]:
         """Answer so many windows in one pass."""
         values = np.zeros((SAMPLES, CHANNELS), np.float32)
         windows = [Window(next(self._seconds) * 1_000_000_000, values) for _ in range(count)]
         asked = [Asked(one, self.clock.wall_ns(), "site", "results", 1, None) for one in windows]
-        return self.answerer.answer(asked, is_durable=True)
+        return self.answerers[binding].answer(asked, is_durable=True)
 
     def desire(self, pack: PackId, version: int | None = None) -> None:
         """The hub wants this pack; each call with a newer version."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.adapters import slot_file
 from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
 from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError, pin
@@ -23,11 +24,20 @@ from model_packs.layout import PACK_TYPE, read_image_manifest
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
-from protos.messages.fleet import FailureAction, InstallPhase, SlotState
+from protos.messages.fleet import Desired, DesiredSlot, FailureAction, InstallPhase, SlotState
 from tests.simulators.fleet_hub import FleetHub
 from tests.simulators.network import LOOPBACK
 from tests.simulators.onnx_bytes import Fault
-from tests.simulators.pack_device import BINDING, FolderSource, PackDevice, booted, settled, write_device
+from tests.simulators.pack_device import (
+    BINDING,
+    FolderSource,
+    PackDevice,
+    add_binding,
+    booted,
+    settled,
+    with_slot,
+    write_device,
+)
 from tests.simulators.packs import LABELS, SPEC
 from tests.simulators.waiting import wait_until
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
@@ -80,6 +90,11 @@ def assert_refused(device: PackDevice, wanted: PackId, reason: FailureReason) ->
     assert (slot.active, slot.state) == (None, SlotState.COMMITTED)
     assert answering(device) == {V1}
     return slot.failure.detail
+
+
+def disk_is_full(*_: object) -> None:
+    """In place of a write."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def damage(store: PackStore, wanted: PackId, *, cut: bool = False) -> None:
@@ -376,6 +391,23 @@ def test_a_transfer_ends_when_its_pack_is_no_longer_wanted(what: str, tmp_path: 
         sources[0].happens = lambda: None
         if what == "another desire":
             settled(device, lambda slot: slot.active == third)
+
+
+def test_a_binding_that_cannot_withdraw_does_not_hold_up_another(
+    tmp_path: Path, key: SiteKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses its slot; the other one's pack is fetched and examined as far as it gets."""
+    second = add_binding(tmp_path, "second")
+    with booted(tmp_path, clock=TestClock()) as device:
+        wanted = device.publish(tmp_path / "v2", key, version="2.0.0", seed=8)
+        with_slot(device, state=SlotState.TRIAL, active=wanted)
+        factory = device.models.factories[BINDING]
+        wishes = DesiredSlot(BINDING, factory.pack, factory.digest), DesiredSlot(second, wanted.pack, wanted.digest)
+        device.slots.desire(Desired(1, wishes))
+        monkeypatch.setattr(slot_file, "write_file", disk_is_full)
+        with pytest.raises(ExceptionGroup, match="what the hub wants"):
+            device.installer.run_once()
+        assert device.packs_here == [wanted.pack]
 
 
 def test_a_pack_that_is_unwanted_at_the_last_moment_gets_no_trial(tmp_path: Path, key: SiteKey) -> None:

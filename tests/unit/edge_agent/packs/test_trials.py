@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,10 @@ from model_packs.errors import EngineError
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
-from protos.messages.fleet import FailureAction, SlotState
+from protos.messages.fleet import Desired, DesiredSlot, FailureAction, SlotState
 from protos.messages.inference import ModelUse
 from tests.simulators.onnx_bytes import Fault
-from tests.simulators.pack_device import BINDING, PackDevice, booted, settled, with_slot, write_device
+from tests.simulators.pack_device import BINDING, PackDevice, add_binding, booted, settled, with_slot, write_device
 from tests.simulators.packs import SPEC
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
 
@@ -144,6 +145,25 @@ def test_a_pinned_slot_waits_for_its_release(device: PackDevice, key: SiteKey, t
     assert device.packs_here == []
     device.slots.change(BINDING, release)
     settled(device, lambda slot: slot.state is SlotState.TRIAL)
+
+
+def test_the_trouble_of_one_binding_is_not_another_ones(tmp_path: Path, key: SiteKey, clock: TestClock) -> None:
+    """One cannot go back, its factory pack is gone: told, it goes on; the other goes back all the same."""
+    second = add_binding(tmp_path, "second")
+    with booted(tmp_path, clock=clock) as device:
+        bad = publish(device, key, tmp_path, 2)
+        device.slots.desire(Desired(1, tuple(DesiredSlot(name, bad.pack, bad.digest) for name in (BINDING, second))))
+        device.step()
+        assert {device.slots.read().of(name).state for name in (BINDING, second)} == {SlotState.TRIAL}
+        shutil.rmtree(tmp_path / "factory")
+        for name in (BINDING, second):
+            for _ in range(MAX_ENGINE_FAILURES):
+                device.keeper.engine_failed(name, ModelUse(bad.pack, bad.digest))
+        with pytest.raises(ExceptionGroup, match="follow its slot") as caught:
+            device.keeper.run_once()
+        assert caught.group_contains(PackUnusableError, match="factory")
+        assert device.models.opened[second].pack == device.models.factories[second]
+        assert device.runs == bad
 
 
 def test_a_start_goes_on_with_the_trial(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
