@@ -288,7 +288,7 @@ def _live_table(frame: Frame, *, is_wide: bool) -> Table:
 
 
 def console_line(login: Login) -> str:
-    """Where the console is, and who may sign in."""
+    """Where the console is, and who may log in."""
     return f"console: {login.url}  name: {login.name}  password: {login.password}"
 
 

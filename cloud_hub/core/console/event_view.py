@@ -129,7 +129,7 @@ def _feedback(event: HubEvent) -> Told:
 
 
 def _person_added(event: HubEvent) -> Told:
-    return Told(Shape.OK, f"{event.subject} may sign in", _joined(event.detail.get("role", ""), _by(event)))
+    return Told(Shape.OK, f"{event.subject} may log in", _joined(event.detail.get("role", ""), _by(event)))
 
 
 def _person_removed(event: HubEvent) -> Told:
@@ -145,11 +145,11 @@ def _token(event: HubEvent) -> Told:
 
 
 def _signed_in(event: HubEvent) -> Told:
-    return Told(Shape.OK, f"{event.subject or event.actor} signed in")
+    return Told(Shape.OK, f"{event.subject or event.actor} logged in")
 
 
 def _sign_in_refused(event: HubEvent) -> Told:
-    return Told(Shape.WARN, f"a sign-in as {event.subject} was refused")
+    return Told(Shape.WARN, f"a login as {event.subject} was refused")
 
 
 def _by(event: HubEvent) -> str:
