@@ -44,7 +44,7 @@ from model_packs.errors import PackError
 from model_packs.manifest import PackManifest, PackRef
 from model_packs.store import PackStore
 from protos.link.backoff import Backoff
-from protos.messages.fleet import FailureAction, InstallPhase
+from protos.messages.fleet import FailureAction, InstallPhase, PackFailure
 
 LOOK_EVERY_S = 1.0
 RETRY_CAP_S = 60.0
@@ -96,6 +96,7 @@ class Installer:
         self._bell = threading.Event()
         self._is_closing = threading.Event()
         self._retries = {one.id: _Retry() for one in bindings}
+        self._unwritten: dict[BindingName, tuple[int, PackFailure]] = {}
         self._tidied: Slots | None = None
 
     def wake(self) -> None:
@@ -150,6 +151,10 @@ class Installer:
     def _try(self, binding: BindingConfig, slots: Slots) -> None:
         wanted, retry = slots.wanted(binding.id), self._retries[binding.id]
         if wanted is None or not retry.is_due(wanted, self._clock.monotonic_s()):
+            return
+        version, refusal = self._unwritten.pop(binding.id, (0, None))
+        if refusal is not None and (version, refusal.digest) == (slots.desired.version, wanted.digest):
+            self._refuse(binding, wanted, refusal)
             return
         try:
             self._prepare(binding, wanted)
@@ -234,13 +239,26 @@ class Installer:
             self._slots.set_progress(binding.id, Progress(trouble=failure))
             return
         logger.warning("pack_refused", extra={**facts, "mend": error.mend})
+        self._refuse(binding, wanted, failure)
+
+    def _refuse(self, binding: BindingConfig, wanted: PackId, failure: PackFailure) -> None:
+        """Keep a refusal; when the disk refuses that, the pack is not examined again, only this is tried again."""
+        seen = self._slots.read().desired.version
 
         def change(slots: Slots) -> Slots:
             is_so = self._is_wanted(slots, binding, wanted)
             return slots.having(binding.id, refuse(slots.of(binding.id), failure)) if is_so else slots
 
-        self._slots.change_all(change)
-        self._rest(binding.id)
+        try:
+            self._slots.change_all(change)
+        except OSError as error:
+            wait_s = self._retries[binding.id].put_off(wanted, self._clock.monotonic_s())
+            facts = {"binding": binding.name, "pack": wanted.pack, "again_in_s": round(wait_s, 1)}
+            logger.warning("refusal_not_kept", extra={**facts, "error": str(error)})
+            self._unwritten[binding.id] = (seen, failure)
+            self._slots.set_progress(binding.id, Progress(trouble=failure))
+        else:
+            self._rest(binding.id)
 
     def _enter(self, binding: BindingConfig, phase: InstallPhase, done_bytes: int = 0, total_bytes: int = 0) -> None:
         self._slots.set_progress(binding.id, Progress(phase, done_bytes, total_bytes))

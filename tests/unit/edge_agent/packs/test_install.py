@@ -289,6 +289,38 @@ def test_a_full_disk_is_no_space(tmp_path: Path, key: SiteKey) -> None:
             assert answering(device) == {V1}
 
 
+def test_a_full_disk_does_not_have_a_refused_pack_examined_for_ever(
+    tmp_path: Path, key: SiteKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the reason is told, and only its writing is tried again, after a while; a new desire is a new chance."""
+    clock, probed = TestClock(), list[PackId]()
+
+    class Counting(Probe):
+        def run(self, pack: PackId) -> None:
+            probed.append(pack)
+            super().run(pack)
+
+    with booted(tmp_path, clock=clock) as device:
+        device.installer._probe = Counting(device.store.root, threads=1, timeout_s=30.0)
+        wanted = device.publish(tmp_path / "v2", key, version="2.0.0", fault=Fault.OTHER_ANSWERS)
+        device.desire(wanted)
+        with monkeypatch.context() as full:
+            full.setattr(slot_file, "write_file", disk_is_full)
+            for pass_s in (0.0, 0.0, 61.0, 61.0):
+                clock.pass_s(pass_s)
+                device.step()
+                (report,) = device.slots.twin(device.models.factories).reports
+                assert report.failure is not None
+                assert report.failure.reason == FailureReason.GOLDEN_MISMATCH
+        assert (device.slot.failure, device.step().failure) == (None, None), "it waits for its turn"
+        clock.pass_s(61.0)
+        assert device.step().failure == report.failure
+        assert probed == [wanted]
+        device.desire(wanted)
+        device.step()
+        assert probed == [wanted, wanted]
+
+
 def test_a_hub_that_goes_away_delays_and_is_asked_again(tmp_path: Path, key: SiteKey) -> None:
     """download_failed goes by itself; meanwhile the factory pack answers."""
     shop = PackStore(tmp_path / "shop")
