@@ -35,6 +35,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """A slot as it is, and as the disk has it: of another one, which somebody else wrote since, it says nothing."""
+
+    on_disk: Slot
+    now: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class Twin:
     """What the hub wants of this device, and what the device reports of itself."""
 
@@ -55,6 +63,7 @@ class DeviceSlots:
         self._progress: dict[str, Progress] = {}
         self._seen: Slots | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._unwritten: dict[str, _Unwritten] = {}
 
     def open(self) -> None:
         """Make the file's folder. When the disk refuses, what is there is read, and each change is refused."""
@@ -69,7 +78,7 @@ class DeviceSlots:
 
     def read(self) -> Slots:
         """The slots now; a change that another process made is told to the listeners."""
-        slots = self._file.read()
+        slots = self._with_unwritten(self._file.read())
         self._tell(slots)
         return slots
 
@@ -96,9 +105,50 @@ class DeviceSlots:
 
     def change_all(self, change: Callable[[Slots], Slots]) -> Slots:
         """Change the slots with the desire in sight, durably; see `change`."""
-        slots = self._file.change(change)
+        with self._lock:
+            unwritten = dict(self._unwritten)
+        slots = self._file.change(lambda now: change(_overlaid(now, unwritten)))
+        with self._lock:
+            for name in [name for name, one in unwritten.items() if self._unwritten.get(name) is one]:
+                del self._unwritten[name]
         self._tell(slots)
         return slots
+
+    def insist(self, binding: BindingName, change: Callable[[Slot], Slot]) -> Slot:
+        """Change one slot, in memory when the disk refuses: a full disk must not keep a failed pack answering.
+
+        Such a change holds until this process ends, or somebody else changes the slot; the next change that the disk
+        takes writes it, too, and `write_pending` tries.
+
+        Args:
+            binding: Whose.
+            change: Pure; sees the slot as it is now.
+
+        Returns:
+            The slot now.
+        """
+        try:
+            return self.change(binding, change)
+        except OSError as error:
+            logger.warning("slot_not_kept", extra={"binding": binding, "error": str(error), "mend": "free some space"})
+        before = self._file.read().of(binding)
+        after = change(self.read().of(binding))
+        with self._lock:
+            self._unwritten[binding] = _Unwritten(before, after)
+        return self.read().of(binding)
+
+    def write_pending(self) -> None:
+        """Write what the disk refused before, if there is anything and the disk allows."""
+        with self._lock:
+            has_any = bool(self._unwritten)
+        if not has_any:
+            return
+        try:
+            self.change_all(lambda slots: slots)
+        except OSError as error:
+            logger.debug("slots_still_not_kept", extra={"error": str(error)})
+        else:
+            logger.info("slots_kept")
 
     def desire(self, desired: Desired) -> None:
         """Keep what the hub wants. When the disk refuses, the hub says it again after the next heartbeat."""
@@ -126,12 +176,16 @@ class DeviceSlots:
         Args:
             factories: Factory pack by binding; all of them are reported.
         """
-        slots = self._file.read()
+        slots = self._with_unwritten(self._file.read())
         reports = tuple(
             slot_report(binding, slots.of(binding), factory, self.progress(binding))
             for binding, factory in factories.items()
         )
         return Twin(slots.desired, reports)
+
+    def _with_unwritten(self, slots: Slots) -> Slots:
+        with self._lock:
+            return _overlaid(slots, self._unwritten)
 
     def _tell(self, slots: Slots) -> None:
         with self._lock:
@@ -143,6 +197,13 @@ class DeviceSlots:
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _overlaid(slots: Slots, unwritten: Mapping[str, _Unwritten]) -> Slots:
+    for name, one in unwritten.items():
+        if slots.of(name) == one.on_disk:
+            slots = slots.having(name, one.now)
+    return slots
 
 
 def slot_report(binding: str, slot: Slot, factory: PackId, progress: Progress) -> SlotReport:

@@ -1,7 +1,7 @@
 """Owns keeping the live models at what the slots say, and judging trials: the loop behind every change of pack.
 
     1. A slot that names another pack than the one that runs: open it, swap it in between two passes, close the old one.
-    2. A pack on trial that fails three questions, or cannot be opened: roll back.
+    2. A pack on trial that fails three questions, or cannot be opened: roll back, whether the disk can keep it or not.
     3. A pack on trial that has answered for `bake_s`: commit.
 
 Who moves slots towards what the hub wants is `installer.py`; a person does it through `commands/packs.py`, in the same
@@ -92,6 +92,7 @@ class Keeper:
         """
         self._bell.wait(LOOK_EVERY_S)
         self._bell.clear()
+        self._slots.write_pending()
         troubles: list[Exception] = []
         for binding in self._bindings:
             try:
@@ -153,8 +154,8 @@ class Keeper:
 
     def _roll_back(self, binding: BindingConfig, slot: Slot, bad: PackId, error: AgentError) -> None:
         failure = failure_of(bad, FailureAction.ROLLED_BACK, error, self._clock.wall_ns())
-        self._slots.change(binding.id, lambda now: roll_back(now, failure) if now == slot else now)
         logger.warning(
             "pack_rolled_back",
             extra={"binding": binding.name, "pack": bad.pack, "reason": failure.reason, "detail": failure.detail},
         )
+        self._slots.insist(binding.id, lambda now: roll_back(now, failure) if now == slot else now)

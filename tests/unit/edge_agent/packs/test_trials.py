@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.core.pack_slots import MAX_ENGINE_FAILURES, MAX_TRIAL_STARTS, FailureReason, PackId, pin, release
+from edge_agent.adapters import slot_file
+from edge_agent.adapters.slot_file import SlotFile
+from edge_agent.core.pack_slots import (
+    MAX_ENGINE_FAILURES,
+    MAX_TRIAL_STARTS,
+    FailureReason,
+    PackId,
+    PackRefusedError,
+    Slot,
+    pin,
+    release,
+)
 from edge_agent.errors import PackUnusableError
 from model_packs.errors import EngineError
 from model_packs.manifest import PackRef
@@ -64,6 +75,16 @@ def committed(device: PackDevice, clock: TestClock, wanted: PackId) -> None:
 def answers(device: PackDevice) -> set[str]:
     """The packs that answer."""
     return {json.loads(one.publish.payload)["models"][0]["pack"] for one in device.ask(2)}
+
+
+def disk_is_full(*_: object) -> None:
+    """In place of a write."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def on_disk(device: PackDevice) -> Slot:
+    """The slot as a start would find it."""
+    return SlotFile(device.store.root).read().of(BINDING)
 
 
 def damage(device: PackDevice, pack: PackId) -> None:
@@ -145,6 +166,61 @@ def test_a_pinned_slot_waits_for_its_release(device: PackDevice, key: SiteKey, t
     assert device.packs_here == []
     device.slots.change(BINDING, release)
     settled(device, lambda slot: slot.state is SlotState.TRIAL)
+
+
+def test_a_full_disk_does_not_keep_a_failing_pack_answering(
+    device: PackDevice, key: SiteKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack before answers and is reported at once, with the reason; the disk has it when there is space again."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    with monkeypatch.context() as full:
+        full.setattr(slot_file, "write_file", disk_is_full)
+        device.models.opened[BINDING].model.session.close()
+        device.ask(MAX_ENGINE_FAILURES)
+        for _ in range(2):
+            slot = device.step()
+            assert slot.failure is not None
+            assert (slot.state, slot.active) == (SlotState.COMMITTED, None)
+            assert answers(device) == {V1}
+        (report,) = device.slots.twin(device.models.factories).reports
+        assert (report.pack, report.failure) == (V1, slot.failure)
+        assert on_disk(device).state is SlotState.TRIAL
+    device.step()
+    assert on_disk(device) == slot
+
+
+def test_what_somebody_else_wrote_meanwhile_stands(
+    device: PackDevice, key: SiteKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command found space for its change where the rollback found none."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    slot = settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    with monkeypatch.context() as full:
+        full.setattr(slot_file, "write_file", disk_is_full)
+        for _ in range(MAX_ENGINE_FAILURES):
+            device.keeper.engine_failed(BINDING, ModelUse(wanted.pack, wanted.digest))
+        assert device.step().active is None
+    SlotFile(device.store.root).change(lambda slots: slots.having(BINDING, pin(slots.of(BINDING))))
+    assert device.step() == pin(slot)
+    assert device.runs == wanted
+
+
+def test_a_factory_pack_of_another_kind_is_not_swapped_in(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """Somebody has laid another layout there: windows in flight and readers would notice; refused by name, v2 stays."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    shutil.rmtree(tmp_path / "factory")
+    device.publish(tmp_path / "factory", key, version="9.0.0", labels=tuple(reversed(SPEC.labels)))
+    for _ in range(MAX_ENGINE_FAILURES):
+        device.keeper.engine_failed(BINDING, ModelUse(wanted.pack, wanted.digest))
+    with pytest.raises(ExceptionGroup) as caught:
+        device.keeper.run_once()
+    assert caught.group_contains(PackRefusedError, match=r"tiny-edge@9\.0\.0 does not fit .*labels")
+    assert answers(device) == {wanted.pack}
 
 
 def test_the_trouble_of_one_binding_is_not_another_ones(tmp_path: Path, key: SiteKey, clock: TestClock) -> None:
