@@ -53,6 +53,7 @@ from cloud_hub.core.trends import TrendPoint, increments
 from cloud_hub.core.twin import DesiredTwin
 from cloud_hub.errors import StorageError
 from cloud_hub.ports import (
+    NO_END_NS,
     Answer,
     Clock,
     Delivered,
@@ -203,14 +204,14 @@ class SqlStore:
         row = await self._first(twins.select_twin(device))
         return None if row is None else twins.read_twin(device, row)
 
-    async def trend(self, device: DeviceKey | None, since_ns: int) -> tuple[TrendPoint, ...]:
+    async def trend(self, device: DeviceKey | None, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read the increments of each bucket, oldest first."""
-        rows = await self._all(trends.select_trend(device, since_ns))
+        rows = await self._all(trends.select_trend(device, since_ns, until_ns))
         return increments([trends.read_totals(row) for row in rows], since_ns)
 
-    async def lately(self, since_ns: int) -> tuple[TrendPoint, ...]:
+    async def lately(self, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read what happened from each series' first bucket since then to its last, of all devices."""
-        rows = await self._all(trends.select_ends(since_ns))
+        rows = await self._all(trends.select_ends(since_ns, until_ns))
         return increments([trends.read_totals(row) for row in rows], since_ns)
 
     async def record(self, happening: Happening) -> None:

@@ -19,13 +19,18 @@ _COUNTS = ("decided", "escalated", "answered", "p95_ms", "outbox_items")
 
 
 async def save(connection: AsyncConnection, totals: Sequence[TrendTotals]) -> None:
-    """Write totals over those that their buckets had."""
+    """Write totals over those that their buckets had; a device's later buckets are of a clock that was ahead."""
     there: set[tuple[DeviceKey, int, str]] = set()
     for condition in by_site(trend, [one.device for one in totals]):
-        buckets = {one.bucket_ns for one in totals}
+        earliest_ns = min(one.bucket_ns for one in totals)
         places = select(*key_columns(trend), trend.c.bucket_ns, trend.c.binding)
-        found = await connection.execute(places.where(condition, trend.c.bucket_ns.in_(buckets)))
+        found = await connection.execute(places.where(condition, trend.c.bucket_ns >= earliest_ns))
         there |= {(key_of(row), row.bucket_ns, row.binding) for row in found}
+    current = {one.device: one.bucket_ns for one in totals}
+    ahead = {device for device, bucket_ns, _ in there if bucket_ns > current.get(device, bucket_ns)}
+    for device in ahead:
+        later = trend.c.bucket_ns > current[device]
+        await connection.execute(delete(trend).where(belongs_to(trend, device), later))
     new = [_row(one) for one in totals if _place(one) not in there]
     changed = [
         {_WHERE.get(name, name): value for name, value in _row(one).items()} for one in totals if _place(one) in there
@@ -37,18 +42,20 @@ async def save(connection: AsyncConnection, totals: Sequence[TrendTotals]) -> No
         await connection.execute(update(trend).where(*at).values({name: bindparam(name) for name in _COUNTS}), changed)
 
 
-def select_trend(device: DeviceKey | None, since_ns: int) -> AnySelect:
+def select_trend(device: DeviceKey | None, since_ns: int, until_ns: int) -> AnySelect:
     """The buckets since then, and those before that the first ones count from."""
-    query = select(trend).where(trend.c.bucket_ns >= since_ns - LOOK_BACK_NS).order_by(trend.c.bucket_ns)
+    query = (
+        select(trend).where(trend.c.bucket_ns.between(since_ns - LOOK_BACK_NS, until_ns)).order_by(trend.c.bucket_ns)
+    )
     return query if device is None else query.where(belongs_to(trend, device))
 
 
-def select_ends(since_ns: int) -> AnySelect:
+def select_ends(since_ns: int, until_ns: int) -> AnySelect:
     """The first and the last bucket of each series since then."""
     keys = [*key_columns(trend), trend.c.binding]
     ends = (
         select(*keys, func.min(trend.c.bucket_ns).label("first_ns"), func.max(trend.c.bucket_ns).label("last_ns"))
-        .where(trend.c.bucket_ns >= since_ns)
+        .where(trend.c.bucket_ns.between(since_ns, until_ns))
         .group_by(*keys)
         .subquery()
     )

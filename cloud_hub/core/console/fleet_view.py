@@ -12,8 +12,8 @@ from cloud_hub.core.cases import CaseCount
 from cloud_hub.core.console.wording import Shape, State, duration, share, short_pack
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, HubEvent
-from cloud_hub.core.liveness import Liveness, liveness
-from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s, slots_of
+from cloud_hub.core.liveness import Liveness
+from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s, liveness_of, slots_of
 from cloud_hub.core.trends import TrendPoint
 from cloud_hub.core.twin import Comparison, SlotStatus
 from protos.messages.fleet import BindingReport, Heartbeat
@@ -272,7 +272,7 @@ def standing(device: DeviceFacts, slots: Sequence[SlotStatus], known: Lately, mo
         A shape and a word.
     """
     age_s = heartbeat_age_s(device, moment.now_ns)
-    heard = liveness(age_s, moment.interval_s)
+    heard = liveness_of(device, moment.now_ns, moment.interval_s)
     if heard is Liveness.NEVER_SEEN or device.heartbeat is None:
         return State(Shape.IDLE, "never heard")
     if heard is Liveness.OFFLINE:
@@ -333,7 +333,7 @@ def _row(device: DeviceFacts, known: Lately, moment: Moment) -> FleetRow:
     state = standing(device, slots, known, moment)
     packs = [short_pack(one.reported_pack) for one in slots if one.reported_pack is not None]
     age_s = heartbeat_age_s(device, moment.now_ns)
-    said = device.heartbeat if liveness(age_s, moment.interval_s) is Liveness.ONLINE else None
+    said = device.heartbeat if liveness_of(device, moment.now_ns, moment.interval_s) is Liveness.ONLINE else None
     texts = (device.key.site_id, device.key.device_id, state.word, *packs, *(one.binding for one in slots))
     return FleetRow(
         device=device.key,
@@ -385,7 +385,7 @@ def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], known: Lately)
 
 
 def _figures(devices: Sequence[DeviceFacts], known: Mapping[DeviceKey, Lately], moment: Moment) -> FleetFigures:
-    heard = {one.key: liveness(heartbeat_age_s(one, moment.now_ns), moment.interval_s) for one in devices}
+    heard = {one.key: liveness_of(one, moment.now_ns, moment.interval_s) for one in devices}
     states = Counter(heard.values())
     said = {one.key: one.heartbeat for one in devices if one.heartbeat and heard[one.key] is Liveness.ONLINE}
     speeds = [(ms, key) for key, one in said.items() if (ms := _slowest_ms(one.bindings)) is not None]

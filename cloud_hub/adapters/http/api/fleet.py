@@ -174,7 +174,7 @@ class FleetOperations:
     async def _trend(self, call: Call, device: DeviceKey | None) -> Result:
         now_ns = self._parts.clock()
         since_ns = now_ns - int(call.query["since_s"] * _NS_PER_S)
-        points = await self._parts.fleet.trend(device, since_ns)
+        points = await self._parts.fleet.trend(device, since_ns, now_ns)
         return documents.trends(points, now_ns=now_ns, since_ns=since_ns)
 
     async def _page(self, call: Call, device: DeviceKey | None) -> Result:

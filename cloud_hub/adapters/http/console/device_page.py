@@ -16,9 +16,9 @@ from cloud_hub.core.console.event_view import told
 from cloud_hub.core.console.fleet_view import Moment
 from cloud_hub.core.console.wording import State, share
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.liveness import Liveness, liveness
+from cloud_hub.core.liveness import Liveness
 from cloud_hub.core.people import Role
-from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s
+from cloud_hub.core.registry import DeviceFacts, liveness_of
 from cloud_hub.core.twin import SlotStatus
 from cloud_hub.ports import PackFacts
 from protos.messages.fleet import SlotReport
@@ -61,7 +61,7 @@ class DevicePage:
         span = charts.range_of(request.query_params.get("range", ""))
         moment = Moment(now_ns, parts.heartbeat_interval_s, parts.install_timeout_s)
         since_ns = charts.since_ns(span, now_ns)
-        trend = await parts.fleet.trend(key, since_ns)
+        trend = await parts.fleet.trend(key, since_ns, now_ns)
         counts = await parts.cases.case_trend(since_ns, span.bucket_s, key)
         lately = fleet_view.lately(trend, counts)
         slots = fleet_view.statuses(device, moment)
@@ -81,7 +81,7 @@ class DevicePage:
             key=key,
             device=device,
             state=fleet_view.standing(device, slots, await recent.of_device(parts, key, now_ns), moment),
-            is_silent=liveness(heartbeat_age_s(device, now_ns), parts.heartbeat_interval_s) is not Liveness.ONLINE,
+            is_silent=liveness_of(device, now_ns, parts.heartbeat_interval_s) is not Liveness.ONLINE,
             problems=() if device.heartbeat is None else device.heartbeat.problems,
             lately=lately,
             disagreement=share(lately.disagreed, lately.answered),
