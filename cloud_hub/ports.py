@@ -182,6 +182,9 @@ class FleetRecords(EventOutbox, Protocol):
     async def desire(self, device: DeviceKey, slots: Sequence[DesiredSlot], *, actor: str, now_ns: int) -> DesiredTwin:
         """State what bindings of a known device should run; the others keep theirs; raises StorageError."""
 
+    async def end_desire(self, device: DeviceKey, binding: str, *, actor: str, now_ns: int) -> DesiredTwin | None:
+        """End what a binding should run, with an event; None when nothing is desired there; raises StorageError."""
+
     async def desired(self, device: DeviceKey) -> DesiredTwin | None:
         """Read what a device should run; None when nothing was ever desired; raises StorageError."""
 

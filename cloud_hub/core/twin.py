@@ -160,6 +160,22 @@ def merged(
     return DesiredTwin(device, version, tuple(kept[name] for name in sorted(kept)), actor, now_ns)
 
 
+def without(twin: DesiredTwin, binding: str, *, actor: str, now_ns: int) -> DesiredTwin:
+    """End a desire: the device runs there what it has, or has that binding no more.
+
+    Args:
+        twin: As it is.
+        binding: Whose desire ends.
+        actor: Who ends it.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        The rest, with the next version.
+    """
+    kept = tuple(one for one in twin.slots if one.binding != binding)
+    return DesiredTwin(twin.device, twin.version + 1, kept, actor, now_ns)
+
+
 def lifted(twin: DesiredTwin, reported_version: int) -> DesiredTwin | None:
     """Raise a twin above what the device holds already: a restored hub counts on from an older version.
 

@@ -69,6 +69,7 @@ TOPICS: Mapping[EventKind, tuple[Topic, ...]] = {
     EventKind.PACK_PUBLISHED: (Topic.PACKS,),
     EventKind.PACK_DESIRED: _PACK_NEWS,
     EventKind.DESIRE_LIFTED: _PACK_NEWS,
+    EventKind.DESIRE_ENDED: _PACK_NEWS,
     EventKind.PACK_DELAYED: _PACK_NEWS,
     EventKind.PACK_TRIAL: _PACK_NEWS,
     EventKind.PACK_INSTALLED: _PACK_NEWS,

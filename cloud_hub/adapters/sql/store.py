@@ -199,6 +199,12 @@ class SqlStore:
             lambda connection: twins.desire(connection, device, slots, actor=actor, now_ns=now_ns)
         )
 
+    async def end_desire(self, device: DeviceKey, binding: str, *, actor: str, now_ns: int) -> DesiredTwin | None:
+        """End what a binding should run; None when nothing is desired there."""
+        return await self._write_and_tell(
+            lambda connection: twins.end_desire(connection, device, binding, actor=actor, now_ns=now_ns)
+        )
+
     async def desired(self, device: DeviceKey) -> DesiredTwin | None:
         """Read what a device should run."""
         row = await self._first(twins.select_twin(device))

@@ -99,6 +99,10 @@ def _lifted(event: HubEvent) -> Told:
     return Told(Shape.IDLE, "held a newer desire than this hub; its version was raised", _binding(event))
 
 
+def _ended(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"need not run {event.subject} any more", _joined(_binding(event), _by(event)))
+
+
 def _delayed(event: HubEvent) -> Told:
     return Told(Shape.IDLE, f"waits for {event.subject}", _why(event))
 
@@ -202,6 +206,7 @@ _TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
     EventKind.PACK_PUBLISHED: _published,
     EventKind.PACK_DESIRED: _desired,
     EventKind.DESIRE_LIFTED: _lifted,
+    EventKind.DESIRE_ENDED: _ended,
     EventKind.PACK_DELAYED: _delayed,
     EventKind.PACK_TRIAL: _trial,
     EventKind.PACK_INSTALLED: _installed,

@@ -88,6 +88,16 @@ class FleetOperations:
                 refusals=NO_DEVICE,
             ),
             Operation(
+                "DELETE",
+                f"{device}/desired/{{binding}}",
+                "endDesired",
+                "Say that nothing is wanted of a binding any more: the device runs there what it has.",
+                self._end_desire,
+                "Desired",
+                role=Role.OPERATOR,
+                refusals={HTTPStatus.BAD_REQUEST: "Nothing is desired there.", **NO_DEVICE},
+            ),
+            Operation(
                 "GET",
                 f"{device}/trends",
                 "getDeviceTrends",
@@ -152,6 +162,10 @@ class FleetOperations:
 
     async def _desire(self, call: Call) -> Result:
         twin = await self._parts.actions.desire(call.person, self.key(call), call.path["binding"], call.body["pack"])
+        return documents.desired(twin.device, twin)
+
+    async def _end_desire(self, call: Call) -> Result:
+        twin = await self._parts.actions.end_desire(call.person, self.key(call), call.path["binding"])
         return documents.desired(twin.device, twin)
 
     async def _device_trends(self, call: Call) -> Result:

@@ -138,6 +138,17 @@ class DevicePage:
         await self._parts.actions.desire(request.state.person, device.key, binding, pack)
         return RedirectResponse(device_path(device.key), _SEE_OTHER)
 
+    async def unassign(self, request: Request) -> Response:
+        """End the desire and go back to the device.
+
+        Raises:
+            HubError: It is refused by name, or cannot be stored.
+            HTTPException: There is no such device.
+        """
+        device = await self._device(request)
+        await self._parts.actions.end_desire(request.state.person, device.key, request.path_params["binding"])
+        return RedirectResponse(device_path(device.key), _SEE_OTHER)
+
     async def _device(self, request: Request) -> DeviceFacts:
         place = request.path_params
         device = await self._parts.fleet.facts(DeviceKey(self._parts.org_id, place["site"], place["device"]))
