@@ -64,6 +64,7 @@ class DeviceSlots:
         self._seen: Slots | None = None
         self._listeners: list[Callable[[], None]] = []
         self._unwritten: dict[str, _Unwritten] = {}
+        self._waiting: set[str] = set()
 
     def open(self) -> None:
         """Make the file's folder. When the disk refuses, what is there is read, and each change is refused."""
@@ -170,6 +171,14 @@ class DeviceSlots:
         if replace(before, done_bytes=0) != replace(progress, done_bytes=0):
             self._notify()
 
+    def set_waiting(self, binding: BindingName, *, is_waiting: bool) -> None:
+        """Note whether a binding's trial only waits for questions; forgotten when the process ends."""
+        with self._lock:
+            is_news = is_waiting != (binding in self._waiting)
+            self._waiting.symmetric_difference_update({binding} if is_news else ())
+        if is_news:
+            self._notify()
+
     def twin(self, factories: Mapping[BindingName, PackId]) -> Twin:
         """Both sides of the twin, at one moment.
 
@@ -177,8 +186,10 @@ class DeviceSlots:
             factories: Factory pack by binding; all of them are reported.
         """
         slots = self._with_unwritten(self._file.read())
+        with self._lock:
+            waiting = frozenset(self._waiting)
         reports = tuple(
-            slot_report(binding, slots.of(binding), factory, self.progress(binding))
+            slot_report(binding, slots.of(binding), factory, self.progress(binding), is_waiting=binding in waiting)
             for binding, factory in factories.items()
         )
         return Twin(slots.desired, reports)
@@ -206,10 +217,11 @@ def _overlaid(slots: Slots, unwritten: Mapping[str, _Unwritten]) -> Slots:
     return slots
 
 
-def slot_report(binding: str, slot: Slot, factory: PackId, progress: Progress) -> SlotReport:
+def slot_report(binding: str, slot: Slot, factory: PackId, progress: Progress, *, is_waiting: bool) -> SlotReport:
     """One binding's slot as the hub and the status are told it."""
     active = slot.active or factory
-    resting = InstallPhase.BAKING if slot.state is SlotState.TRIAL else InstallPhase.IDLE
+    on_trial = InstallPhase.WAITING if is_waiting else InstallPhase.BAKING
+    resting = on_trial if slot.state is SlotState.TRIAL else InstallPhase.IDLE
     return SlotReport(
         binding=binding,
         pack=active.pack,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.config import Config, load
-from edge_agent.core.pack_slots import PackId, Slot
+from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, PackId, Slot
 from edge_agent.inference.answering import Answerer, Asked
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.installer import Installer
@@ -222,6 +222,7 @@ class PackDevice:
                 new_row=lambda: RowId(next(self._rows)),
                 on_run=lambda _binding, _took_s: None,
                 on_answered=lambda _binding, _latency_ms: None,
+                on_scored=self.keeper.answered,
                 on_engine_failure=self.keeper.engine_failed,
             )
             for binding, opened in self.models.opened.items()
@@ -287,8 +288,9 @@ def booted(folder: Path, **parts: Any) -> Iterator[PackDevice]:  # noqa: ANN401 
 
 
 def settled(device: PackDevice, is_so: Callable[[Slot], bool], turns: int = 20) -> Slot:
-    """Step until the slot is as wanted."""
+    """Step under a stream of questions until the slot is as wanted."""
     for _ in range(turns):
+        device.ask(MIN_TRIAL_ANSWERS)
         slot = device.step()
         if is_so(slot):
             return slot

@@ -32,6 +32,7 @@ from edge_agent.core.pack_slots import (
     roll_back,
     start_trial,
     target,
+    wait,
     withdraw,
 )
 from model_packs.errors import (
@@ -224,6 +225,7 @@ ACTS: dict[Move, Any] = {
     Move.REFUSE: lambda slot: refuse(slot, failure(V3)),
     Move.TRY: lambda slot: start_trial(slot, V3 if slot.active == V2 else V2, NOW_NS),
     Move.BOOT: boot,
+    Move.WAIT: wait,
     Move.COMMIT: commit,
     Move.WITHDRAW: withdraw,
     Move.ROLL_BACK: lambda slot: roll_back(slot, failure()),

@@ -17,7 +17,7 @@ import pytest
 from edge_agent.adapters import slot_file
 from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
-from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError, pin
+from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, FailureReason, PackId, PackRefusedError, pin
 from edge_agent.packs.probing import Probe
 from edge_agent.ports import OnBytes, PackPlan
 from model_packs.layout import PACK_TYPE, read_image_manifest
@@ -130,6 +130,7 @@ def test_a_trial_reports_that_it_bakes(tmp_path: Path, hub: FleetHub) -> None:
         (report,) = device.slots.twin(device.models.factories).reports
         assert (report.state, report.phase, report.pack) == (SlotState.TRIAL, InstallPhase.BAKING, V2)
         clock.pass_s(61.0)
+        answering(device, MIN_TRIAL_ANSWERS)
         assert device.step().state is SlotState.COMMITTED
 
 

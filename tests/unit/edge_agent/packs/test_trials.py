@@ -4,17 +4,21 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_agent.adapters import slot_file
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.core.pack_slots import (
     MAX_ENGINE_FAILURES,
     MAX_TRIAL_STARTS,
+    MIN_TRIAL_ANSWERS,
     FailureReason,
     PackId,
     PackRefusedError,
@@ -23,11 +27,12 @@ from edge_agent.core.pack_slots import (
     release,
 )
 from edge_agent.errors import PackUnusableError
+from model_packs.engines.session import Session, SessionFacts
 from model_packs.errors import EngineError
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
-from protos.messages.fleet import Desired, DesiredSlot, FailureAction, SlotState
+from protos.messages.fleet import Desired, DesiredSlot, FailureAction, InstallPhase, SlotState
 from protos.messages.inference import ModelUse
 from tests.simulators.onnx_bytes import Fault
 from tests.simulators.pack_device import BINDING, PackDevice, add_binding, booted, settled, with_slot, write_device
@@ -68,6 +73,7 @@ def committed(device: PackDevice, clock: TestClock, wanted: PackId) -> None:
     device.desire(wanted)
     settled(device, lambda slot: slot.state is SlotState.TRIAL)
     clock.pass_s(BAKE_S)
+    device.ask(MIN_TRIAL_ANSWERS)
     assert device.step().state is SlotState.COMMITTED
     assert device.runs == wanted
 
@@ -129,6 +135,102 @@ def test_an_engine_that_breaks_on_live_questions_is_noticed(device: PackDevice, 
     device.ask(MAX_ENGINE_FAILURES)
     assert device.step().failure is not None
     assert answers(device) == {V1}
+
+
+class Numb(Session):
+    """A model whose live answers are no numbers: a half-float that overflows, another scale of the sensor."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def facts(self) -> SessionFacts:
+        """The model's."""
+        return self._session.facts
+
+    def open(self) -> None:
+        """It is."""
+
+    def warm_up(self) -> None:
+        """It is."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The right shapes."""
+        return {name: np.full_like(values, np.nan) for name, values in self._session.run(inputs).items()}
+
+    def close(self) -> None:
+        """End it."""
+        self._session.close()
+
+
+def test_a_pack_whose_answers_are_no_numbers_is_rolled_back(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """Right on its golden inputs, and of no use here: it counts as the engine's failing."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    model = device.models.opened[BINDING].model
+    device.answerers[BINDING].swap(replace(model, session=Numb(model.session)))
+    device.ask(MAX_ENGINE_FAILURES)
+    clock.pass_s(BAKE_S)
+    slot = device.step()
+    assert slot.failure is not None
+    assert (slot.active, slot.failure.reason) == (None, FailureReason.ENGINE_FAILURES)
+    assert answers(device) == {V1}
+
+
+def test_a_pack_that_nobody_has_asked_stays_on_trial(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """A machine stands still over the weekend; it says what it waits for, and the first answers commit it."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    phases = []
+    for asked in (0, MIN_TRIAL_ANSWERS - 1):
+        clock.pass_s(1000 * BAKE_S)
+        for _ in range(asked):
+            device.ask()
+        assert device.step().state is SlotState.TRIAL
+        (report,) = device.slots.twin(device.models.factories).reports
+        phases.append(report.phase)
+    assert phases == [InstallPhase.WAITING] * 2
+    device.ask()
+    assert device.step().state is SlotState.COMMITTED
+    device.desire(publish(device, key, tmp_path, 3))
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    (report,) = device.slots.twin(device.models.factories).reports
+    assert report.phase is InstallPhase.BAKING
+
+
+def test_a_pack_that_breaks_on_the_first_question_of_the_morning_is_rolled_back(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """However long it has waited."""
+    device.desire(publish(device, key, tmp_path, 2))
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    clock.pass_s(1000 * BAKE_S)
+    device.step()
+    device.models.opened[BINDING].model.session.close()
+    device.ask(MAX_ENGINE_FAILURES)
+    device.step()
+    assert answers(device) == {V1}
+
+
+def test_starts_of_a_device_without_questions_are_no_crashes(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
+    """It is switched off every night; each day that is longer than the bake begins the count anew."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    device.close()
+    for _ in range(MAX_TRIAL_STARTS + 1):
+        clock = TestClock()
+        with booted(tmp_path, clock=clock) as again:
+            assert again.step().attempts == 1
+            clock.pass_s(BAKE_S)
+            assert again.step().attempts == 0
+            assert again.runs == wanted
 
 
 def test_the_newest_desire_wins_over_a_trial(
@@ -252,6 +354,7 @@ def test_a_start_goes_on_with_the_trial(tmp_path: Path, device: PackDevice, key:
     with booted(tmp_path, clock=clock) as again:
         assert again.runs == wanted
         assert again.step().attempts == 1
+        again.ask(MIN_TRIAL_ANSWERS)
         clock.pass_s(BAKE_S - 1)
         assert again.step().state is SlotState.TRIAL
         clock.pass_s(1)
@@ -289,6 +392,7 @@ def test_a_start_with_a_damaged_pack_falls_back_and_heals(
         assert again.slot.failure is not None
         assert (again.slot.failure.reason, again.slot.previous) == (FailureReason.BAD_DIGEST, None)
         settled(again, lambda slot: slot.active == third)
+        again.ask(MIN_TRIAL_ANSWERS)
         clock.pass_s(BAKE_S)
         assert again.step().failure is None
         assert again.runs == third
