@@ -119,13 +119,24 @@ def standing(case: Case) -> State:
     Returns:
         A shape and a word.
     """
-    if case.is_doubted and case.human_label is None:
+    if case.human_label is not None:
+        return _labelled(case, case.human_label)
+    if case.is_doubted:
         return State(Shape.WARN, "called wrong")
     if case.state is CaseState.WAITING:
         return State(Shape.IDLE, "waits for the hub")
     if case.agrees is None:
         return State(Shape.IDLE, "not comparable")
     return State(Shape.OK, "hub agrees") if case.agrees else State(Shape.WARN, "hub disagrees")
+
+
+def _labelled(case: Case, label: str) -> State:
+    right = [name for name, said in (("edge", case.edge_label), ("hub", case.hub_label)) if said == label]
+    if not right:
+        return State(Shape.WARN, f"labelled {label}; neither was right")
+    both = len(right) > 1
+    shape = Shape.OK if "edge" in right else Shape.WARN
+    return State(shape, f"labelled {label}; {'both were' if both else f'{right[0]} was'} right")
 
 
 def label_keys(labels: Sequence[str], case: Case) -> tuple[LabelKey, ...]:
@@ -161,7 +172,7 @@ def said(given: Given) -> str:
     told = {
         Said.RIGHT: f"called the answer right: {given.label}",
         Said.WRONG: "called the answer wrong",
-        Said.LABEL: f"called it {given.label}",
+        Said.LABEL: f"labelled it {given.label}",
         Said.UNSURE: "could not tell",
     }[given.said]
     return f"{given.given_by} {told}, {where}{made}"
@@ -246,7 +257,7 @@ def _why_rule(_case: Case) -> Why:
 
 
 def _why_audit(case: Case) -> Why:
-    return Why("Drawn at random as an ", "audit", f", with a chance of {percent(case.propensity)} %.")
+    return Why("Drawn at random as an ", "audit", f", with a chance of {percent(case.propensity)} % of being sent.")
 
 
 def _why_forced(_case: Case) -> Why:

@@ -80,7 +80,7 @@ def _enrolled(_event: HubEvent) -> Told:
 
 
 def _online(_event: HubEvent) -> Told:
-    return Told(Shape.OK, "is heard")
+    return Told(Shape.OK, "came online")
 
 
 def _silent(_event: HubEvent) -> Told:
@@ -125,7 +125,7 @@ def _rolled_back(event: HubEvent) -> Told:
 
 def _label(event: HubEvent) -> Told:
     label = event.detail.get("label", "")
-    return Told(Shape.OK, f"{event.actor} called a window {label}" if label else f"{event.actor} could not tell")
+    return Told(Shape.OK, f"{event.actor} labelled a window {label}" if label else f"{event.actor} could not tell")
 
 
 def _feedback(event: HubEvent) -> Told:
@@ -166,11 +166,14 @@ def _binding(event: HubEvent) -> str:
 
 
 def _why(event: HubEvent) -> str:
-    return _joined(event.detail.get("reason", ""), event.detail.get("detail", ""), separator=": ")
+    """In words, then by name; what stands before the reason's sentence and names the pack again is left out."""
+    words, reason = event.detail.get("detail", ""), event.detail.get("reason", "")
+    words = words.removeprefix(f"{event.subject}: ").removeprefix(f"{event.subject} ")
+    return f"{words} ({reason})" if words and reason else words or reason
 
 
-def _joined(*texts: str, separator: str = ", ") -> str:
-    return separator.join(text for text in texts if text)
+def _joined(*texts: str) -> str:
+    return ", ".join(text for text in texts if text)
 
 
 def _news(run: Sequence[HubEvent]) -> News:

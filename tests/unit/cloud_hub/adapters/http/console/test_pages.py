@@ -92,10 +92,12 @@ async def test_every_page_is_drawn_whole_and_as_a_piece(tmp_path: Path) -> None:
 async def test_an_empty_hub_teaches_the_next_command(tmp_path: Path) -> None:
     """No page is blank before anything has happened."""
     async with hub_web(tmp_path, Console) as hub, aclosing(await hub.signed_in("vera")) as vera:
-        assert "cloud-hub tokens create" in await text_of(vera, "/")
+        fleet = await text_of(vera, "/")
+        for command in ("edge-agent init device", "packs publish LAYOUT --config hub/hub.toml", "tokens create --site"):
+            assert command in fleet
         assert "Nothing was escalated yet" in await text_of(vera, "/escalations")
         assert "cloud-hub packs publish" in await text_of(vera, "/packs")
-        assert "Nothing waits for you" in await text_of(vera, "/review")
+        assert "Nothing was escalated yet" in await text_of(vera, "/review")
 
 
 @in_loop
