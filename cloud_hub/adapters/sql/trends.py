@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, by_site, columns, key_columns, key_of
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, trend
+from cloud_hub.adapters.sql.schema import device as devices
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.trends import TrendTotals
+from cloud_hub.core.trends import BEGINNING_NS, TrendTotals
 
 LOOK_BACK_NS = 3600 * 1_000_000_000
 """How far before a curve's beginning its first point may count from; what was silent longer begins anew."""
@@ -62,6 +63,14 @@ def select_ends(since_ns: int, until_ns: int) -> AnySelect:
     same = [key == ends.c[key.name] for key in keys]
     is_end = or_(trend.c.bucket_ns == ends.c.first_ns, trend.c.bucket_ns == ends.c.last_ns)
     return select(trend).join(ends, and_(*same, is_end)).order_by(trend.c.bucket_ns)
+
+
+def select_new_devices(since_ns: int) -> AnySelect:
+    """Devices that got their certificate since then, and that were not heard before; `--insecure` ones never did."""
+    same = [mine == theirs for mine, theirs in zip(key_columns(devices), key_columns(trend), strict=True)]
+    heard_before = exists().where(*same, trend.c.bucket_ns < devices.c.enrolled_at_ns - BEGINNING_NS)
+    is_new = and_(devices.c.enrolled_at_ns >= since_ns, devices.c.public_key_digest != "", ~heard_before)
+    return select(*key_columns(devices), devices.c.enrolled_at_ns).where(is_new)
 
 
 def read_totals(row: AnyRow) -> TrendTotals:

@@ -331,3 +331,21 @@ async def test_two_heartbeats_of_one_device_in_a_batch_are_told_in_order(tmp_pat
         facts = await store.facts(PRESS)
         assert facts is not None
         assert (facts.heartbeat, facts.last_heartbeat_at_ns) == (beat(slot=installed), 13)
+
+
+@in_loop
+async def test_a_device_that_was_just_enrolled_has_a_curve_from_its_first_report_on(tmp_path: Path) -> None:
+    """Its first totals count from nothing; not for one that was heard before, nor for one without a certificate."""
+    async with opened(tmp_path) as store:
+        for device in (PRESS, SAW):
+            await store.register_local(device, 20 * MINUTE_NS)
+        await store.save_heartbeat(SAW, beat(5), MINUTE_NS)
+        for device in (PRESS, SAW):
+            await store.save_heartbeat(device, beat(7), 21 * MINUTE_NS)
+        assert await store.lately(2 * MINUTE_NS) == ()
+        async with store._engine.begin() as connection:
+            await connection.execute(text("UPDATE device SET public_key_digest = 'k'"))
+        points = await store.lately(2 * MINUTE_NS)
+        assert [(point.device, point.decided, point.span_ns) for point in points] == [(PRESS, 7, MINUTE_NS)]
+        assert await store.trend(PRESS, 0) == points
+        assert await store.lately(20 * MINUTE_NS + 1) == ()
