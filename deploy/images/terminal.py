@@ -76,7 +76,7 @@ def drawn(recorder: Recorder, report: Report) -> Mapping[str, str]:
     hidden = replace(report, login=without_password(report.login))
     return {
         "terminal.svg": svg(recorder.moment, "make demo"),
-        "terminal-summary.svg": svg(report_screen(hidden, are_goals_listed=False), "make demo: the summary"),
+        "terminal-summary.svg": svg(report_screen(hidden, is_log=False), "make demo: the summary"),
     }
 
 
