@@ -80,7 +80,7 @@ async def test_every_page_is_drawn_whole_and_as_a_piece(tmp_path: Path) -> None:
         for path in (*PAGES, case, "/people", "/devices/lyon/left-1/install/wrist"):
             whole = await text_of(olaf, path)
             assert whole.startswith("<!doctype html>")
-            assert "hx-sse:connect" in whole
+            assert '/hearing.js" data-topics="' in whole
             assert "as of" in whole
         for path in (*PAGES, case):
             piece = await text_of(olaf, path, **{"HX-Request": "true"})
