@@ -20,6 +20,7 @@ REASON_WORDS = {
 
 MAX_SCORES = 12
 LEAST_SCORE = 0.005
+MAX_STATE_LABEL = 16
 _KEYS = "1234567890"
 
 
@@ -132,11 +133,12 @@ def standing(case: Case) -> State:
 
 def _labelled(case: Case, label: str) -> State:
     right = [name for name, said in (("edge", case.edge_label), ("hub", case.hub_label)) if said == label]
+    told = label if len(label) <= MAX_STATE_LABEL else f"{label[:MAX_STATE_LABEL]}…"
     if not right:
-        return State(Shape.WARN, f"labelled {label}; neither was right")
+        return State(Shape.WARN, f"labelled {told}; neither was right")
     both = len(right) > 1
     shape = Shape.OK if "edge" in right else Shape.WARN
-    return State(shape, f"labelled {label}; {'both were' if both else f'{right[0]} was'} right")
+    return State(shape, f"labelled {told}; {'both were' if both else f'{right[0]} was'} right")
 
 
 def label_keys(labels: Sequence[str], case: Case) -> tuple[LabelKey, ...]:

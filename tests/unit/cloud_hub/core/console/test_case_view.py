@@ -89,6 +89,7 @@ def test_each_tier_says_its_answer_or_why_it_has_none() -> None:
         (replace(ANSWERED, human_label="a"), Shape.OK, "labelled a; edge was right"),
         (replace(ANSWERED, human_label="c"), Shape.WARN, "labelled c; neither was right"),
         (replace(ANSWERED, hub_label="a", agrees=True, human_label="a"), Shape.OK, "labelled a; both were right"),
+        (replace(ANSWERED, human_label="c" * 17), Shape.WARN, f"labelled {'c' * 16}…; neither was right"),
         (replace(NEW, state=CaseState.SETTLED, human_label="b"), Shape.WARN, "labelled b; neither was right"),
     ],
 )
