@@ -375,8 +375,6 @@ def _certificate_state(device: DeviceFacts, moment: Moment) -> State | None:
 
 
 def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], known: Lately) -> State:
-    if heartbeat.state == "stopped":
-        return State(Shape.IDLE, "stopped")
     found = {one.state for one in slots}
     if Comparison.FAILED in found:
         return _SLOT_WORDS[Comparison.FAILED]

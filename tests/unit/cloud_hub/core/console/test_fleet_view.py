@@ -60,7 +60,6 @@ def word(one: DeviceFacts, known: Lately = WELL) -> tuple[Shape, str]:
             "offline 2 h · pack failed",
         ),
         (device(desired=V2, slots=(slot(is_pinned=True),)), WELL, Shape.WARN, "pinned → 2.0.0 waits"),
-        (device(state="stopped"), WELL, Shape.IDLE, "stopped"),
         (device(state="degraded"), WELL, Shape.WARN, "degraded"),
         (device(problems=("the disk is full",)), WELL, Shape.WARN, "degraded"),
         (device(bindings=(binding(certificate_state="void"),)), WELL, Shape.WARN, "certificate void"),
