@@ -45,6 +45,35 @@ async def assign(
     return await records.desire(device, (slot,), actor=actor, now_ns=now_ns)
 
 
+async def unassign(records: FleetRecords, device: DeviceKey, binding: str, *, actor: str, now_ns: int) -> DesiredTwin:
+    """State that nothing is wanted of a binding any more, also of one that the device has no longer.
+
+    Args:
+        records: Where the desire is stored, with its event.
+        device: Whose twin it is.
+        binding: One that something is desired for.
+        actor: Who wants it.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        The twin with its new version.
+
+    Raises:
+        DeviceAbsentError: The device is not enrolled, or no longer accepted.
+        AssignmentError: Nothing is desired there.
+        StorageError: The database cannot be used.
+    """
+    facts = await records.facts(device)
+    if facts is None or facts.is_removed:
+        raise DeviceAbsentError(str(device))
+    twin = await records.end_desire(device, binding, actor=actor, now_ns=now_ns)
+    if twin is None:
+        has = ", ".join(one.binding for one in facts.desired.slots) if facts.desired is not None else ""
+        mend = f"choose one that something is desired for ({has or 'none'})"
+        raise AssignmentError(f"nothing is desired for {binding[:80]!r} of {device}", mend)
+    return twin
+
+
 def _check_binding(device: DeviceKey, binding: str, reported: set[str]) -> None:
     if binding not in reported:
         has = ", ".join(sorted(reported)) or "none"

@@ -216,7 +216,7 @@ class SignInNeededError(PersonFault):
 
     def __init__(self) -> None:
         super().__init__(
-            "sign in first: in a browser at /login, from a program with the header `Authorization: Bearer TOKEN` "
+            "log in first: in a browser at /login, from a program with the header `Authorization: Bearer TOKEN` "
             "(`cloud-hub people token NAME` makes one)"
         )
 

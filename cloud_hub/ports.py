@@ -28,6 +28,9 @@ from protos.messages.inference import ModelUse, Tier
 Clock = Callable[[], int]
 """Wall clock in nanoseconds since the Unix epoch, UTC."""
 
+NO_END_NS = 2**63 - 1
+"""Later than every time."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegisteredDevice:
@@ -200,16 +203,22 @@ class FleetRecords(EventOutbox, Protocol):
     async def desire(self, device: DeviceKey, slots: Sequence[DesiredSlot], *, actor: str, now_ns: int) -> DesiredTwin:
         """State what bindings of a known device should run; the others keep theirs; raises StorageError."""
 
+    async def end_desire(self, device: DeviceKey, binding: str, *, actor: str, now_ns: int) -> DesiredTwin | None:
+        """End what a binding should run, with an event; None when nothing is desired there; raises StorageError."""
+
     async def desired(self, device: DeviceKey) -> DesiredTwin | None:
         """Read what a device should run; None when nothing was ever desired; raises StorageError."""
 
-    async def trend(self, device: DeviceKey | None, since_ns: int) -> tuple[TrendPoint, ...]:
-        """Read the increments of each bucket, oldest first, of one device or of all; raises StorageError."""
+    async def trend(self, device: DeviceKey | None, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
+        """Read the increments of each bucket, oldest first, of one device or of all; raises StorageError.
 
-    async def lately(self, since_ns: int) -> tuple[TrendPoint, ...]:
+        What was written by a clock that was ahead is left out by `until_ns`: now.
+        """
+
+    async def lately(self, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read one point a device and binding: what happened from its first bucket since then to its last.
 
-        Cheap for a large fleet. Raises StorageError.
+        Cheap for a large fleet; `until_ns` as in `trend`. Raises StorageError.
         """
 
     async def record(self, happening: Happening) -> None:

@@ -301,6 +301,7 @@ class Agent:
             new_row=self._store.new_row,
             on_run=self._metrics.inferred,
             on_answered=self._latencies.answered,
+            on_scored=self._keeper.answered,
             on_engine_failure=self._keeper.engine_failed,
         )
         self._answerers[binding.id] = answerer

@@ -44,17 +44,6 @@ class BlobFolder:
         """
         make_folder(self._blobs)
 
-    def has(self, digest: Digest) -> bool:
-        """Tell whether a blob is here (its content is checked when it is read).
-
-        Args:
-            digest: The blob.
-
-        Returns:
-            True if its file exists.
-        """
-        return self._path(digest).is_file()
-
     def path(self, digest: Digest) -> Path:
         """Find a blob's file.
 

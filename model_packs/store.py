@@ -118,17 +118,6 @@ class PackStore:
         descriptor = self._index().get(ref)
         return None if descriptor is None else descriptor.digest
 
-    def has_blob(self, digest: Digest) -> bool:
-        """Tell whether a blob is here.
-
-        Args:
-            digest: The blob.
-
-        Returns:
-            True if its file exists; its content is checked when it is loaded.
-        """
-        return self._blobs.has(digest)
-
     def has_whole_blob(self, digest: Digest, size_bytes: int) -> bool:
         """Tell whether a blob is here and undamaged; reads all of it.
 
@@ -340,21 +329,6 @@ class PackStore:
             mend = f"bring a whole copy of the layout {path} here, or build it again with `model-pack build`"
             raise DamagedPackError(error.ref, error.reason, mend) from error
         return packs[0].ref
-
-    def export_layout(self, ref: PackRef, path: Path) -> None:
-        """Copy one pack into a layout of its own.
-
-        Args:
-            ref: The pack.
-            path: The new layout; may exist if it does not hold this version with other content.
-
-        Raises:
-            PackError: The pack is unknown or damaged.
-            OSError: A disk refuses.
-        """
-        target = PackStore(path)
-        target.open()
-        self.copy_to(target, ref)
 
     def copy_to(self, target: "PackStore", ref: PackRef) -> None:
         """Copy one pack, checked down to the last byte, into another open store; what is damaged there is replaced.

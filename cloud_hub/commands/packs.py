@@ -14,10 +14,10 @@ from typing import Any
 
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql.store import SqlStore
-from cloud_hub.assigning import assign
+from cloud_hub.assigning import assign, unassign
 from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_json
 from cloud_hub.commands.opened_store import with_store
-from cloud_hub.config import load_config
+from cloud_hub.config import HubConfig, load_config
 from cloud_hub.core.devices import DeviceKey, checked_name
 from cloud_hub.core.events import COMMAND_LINE, EventKind, Happening
 from cloud_hub.core.registry import Place, desired_places, running_places
@@ -44,6 +44,11 @@ def add(subparsers: Subparsers) -> None:
     assigning.add_argument("--binding", required=True, metavar="B", help="one of its bindings")
     add_config(assigning)
     assigning.set_defaults(run=desire)
+    ending = group.add_parser("unassign", help="say that nothing is wanted of a binding any more")
+    ending.add_argument("--device", required=True, metavar="SITE/DEVICE", help="an enrolled device")
+    ending.add_argument("--binding", required=True, metavar="B", help="one that something is desired for")
+    add_config(ending)
+    ending.set_defaults(run=end_desire)
     listing = group.add_parser("list", help="list packs, and where they should run and do")
     add_config(listing)
     add_json(listing)
@@ -97,11 +102,7 @@ def desire(args: argparse.Namespace) -> int:
         StorageError: The database or the pack store cannot be used.
     """
     config = load_config(args.config)
-    site, slash, name = args.device.partition("/")
-    if not slash:
-        mend = "give the site, a slash and the device, as `cloud-hub devices list` shows them"
-        raise CliError(f"--device {args.device} names no site", mend, Exit.USAGE)
-    device = DeviceKey(config.identity.org_id, checked_name("site", site), checked_name("device", name))
+    device = _device(config, args.device)
     shelf = StoredPackShelf(PackStore(config.folder.packs))
 
     async def state(store: SqlStore) -> DesiredTwin:
@@ -109,6 +110,26 @@ def desire(args: argparse.Namespace) -> int:
 
     twin = with_store(config, state)
     sys.stdout.write(f"{device} should run {args.pack} in {args.binding} (desired version {twin.version})\n")
+    return Exit.OK
+
+
+def end_desire(args: argparse.Namespace) -> int:
+    """State that nothing is wanted of a binding any more; the device runs there what it has.
+
+    Raises:
+        CliError: The settings have problems, or the device is not named as SITE/DEVICE.
+        DeviceNameError: The site or the device cannot be a name.
+        AssignmentError: The device is refused, or nothing is desired there.
+        StorageError: The database cannot be used.
+    """
+    config = load_config(args.config)
+    device = _device(config, args.device)
+
+    async def end(store: SqlStore) -> DesiredTwin:
+        return await unassign(store, device, args.binding, actor=COMMAND_LINE, now_ns=time.time_ns())
+
+    twin = with_store(config, end)
+    sys.stdout.write(f"nothing is desired for {args.binding} of {device} (desired version {twin.version})\n")
     return Exit.OK
 
 
@@ -143,6 +164,14 @@ def show(args: argparse.Namespace) -> int:
     if not stored:
         sys.stdout.write("no packs: cloud-hub packs publish LAYOUT\n")
     return Exit.OK
+
+
+def _device(config: HubConfig, text: str) -> DeviceKey:
+    site, slash, name = text.partition("/")
+    if not slash:
+        mend = "give the site, a slash and the device, as `cloud-hub devices list` shows them"
+        raise CliError(f"--device {text} names no site", mend, Exit.USAGE)
+    return DeviceKey(config.identity.org_id, checked_name("site", site), checked_name("device", name))
 
 
 def _places(places: Iterable[Place]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     PACK_PUBLISHED = "pack_published"
     PACK_DESIRED = "pack_desired"
     DESIRE_LIFTED = "desire_lifted"
+    DESIRE_ENDED = "desire_ended"
     PACK_DELAYED = "pack_delayed"
     PACK_TRIAL = "pack_trial"
     PACK_INSTALLED = "pack_installed"

@@ -11,6 +11,9 @@ from cloud_hub.core.devices import DeviceKey
 
 STALE_AFTER_BEATS = 3
 OFFLINE_AFTER_BEATS = 10
+MAX_AHEAD_S = 30.0
+"""How far a heartbeat may seem to lie ahead; beyond it the hub's clock was wrong, and its stamp says nothing."""
+
 _NS_PER_S = 1_000_000_000
 
 
@@ -27,16 +30,16 @@ def liveness(age_s: float | None, interval_s: float) -> Liveness:
     """Judge a heartbeat's age.
 
     Args:
-        age_s: Seconds since the latest heartbeat was stored; None when there was none.
+        age_s: Seconds since the latest heartbeat was stored, negative if it lies ahead; None when there was none.
         interval_s: How often the device was told to report.
 
     Returns:
-        Stale after 3 missed beats, offline after 10.
+        Stale after 3 missed beats, offline after 10, or when nobody can say how long ago the heartbeat was.
     """
     if age_s is None:
         return Liveness.NEVER_SEEN
     missed = age_s / interval_s
-    if missed > OFFLINE_AFTER_BEATS:
+    if missed > OFFLINE_AFTER_BEATS or age_s < -MAX_AHEAD_S:
         return Liveness.OFFLINE
     return Liveness.STALE if missed > STALE_AFTER_BEATS else Liveness.ONLINE
 
@@ -69,7 +72,8 @@ def liveness_changes(
 ) -> tuple[LivenessChange, ...]:
     """Find what has to be told.
 
-    A device counts as silent only for the time that the hub listened: after a restart nobody is, at first.
+    A device counts as silent only for the time that the hub listened: after a restart nobody is, at first. Of one that
+    was heard by a clock that was ahead, all of that time counts.
 
     Args:
         heard: The devices.
@@ -84,10 +88,11 @@ def liveness_changes(
     for one in heard:
         if one.last_heartbeat_at_ns is None:
             continue
-        now = liveness((now_ns - one.last_heartbeat_at_ns) / _NS_PER_S, interval_s)
+        age_s = (now_ns - one.last_heartbeat_at_ns) / _NS_PER_S
+        now = liveness(age_s, interval_s)
         if _RANK[now] > _RANK[one.told]:
-            listened_ns = now_ns - max(one.last_heartbeat_at_ns, listening_since_ns)
-            now = liveness(listened_ns / _NS_PER_S, interval_s)
+            listened_s = (now_ns - listening_since_ns) / _NS_PER_S
+            now = liveness(listened_s if age_s < 0 else min(age_s, listened_s), interval_s)
             if _RANK[now] <= _RANK[one.told]:
                 continue
         if now is not one.told:

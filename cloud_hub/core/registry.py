@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.liveness import liveness
+from cloud_hub.core.liveness import MAX_AHEAD_S, Liveness, liveness
 from cloud_hub.core.twin import DesiredTwin, LastWord, SlotStatus, slot_states
 from protos.messages.fleet import Heartbeat, SlotReport
 
@@ -87,11 +87,30 @@ def heartbeat_age_s(device: DeviceFacts, now_ns: int) -> float | None:
         now_ns: Wall clock, Unix epoch, UTC.
 
     Returns:
-        Seconds, never negative; None if there was none.
+        Seconds, never negative; None if there was none, or if it was stamped by a clock that was ahead.
     """
+    age_s = _stamp_age_s(device, now_ns)
+    return None if age_s is None or age_s < -MAX_AHEAD_S else max(0.0, age_s)
+
+
+def liveness_of(device: DeviceFacts, now_ns: int, interval_s: float) -> Liveness:
+    """Tell whether a device is heard.
+
+    Args:
+        device: The device.
+        now_ns: Wall clock, Unix epoch, UTC.
+        interval_s: How often devices are told to report.
+
+    Returns:
+        By `core.liveness`.
+    """
+    return liveness(_stamp_age_s(device, now_ns), interval_s)
+
+
+def _stamp_age_s(device: DeviceFacts, now_ns: int) -> float | None:
     if device.last_heartbeat_at_ns is None:
         return None
-    return max(0, now_ns - device.last_heartbeat_at_ns) / _NS_PER_S
+    return (now_ns - device.last_heartbeat_at_ns) / _NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -167,7 +186,7 @@ def _device(device: DeviceFacts, now_ns: int, interval_s: float, install_timeout
         "site": device.key.site_id,
         "device": device.key.device_id,
         "removed": device.is_removed,
-        "liveness": liveness(age_s, interval_s).value,
+        "liveness": liveness_of(device, now_ns, interval_s).value,
         "heartbeat_age_s": None if age_s is None else round(age_s, 3),
         "enrolled_at_ns": device.enrolled_at_ns,
         "certificate_not_after_ns": device.certificate_not_after_ns,

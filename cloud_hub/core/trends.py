@@ -4,13 +4,15 @@ One row a device, binding and bucket holds the totals as of the bucket's last he
 changes nothing. When buckets are written and pruned is the store's.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from cloud_hub.core.devices import DeviceKey
 from protos.messages.fleet import BindingReport, Heartbeat
 
 MAX_BINDING_CHARS = 64
+BEGINNING_NS = 300 * 1_000_000_000
+"""A device that first reports so soon after its enrolment has decided all of it since then."""
 MAX_BINDINGS = 256
 _MAX_COUNT = 2**63 - 1
 
@@ -99,15 +101,19 @@ def totals(device: DeviceKey, heartbeat: Heartbeat, bucket_ns: int) -> tuple[Tre
     )
 
 
-def increments(rows: Iterable[TrendTotals], since_ns: int) -> tuple[TrendPoint, ...]:
+def increments(
+    rows: Iterable[TrendTotals], since_ns: int, enrolled_ns: Mapping[DeviceKey, int] | None = None
+) -> tuple[TrendPoint, ...]:
     """Turn totals into what happened in each bucket.
 
-    A total that went back belongs to a new store on the device: it counts from zero. The first bucket of a series has
-    nothing to count from, and gives no point.
+    A total that went back belongs to a new store on the device: it counts from zero. So does the first bucket of a
+    device that was enrolled just before it; the first bucket of any other series has nothing to count from, and gives
+    no point.
 
     Args:
         rows: Ordered by bucket; those before `since_ns` are only counted from.
         since_ns: Earliest bucket that is told.
+        enrolled_ns: When devices were enrolled that may be so new; wall clock of the hub, Unix epoch, UTC.
 
     Returns:
         The points, in the order of the rows.
@@ -117,6 +123,7 @@ def increments(rows: Iterable[TrendTotals], since_ns: int) -> tuple[TrendPoint, 
     for row in rows:
         last = before.get((row.device, row.binding))
         before[row.device, row.binding] = row
+        last = last or _beginning(row, (enrolled_ns or {}).get(row.device))
         if last is None or row.bucket_ns < since_ns:
             continue
         is_anew = row.decided < last.decided or row.escalated < last.escalated or row.answered < last.answered
@@ -134,6 +141,13 @@ def increments(rows: Iterable[TrendTotals], since_ns: int) -> tuple[TrendPoint, 
             )
         )
     return tuple(points)
+
+
+def _beginning(first: TrendTotals, enrolled_ns: int | None) -> TrendTotals | None:
+    """What a new device's first bucket counts from: nothing, since its enrolment."""
+    if enrolled_ns is None or not -BEGINNING_NS <= first.bucket_ns - enrolled_ns <= BEGINNING_NS:
+        return None
+    return replace(first, bucket_ns=min(enrolled_ns, first.bucket_ns), decided=0, escalated=0, answered=0)
 
 
 def _fits(report: BindingReport) -> bool:

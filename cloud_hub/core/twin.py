@@ -7,6 +7,7 @@ keeps what it has. Whether a pack may be desired at all is `cloud_hub.assigning`
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
@@ -32,6 +33,9 @@ TRIED_AGAIN = frozenset({DOWNLOAD_FAILED, "no_space"})
 
 MAX_VERSION = 2**62
 """A peer's number above it is no version: the hub must have room to count on."""
+
+MAX_NEWS = 64
+"""Events of one heartbeat; a device has a few bindings, and what a peer says beyond is not told to everybody."""
 
 MAX_TEXT_CHARS = 500
 _NS_PER_S = 1_000_000_000
@@ -156,6 +160,22 @@ def merged(
     return DesiredTwin(device, version, tuple(kept[name] for name in sorted(kept)), actor, now_ns)
 
 
+def without(twin: DesiredTwin, binding: str, *, actor: str, now_ns: int) -> DesiredTwin:
+    """End a desire: the device runs there what it has, or has that binding no more.
+
+    Args:
+        twin: As it is.
+        binding: Whose desire ends.
+        actor: Who ends it.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        The rest, with the next version.
+    """
+    kept = tuple(one for one in twin.slots if one.binding != binding)
+    return DesiredTwin(twin.device, twin.version + 1, kept, actor, now_ns)
+
+
 def lifted(twin: DesiredTwin, reported_version: int) -> DesiredTwin | None:
     """Raise a twin above what the device holds already: a restored hub counts on from an older version.
 
@@ -220,10 +240,11 @@ def slot_news(
         now_ns: Wall clock, Unix epoch, UTC.
 
     Returns:
-        In the order of the slots, a failure before what runs after it.
+        In the order of the slots, a failure before what runs after it; the first `MAX_NEWS` of them.
     """
     known = {one.binding: one for one in before or ()}
-    return tuple(news for slot in after for news in _news(device, known.get(slot.binding), slot, now_ns))
+    told = (news for slot in after for news in _news(device, known.get(slot.binding), slot, now_ns))
+    return tuple(islice(told, MAX_NEWS))
 
 
 def told_s(seconds: float) -> str:
@@ -269,14 +290,15 @@ def _compared(blank: SlotStatus, desired: DesiredTwin, want: SlotDesire, found: 
         why = {"detail": failure.detail, "reason": failure.reason}
         return replace(blank, state=Comparison.FAILED, since_ns=failure.at_ns, **why)
     if slot.is_pinned:
-        return replace(waiting, state=Comparison.PINNED, detail="pinned on the device: the desire waits")
+        return replace(blank, state=Comparison.PINNED, detail="pinned on the device: the desire waits")
     return _on_the_way(waiting, desired, slot, found.word.heartbeat.desired_version)
 
 
 def _arrived(blank: SlotStatus, waiting: SlotStatus, slot: SlotReport | None) -> SlotStatus:
     """The device runs what it should."""
     if slot is not None and slot.state is SlotState.TRIAL:
-        return replace(waiting, state=Comparison.TRIAL, detail="runs, not yet committed")
+        why = ": it waits for its first answers" if slot.phase is InstallPhase.WAITING else ""
+        return replace(waiting, state=Comparison.TRIAL, detail=f"runs, not yet committed{why}")
     detail = "pinned on the device" if slot is not None and slot.is_pinned else ""
     return replace(blank, state=Comparison.IN_SYNC, detail=detail)
 

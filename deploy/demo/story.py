@@ -25,7 +25,7 @@ from deploy.demo.report import MENDED, Faults, Refusal, Report, Update, judge_ru
 from deploy.demo.results import Listener
 from deploy.demo.sensors import Sensors, origin_ns, together
 from deploy.demo.stage import Stage, is_ready
-from deploy.demo.view import Frame, Pulse, View
+from deploy.demo.view import Frame, Pulse, View, console_line
 from model_packs.manifest import PackRef
 from model_packs.shipped.form_digits import dataset as digit_data
 from model_packs.shipped.motion_band import dataset as wrist_data
@@ -136,6 +136,7 @@ class Story:
         digits = digit_data.load(self._cache, view.event)
         self._stage = stage = Stage(self._folder, FLEET, view.event)
         stage.open()
+        view.event(console_line(stage.login))
 
         view.event("edge alone and hub alone: the driver runs the packs on the same inputs")
         bench = Bench(self._folder / "driver")
@@ -209,7 +210,7 @@ class Story:
                 sensors.finish()
                 finished_s = now_s
             tallies = {member.name: self._judge.tally(member.name, now_s) for member in FLEET}
-            self._view.frame(Frame(now_s - began_s, FLEET, tallies, dict(self._pulses)))
+            self._view.frame(Frame(now_s - began_s, FLEET, tallies, dict(self._pulses), stage.login))
             if finished_s is not None and self._is_at_rest(sensors, now_s - finished_s):
                 return
             time.sleep(_TICK_S)

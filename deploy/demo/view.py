@@ -22,13 +22,14 @@ from rich.text import Text
 from deploy.demo.fleet import BRANCH, EDGE_PACK, NEXT_EDGE_PACK, PATCH, AgentName, Member
 from deploy.demo.judge import RECENT_S, Figures, Interval, Latency, Part, Scores, Tally
 from deploy.demo.questions import wrist_group
-from deploy.demo.report import BEFORE_DRIFT, MENDED, OUTSIDE, UNDER_DRIFT, Goal, Report, percent
+from deploy.demo.report import BEFORE_DRIFT, MENDED, OUTSIDE, UNDER_DRIFT, Goal, Login, Report, percent
 from model_packs.shipped.motion_band.dataset import Wrist
 
 _SHOWN_EVENTS: Final = 8
 _LINE_INTERVAL_S: Final = 10.0
 _NOTHING: Final = "-"
 _AGENT_DOWN: Final = "no agent"
+_TOGETHER: Final = "0/0"  # answer and revision came at once, after an outage: that is no time of the hub
 _WIDE_COLUMNS: Final = 110  # of the terminal; below, the columns that others imply are left out
 _PANEL_FRAME_CHARS: Final = 4
 _PANEL_FRAME_LINES: Final = 2
@@ -56,12 +57,14 @@ class Frame:
     Attributes:
         elapsed_s: Since the senders began.
         pulses: What each agent says; None for an agent that does not answer.
+        login: Where a person can look at the same, and as whom.
     """
 
     elapsed_s: float
     members: Sequence[Member]
     tallies: Mapping[AgentName, Tally]
     pulses: Mapping[AgentName, Pulse | None]
+    login: Login
 
 
 class View(Protocol):
@@ -128,7 +131,7 @@ class Lines:
 
     def summary(self, report: Report) -> None:
         """Write the goals and the figures of each agent."""
-        Console(file=self._stream, width=140, highlight=False).print(report_screen(report, are_goals_listed=True))
+        Console(file=self._stream, width=140, highlight=False).print(report_screen(report, is_log=True))
 
     def close(self) -> None:
         """Nothing to leave."""
@@ -164,7 +167,7 @@ class Screen:
     def summary(self, report: Report) -> None:
         """End the live part and print the report below the last state."""
         self.close()
-        self._console.print(report_screen(report, are_goals_listed=False))
+        self._console.print(report_screen(report, is_log=False))
 
     def close(self) -> None:
         """Leave the last state on the terminal."""
@@ -235,7 +238,7 @@ def row_cells(member: Member, tally: Tally, pulse: Pulse | None) -> tuple[str, .
         _percent(figures.disagreed_share),
         f"{_percent(figures.edge_accuracy)}/{_percent(figures.hybrid_accuracy)}",
         _times(recent.edge),
-        _times(recent.hub),
+        _NOTHING if (told := _times(recent.hub)) == _TOGETHER else told,
         _NOTHING if pulse is None else str(pulse.outbox_items),
         _AGENT_DOWN if pulse is None else ("up" if pulse.hub_connected else "down"),
     )
@@ -252,10 +255,11 @@ def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, heigh
     """
     parts: list[RenderableType] = []
     if frame is not None:
-        outside = ", ".join(member.name for member in frame.members if not member.is_certified)
+        outside = ", ".join(member.name for member in frame.members if _is_outside(member, frame))
         legend = (
+            console_line(frame.login),
             *_reasons(frame),
-            f"{outside}: {OUTSIDE}; in no comparison",
+            *([f"{outside}: {OUTSIDE}; in no comparison"] if outside else []),
             f"the last {RECENT_S:.0f} s, as the driver sees them; disputed: the hub answered otherwise than the edge",
         )
         wrapped = [line for text in legend for line in textwrap.wrap(text, width)]
@@ -265,6 +269,11 @@ def live_screen(frame: Frame | None, events: Sequence[str], *, width: int, heigh
     shown = lines[-max(1, height - _PANEL_FRAME_LINES - 1) :]  # the last line is the cursor's
     parts.append(Panel(Text("\n".join(shown)), title="what happened", title_align="left"))
     return Group(*parts)
+
+
+def _is_outside(member: Member, frame: Frame) -> bool:
+    """The next pack is certified for both wrists."""
+    return not member.is_certified and frame.tallies[member.name].recent.pack != str(NEXT_EDGE_PACK)
 
 
 _TABLE_HEAD_LINES: Final = 4  # title, two lines of headings, rule
@@ -284,6 +293,11 @@ def _live_table(frame: Frame, *, is_wide: bool) -> Table:
     return table
 
 
+def console_line(login: Login) -> str:
+    """Where the console is, and who may log in."""
+    return f"console: {login.url}  name: {login.name}  password: {login.password}"
+
+
 def _reasons(frame: Frame) -> list[str]:
     """Why windows were escalated: one line, or none before the first; shares only where there is more than one."""
     tallies = {member.name: frame.tallies[member.name] for member in frame.members}
@@ -298,12 +312,13 @@ def _reasons(frame: Frame) -> list[str]:
     return [f"escalated %, by reason: {'; '.join(shares)}"]
 
 
-def report_screen(report: Report, *, are_goals_listed: bool) -> RenderableType:
+def report_screen(report: Report, *, is_log: bool) -> RenderableType:
     """The summary: what the parts of the story measured, the faults, the goals, and where the console is.
 
     Args:
         report: The end of the story.
-        are_goals_listed: Whether those that hold are named, too; without them it fits on one screen.
+        is_log: Nobody waits at the end: the goals that hold are named, too, and the console, which ends, is not.
+            Else it fits on one screen.
     """
     parts = _table("right: the edge's own answers, the answers as they stand, the hub alone")
     for title in _PART_COLUMNS:
@@ -330,11 +345,9 @@ def report_screen(report: Report, *, are_goals_listed: bool) -> RenderableType:
     )
     kept = sum(goal.ok for goal in report.goals)
     goals = Text(f"{kept} of {len(report.goals)} goals hold", style="green" if report.ok else "bold red")
-    login = Text(
-        f"console: {report.login.url}  name: {report.login.name}  password: {report.login.password}", style="bold"
-    )
-    shown = [goal for goal in report.goals if are_goals_listed or not goal.ok]
-    return Group(parts, Text("\n".join(lines)), *([_goals(shown)] if shown else []), goals, login)
+    login = [] if is_log else [Text(console_line(report.login), style="bold")]
+    shown = [goal for goal in report.goals if is_log or not goal.ok]
+    return Group(parts, Text("\n".join(lines)), *([_goals(shown)] if shown else []), goals, *login)
 
 
 def _comparison_cells(compared: Scores) -> tuple[str, ...]:

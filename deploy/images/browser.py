@@ -1,4 +1,4 @@
-"""Owns the pictures of the console: a headless Chromium signs in, opens each page in both themes, and shrinks the shot.
+"""Owns the pictures of the console: a headless Chromium logs in, opens each page in both themes, and shrinks the shot.
 
 Which pages there are to show is `Shot`'s list; what happened before is the demo's story.
 """
@@ -76,7 +76,7 @@ def photograph(login: Login, wanted: Sequence[Shot]) -> Iterator[tuple[str, byte
     """Show every page in every theme.
 
     Args:
-        login: Where the console is, and who signs in.
+        login: Where the console is, and who logs in.
         wanted: The pages.
 
     Yields:

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
 from deploy.demo.fleet import EDGE_PACK, LEFT
-from deploy.demo.report import Report
+from deploy.demo.report import Login, Report
 from deploy.demo.view import Frame, Lines, live_screen, report_screen
 
 WIDTH: Final = 112
@@ -52,7 +52,8 @@ class Recorder:
         is_drift = recent.pack == str(EDGE_PACK) and (recent.figures.disagreed_share or 0.0) > _PLAIN_SHARE
         is_whole = all(pulse is not None and pulse.hub_connected for pulse in frame.pulses.values())
         if is_whole and is_drift:
-            self.moment = live_screen(frame, tuple(self._events), width=WIDTH, height=HEIGHT)
+            hidden = replace(frame, login=without_password(frame.login))
+            self.moment = live_screen(hidden, tuple(self._events), width=WIDTH, height=HEIGHT)
 
     def summary(self, report: Report) -> None:
         """Write the goals."""
@@ -72,11 +73,16 @@ def drawn(recorder: Recorder, report: Report) -> Mapping[str, str]:
     Returns:
         SVG by file name.
     """
-    hidden = replace(report, login=replace(report.login, password=_HIDDEN))
+    hidden = replace(report, login=without_password(report.login))
     return {
         "terminal.svg": svg(recorder.moment, "make demo"),
-        "terminal-summary.svg": svg(report_screen(hidden, are_goals_listed=False), "make demo: the summary"),
+        "terminal-summary.svg": svg(report_screen(hidden, is_log=False), "make demo: the summary"),
     }
+
+
+def without_password(login: Login) -> Login:
+    """The same, to be shown to everybody."""
+    return replace(login, password=_HIDDEN)
 
 
 def svg(screen: RenderableType, title: str) -> str:

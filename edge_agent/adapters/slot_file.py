@@ -1,7 +1,8 @@
 """Owns the durable file of the pack slots (`edge.slots/1`): small, replaced whole and fsynced, changed under a lock.
 
 The daemon and the commands share it: each change reads, decides and writes while it holds the lock. What may change is
-`core/pack_slots.py`. A file that is lost or cannot be read is as good as none: every binding runs its factory pack.
+`core/pack_slots.py`. A file that is lost or damaged is as good as none: every binding runs its factory pack. While the
+disk does not give it, what it said last holds.
 """
 
 import fcntl
@@ -37,6 +38,8 @@ class SlotFile:
         self._folder = folder
         self._path = folder / FILE_NAME
         self._told: bytes | None = None
+        self._last = Slots()
+        self._is_withheld = False
 
     def open(self) -> None:
         """Make the folder, and remove what a killed writer left behind.
@@ -50,20 +53,16 @@ class SlotFile:
                 leftover.unlink(missing_ok=True)
 
     def read(self) -> Slots:
-        """What the file says now; what it says when it is not there or cannot be read: nothing."""
+        """What it says now, nothing when it is lost or damaged; while the disk does not give it, what it said last."""
         try:
-            data = self._path.read_bytes()
-        except OSError:
-            return Slots()
-        try:
-            return slots_of(json.loads(data))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if data != self._told:
-                logger.error(  # noqa: TRY400 - one line: which field is wrong helps, the traceback does not
-                    "slots_damaged", extra={"file": str(self._path), "error": repr(error), "mend": "factory packs run"}
-                )
-                self._told = data
-            return Slots()
+            self._last = self._read()
+        except OSError as error:
+            if not self._is_withheld:
+                logger.warning("slots_unreadable", extra={"file": str(self._path), "error": str(error)})
+                self._is_withheld = True
+        else:
+            self._is_withheld = False
+        return self._last
 
     def change(self, change: Callable[[Slots], Slots]) -> Slots:
         """Change the file; done when the disk has it.
@@ -75,14 +74,29 @@ class SlotFile:
             What the file says now.
 
         Raises:
-            OSError: The disk refuses; the file is as before.
+            OSError: The disk refuses, to read or to write; the file is as before.
         """
         with self._locked():
-            before = self.read()
+            before = self._read()
             after = change(before)
             if after != before:
-                write_file(self._path, json.dumps(document_of(after), indent=1).encode())
+                write_file(self._path, (json.dumps(document_of(after), indent=1) + "\n").encode())
         return after
+
+    def _read(self) -> Slots:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return Slots()
+        try:
+            return slots_of(json.loads(data))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if data != self._told:
+                logger.error(  # noqa: TRY400 - one line: which field is wrong helps, the traceback does not
+                    "slots_damaged", extra={"file": str(self._path), "error": repr(error), "mend": "factory packs run"}
+                )
+                self._told = data
+            return Slots()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -108,7 +108,19 @@ def _roll_back(args: argparse.Namespace) -> int:
     left = slot.active or factory_pack(config, binding)
     error = PackRefusedError(FailureReason.BY_HAND, left.pack, f"pack {left.pack} was rolled back by hand", "")
     failure = failure_of(left, FailureAction.ROLLED_BACK, error, SystemClock().wall_ns())
-    return _changed(config, args, binding, lambda now: roll_back(now, failure) if now == slot else now)
+    return _changed(config, args, binding, _unless_moved(binding, slot, lambda now: roll_back(now, failure)))
+
+
+def _unless_moved(binding: BindingConfig, seen: Slot, change: Callable[[Slot], Slot]) -> Callable[[Slot], Slot]:
+    """Refuse a change of a slot that is not any more the one that was looked at."""
+
+    def checked(now: Slot) -> Slot:
+        if now != seen:
+            message = f"the slot of {binding.name} moved while its packs were checked; nothing was changed"
+            raise CliError(message, "look at it with `edge-agent packs list`, then ask again", Exit.UNAVAILABLE)
+        return change(now)
+
+    return checked
 
 
 def _binding(config: Config, name: str) -> BindingConfig:

@@ -169,14 +169,15 @@ def slot_lines(slot: dict[str, Any]) -> list[str]:
     if slot["state"] != "committed" or slot["pinned"]:
         held = ", pinned: what the hub wants waits" if slot["pinned"] else ""
         back = f", back to {slot['previous_pack']}" if slot["previous_pack"] else ""
-        lines.append(f"    pack       {slot['pack']} {slot['state']}{back}{held}")
+        waits = ", waits for its first answers" if slot["phase"] == "waiting" else ""
+        lines.append(f"    pack       {slot['pack']} {slot['state']}{waits}{back}{held}")
     wanted = slot["desired"]
     if wanted is not None and wanted["digest"] != slot["digest"]:
         share = f" {slot['done_bytes']} of {slot['total_bytes']} bytes" if slot["phase"] == "downloading" else ""
         lines.append(f"    wanted     {wanted['pack']}, {slot['phase']}{share}")
     if slot["failure"] is not None:
         failure = slot["failure"]
-        lines.append(f"    {failure['action']:<10} {failure['reason']}: {failure['detail']}")
+        lines.append(f"    failed     {failure['action']}, {failure['reason']}: {failure['detail']}")
     return lines
 
 

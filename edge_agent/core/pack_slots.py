@@ -28,7 +28,11 @@ MAX_TRIAL_STARTS = 3
 """A pack on trial that is still not committed at the agent's third start since then has crashed it."""
 
 MAX_ENGINE_FAILURES = 3
-"""So many windows that the engine failed on, one by one, end a trial."""
+"""So many questions that the engine failed on, one by one, or answered with what is no number, end a trial."""
+
+
+MIN_TRIAL_ANSWERS = 3
+"""Before a pack on trial has answered so many questions of its own binding, it has proven nothing."""
 
 
 class FailureReason(StrEnum):
@@ -105,7 +109,7 @@ class Slot:
         state: How sure the device is of `active`.
         active: None: the factory pack.
         previous: Where a rollback goes; always a pack that was verified, and committed or the factory's.
-        attempts: Starts of the agent since the trial began.
+        attempts: Starts of the agent since the trial began, or since it has waited for questions.
         trial_since_ns: Wall clock, Unix epoch, UTC; 0 when committed.
         is_pinned: Held on the device: desires wait.
         failure: The last one, until another pack succeeds.
@@ -152,6 +156,7 @@ class Move(StrEnum):
     REFUSE = "refuse"
     TRY = "try"
     BOOT = "boot"
+    WAIT = "wait"
     COMMIT = "commit"
     WITHDRAW = "withdraw"
     ROLL_BACK = "roll_back"
@@ -164,6 +169,7 @@ MOVES: dict[tuple[SlotState, Move], SlotState] = {
     (SlotState.COMMITTED, Move.TRY): SlotState.TRIAL,
     (SlotState.COMMITTED, Move.ROLL_BACK): SlotState.COMMITTED,
     (SlotState.TRIAL, Move.TRY): SlotState.TRIAL,
+    (SlotState.TRIAL, Move.WAIT): SlotState.TRIAL,
     (SlotState.TRIAL, Move.COMMIT): SlotState.COMMITTED,
     (SlotState.TRIAL, Move.WITHDRAW): SlotState.COMMITTED,
     (SlotState.TRIAL, Move.ROLL_BACK): SlotState.COMMITTED,
@@ -180,8 +186,10 @@ class SlotMoveError(AgentError):
     """
 
     def __init__(self, state: SlotState, move: Move) -> None:
-        mend = "see `edge-agent packs list`"
-        super().__init__(f"a pack slot that is {state} cannot {move}", mend, Status.FAILED_PRECONDITION)
+        what = f"a pack slot that is {state} cannot {move}"
+        if move is Move.ROLL_BACK:  # the table allows it from every state
+            what = "the binding runs its factory pack already: there is no pack to go back to"
+        super().__init__(what, "see `edge-agent packs list`", Status.FAILED_PRECONDITION)
         self.state = state
         self.move = move
 
@@ -207,6 +215,11 @@ def boot(slot: Slot) -> Slot:
 def is_crash_loop(slot: Slot) -> bool:
     """Whether a trial has seen too many starts of the agent to be trusted with another."""
     return slot.state is SlotState.TRIAL and slot.attempts >= MAX_TRIAL_STARTS
+
+
+def wait(slot: Slot) -> Slot:
+    """The pack on trial has run long enough, but was asked too little: its starts so far were no crashes."""
+    return replace(slot, state=_next(slot, Move.WAIT), attempts=0)
 
 
 def commit(slot: Slot) -> Slot:
@@ -287,7 +300,7 @@ def is_blocked(slot: Slot, wanted: PackId) -> bool:
     failure = slot.failure
     if failure is None or failure.digest != wanted.digest:
         return False
-    passing = TRANSIENT if failure.action is FailureAction.REFUSED else _DAMAGED_COPY
+    passing = TRANSIENT if failure.action is FailureAction.REFUSED else TRANSIENT | _DAMAGED_COPY
     return failure.reason not in passing
 
 

@@ -243,10 +243,6 @@ class HoppingWindows:
                 tally.states[name] = partition.state()
         return tally.changes()
 
-    def snapshot(self) -> dict[str, PartitionState]:
-        """The state of every partition, the longest silent first."""
-        return {name: partition.state() for name, partition in self._partitions.items()}
-
     def restore(self, states: Mapping[str, PartitionState], now_s: float) -> frozenset[str]:
         """Start where the last commit was; then `replay` the kept rows.
 

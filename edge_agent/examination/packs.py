@@ -1,15 +1,16 @@
-"""Owns the doctor's look at the packs: is each here, verified, and does one real inference give what it should."""
+"""Owns the doctor's look at the packs: is each that runs here, verified, and does one inference give what it should."""
 
 import time
 from collections.abc import Iterator
 
 from edge_agent.adapters.pillow import INSTALL, is_installed
+from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
 from edge_agent.errors import PackUnusableError
 from edge_agent.examination.findings import Finding, failed, ok, warning
 from edge_agent.packs.binding_check import check_binding
-from edge_agent.packs.trusted_packs import find_pack, trusted_keys
+from edge_agent.packs.trusted_packs import TrustedPacks, find_pack, trusted_keys
 from model_packs.engines.opening import open_session
 from model_packs.engines.session import zero_inputs
 from model_packs.errors import EngineError, PackError
@@ -40,7 +41,7 @@ def _binding(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, .
         yield failed(f"codec of {binding.name}", 'codec "image" needs Pillow, which is not installed', INSTALL)
     name = f"pack of {binding.name}"
     try:
-        pack = find_pack(config, binding, trusted)
+        pack = _pack(config, binding, trusted)
     except PackUnusableError as error:
         yield failed(name, error.message, error.mend, Exit.DATA)
         return
@@ -61,6 +62,12 @@ def _binding(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, .
         return
     yield ok(name, f"{pack.ref} verified, {pack.digest[:19]}…")
     yield from _inference(config, f"inference of {binding.name}", pack)
+
+
+def _pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...]) -> Pack | None:
+    """The pack of the binding's slot: what the next start would open."""
+    active = SlotFile(config.agent.device.packs_dir).read().of(binding.id).active
+    return find_pack(config, binding, trusted) if active is None else TrustedPacks(config).verified(active)
 
 
 def _inference(config: Config, name: str, pack: Pack) -> Iterator[Finding]:

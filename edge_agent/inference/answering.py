@@ -110,7 +110,9 @@ class Answerer:
         new_row: Gives outbox rows.
         on_run: Told of every engine run: the binding, and how long it took in seconds.
         on_answered: Told of every answer: the binding, and milliseconds since the message that completed the question.
-        on_engine_failure: Told of every question that the engine fails on by itself: the binding, and the pack.
+        on_scored: Told how many questions a run has answered with a finite score: the binding, the pack, the number.
+        on_engine_failure: Told of every question that the engine fails on by itself, or answers with what is no number:
+            the binding, and the pack.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Answerer:
         new_row: Callable[[], RowId],
         on_run: Callable[[str, float], None],
         on_answered: Callable[[str, float], None],
+        on_scored: Callable[[str, ModelUse, int], None],
         on_engine_failure: Callable[[str, ModelUse], None],
     ) -> None:
         self._device = device
@@ -132,6 +135,7 @@ class Answerer:
         self._new_row = new_row
         self._on_run = on_run
         self._on_answered = on_answered
+        self._on_scored = on_scored
         self._on_engine_failure = on_engine_failure
         self._lock = threading.Lock()  # taken by `answer` for a pass, by `swap` between two
 
@@ -172,11 +176,19 @@ class Answerer:
     def _infer(self, windows: Sequence[Question]) -> Sequence[Scored]:
         scored = self._scored(windows)
         if scored is not None:
+            self._tell(scored)
             return scored
         if len(windows) > 1:  # one window must not take the others down with it
             return [one for window in windows for one in self._infer([window])]
         self._on_engine_failure(self._binding, self._model.use)
         return [Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)]
+
+    def _tell(self, scored: Sequence[Scored]) -> None:
+        failed = sum(one.unscorable is not None for one in scored)
+        for _ in range(failed):  # questions are finite numbers: what is none came from the pack
+            self._on_engine_failure(self._binding, self._model.use)
+        if failed < len(scored):
+            self._on_scored(self._binding, self._model.use, len(scored) - failed)
 
     def _scored(self, windows: Sequence[Question]) -> Sequence[Scored] | None:
         """One engine run; None when the engine failed."""

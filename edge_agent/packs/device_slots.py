@@ -35,6 +35,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """A slot as it is, and as the disk has it: of another one, which somebody else wrote since, it says nothing."""
+
+    on_disk: Slot
+    now: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class Twin:
     """What the hub wants of this device, and what the device reports of itself."""
 
@@ -55,6 +63,8 @@ class DeviceSlots:
         self._progress: dict[str, Progress] = {}
         self._seen: Slots | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._unwritten: dict[str, _Unwritten] = {}
+        self._waiting: set[str] = set()
 
     def open(self) -> None:
         """Make the file's folder. When the disk refuses, what is there is read, and each change is refused."""
@@ -69,7 +79,7 @@ class DeviceSlots:
 
     def read(self) -> Slots:
         """The slots now; a change that another process made is told to the listeners."""
-        slots = self._file.read()
+        slots = self._with_unwritten(self._file.read())
         self._tell(slots)
         return slots
 
@@ -96,9 +106,50 @@ class DeviceSlots:
 
     def change_all(self, change: Callable[[Slots], Slots]) -> Slots:
         """Change the slots with the desire in sight, durably; see `change`."""
-        slots = self._file.change(change)
+        with self._lock:
+            unwritten = dict(self._unwritten)
+        slots = self._file.change(lambda now: change(_overlaid(now, unwritten)))
+        with self._lock:
+            for name in [name for name, one in unwritten.items() if self._unwritten.get(name) is one]:
+                del self._unwritten[name]
         self._tell(slots)
         return slots
+
+    def insist(self, binding: BindingName, change: Callable[[Slot], Slot]) -> Slot:
+        """Change one slot, in memory when the disk refuses: a full disk must not keep a failed pack answering.
+
+        Such a change holds until this process ends, or somebody else changes the slot; the next change that the disk
+        takes writes it, too, and `write_pending` tries.
+
+        Args:
+            binding: Whose.
+            change: Pure; sees the slot as it is now.
+
+        Returns:
+            The slot now.
+        """
+        try:
+            return self.change(binding, change)
+        except OSError as error:
+            logger.warning("slot_not_kept", extra={"binding": binding, "error": str(error), "mend": "free some space"})
+        before = self._file.read().of(binding)
+        after = change(self.read().of(binding))
+        with self._lock:
+            self._unwritten[binding] = _Unwritten(before, after)
+        return self.read().of(binding)
+
+    def write_pending(self) -> None:
+        """Write what the disk refused before, if there is anything and the disk allows."""
+        with self._lock:
+            has_any = bool(self._unwritten)
+        if not has_any:
+            return
+        try:
+            self.change_all(lambda slots: slots)
+        except OSError as error:
+            logger.debug("slots_still_not_kept", extra={"error": str(error)})
+        else:
+            logger.info("slots_kept")
 
     def desire(self, desired: Desired) -> None:
         """Keep what the hub wants. When the disk refuses, the hub says it again after the next heartbeat."""
@@ -120,18 +171,32 @@ class DeviceSlots:
         if replace(before, done_bytes=0) != replace(progress, done_bytes=0):
             self._notify()
 
+    def set_waiting(self, binding: BindingName, *, is_waiting: bool) -> None:
+        """Note whether a binding's trial only waits for questions; forgotten when the process ends."""
+        with self._lock:
+            is_news = is_waiting != (binding in self._waiting)
+            self._waiting.symmetric_difference_update({binding} if is_news else ())
+        if is_news:
+            self._notify()
+
     def twin(self, factories: Mapping[BindingName, PackId]) -> Twin:
         """Both sides of the twin, at one moment.
 
         Args:
             factories: Factory pack by binding; all of them are reported.
         """
-        slots = self._file.read()
+        slots = self._with_unwritten(self._file.read())
+        with self._lock:
+            waiting = frozenset(self._waiting)
         reports = tuple(
-            slot_report(binding, slots.of(binding), factory, self.progress(binding))
+            slot_report(binding, slots.of(binding), factory, self.progress(binding), is_waiting=binding in waiting)
             for binding, factory in factories.items()
         )
         return Twin(slots.desired, reports)
+
+    def _with_unwritten(self, slots: Slots) -> Slots:
+        with self._lock:
+            return _overlaid(slots, self._unwritten)
 
     def _tell(self, slots: Slots) -> None:
         with self._lock:
@@ -145,10 +210,18 @@ class DeviceSlots:
             listener()
 
 
-def slot_report(binding: str, slot: Slot, factory: PackId, progress: Progress) -> SlotReport:
+def _overlaid(slots: Slots, unwritten: Mapping[str, _Unwritten]) -> Slots:
+    for name, one in unwritten.items():
+        if slots.of(name) == one.on_disk:
+            slots = slots.having(name, one.now)
+    return slots
+
+
+def slot_report(binding: str, slot: Slot, factory: PackId, progress: Progress, *, is_waiting: bool) -> SlotReport:
     """One binding's slot as the hub and the status are told it."""
     active = slot.active or factory
-    resting = InstallPhase.BAKING if slot.state is SlotState.TRIAL else InstallPhase.IDLE
+    on_trial = InstallPhase.WAITING if is_waiting else InstallPhase.BAKING
+    resting = on_trial if slot.state is SlotState.TRIAL else InstallPhase.IDLE
     return SlotReport(
         binding=binding,
         pack=active.pack,

@@ -44,7 +44,7 @@ from model_packs.errors import PackError
 from model_packs.manifest import PackManifest, PackRef
 from model_packs.store import PackStore
 from protos.link.backoff import Backoff
-from protos.messages.fleet import FailureAction, InstallPhase
+from protos.messages.fleet import FailureAction, InstallPhase, PackFailure
 
 LOOK_EVERY_S = 1.0
 RETRY_CAP_S = 60.0
@@ -96,6 +96,7 @@ class Installer:
         self._bell = threading.Event()
         self._is_closing = threading.Event()
         self._retries = {one.id: _Retry() for one in bindings}
+        self._unwritten: dict[BindingName, tuple[int, PackFailure]] = {}
         self._tidied: Slots | None = None
 
     def wake(self) -> None:
@@ -108,23 +109,36 @@ class Installer:
         self._bell.set()
 
     def run_once(self) -> None:
-        """Wait for a second or a call, then take every binding one step towards what the hub wants."""
+        """Wait for a second or a call, then take every binding one step towards what the hub wants.
+
+        Raises:
+            ExceptionGroup: What kept bindings from their step, after each of them had its turn.
+        """
         self._bell.wait(LOOK_EVERY_S)
         self._bell.clear()
         if self._is_closing.is_set():
             return
         slots = self._slots.read()
         moves = {one.id: next_move(slots, one.id, self._models.factories[one.id]) for one in self._bindings}
+        troubles: list[Exception] = []
         for binding in self._bindings:
-            match moves[binding.id]:
-                case Move.WITHDRAW:
-                    self._withdraw(binding)
-                case Move.TRY:
-                    self._try(binding, slots)
-                case _:
-                    self._rest(binding.id)
+            try:
+                self._step(binding, moves[binding.id], slots)
+            except (AgentError, OSError) as error:
+                troubles.append(error)
+        if troubles:
+            raise ExceptionGroup("not every binding could go towards what the hub wants", troubles)
         if not any(moves.values()):
             self._tidy(slots)
+
+    def _step(self, binding: BindingConfig, move: Move | None, slots: Slots) -> None:
+        match move:
+            case Move.WITHDRAW:
+                self._withdraw(binding)
+            case Move.TRY:
+                self._try(binding, slots)
+            case _:
+                self._rest(binding.id)
 
     def _withdraw(self, binding: BindingConfig) -> None:
         def change(slots: Slots) -> Slots:
@@ -137,6 +151,10 @@ class Installer:
     def _try(self, binding: BindingConfig, slots: Slots) -> None:
         wanted, retry = slots.wanted(binding.id), self._retries[binding.id]
         if wanted is None or not retry.is_due(wanted, self._clock.monotonic_s()):
+            return
+        version, refusal = self._unwritten.pop(binding.id, (0, None))
+        if refusal is not None and (version, refusal.digest) == (slots.desired.version, wanted.digest):
+            self._refuse(binding, wanted, refusal)
             return
         try:
             self._prepare(binding, wanted)
@@ -221,13 +239,26 @@ class Installer:
             self._slots.set_progress(binding.id, Progress(trouble=failure))
             return
         logger.warning("pack_refused", extra={**facts, "mend": error.mend})
+        self._refuse(binding, wanted, failure)
+
+    def _refuse(self, binding: BindingConfig, wanted: PackId, failure: PackFailure) -> None:
+        """Keep a refusal; when the disk refuses that, the pack is not examined again, only this is tried again."""
+        seen = self._slots.read().desired.version
 
         def change(slots: Slots) -> Slots:
             is_so = self._is_wanted(slots, binding, wanted)
             return slots.having(binding.id, refuse(slots.of(binding.id), failure)) if is_so else slots
 
-        self._slots.change_all(change)
-        self._rest(binding.id)
+        try:
+            self._slots.change_all(change)
+        except OSError as error:
+            wait_s = self._retries[binding.id].put_off(wanted, self._clock.monotonic_s())
+            facts = {"binding": binding.name, "pack": wanted.pack, "again_in_s": round(wait_s, 1)}
+            logger.warning("refusal_not_kept", extra={**facts, "error": str(error)})
+            self._unwritten[binding.id] = (seen, failure)
+            self._slots.set_progress(binding.id, Progress(trouble=failure))
+        else:
+            self._rest(binding.id)
 
     def _enter(self, binding: BindingConfig, phase: InstallPhase, done_bytes: int = 0, total_bytes: int = 0) -> None:
         self._slots.set_progress(binding.id, Progress(phase, done_bytes, total_bytes))
@@ -256,6 +287,8 @@ class Installer:
         kept = needed(slots, {str(name): pack for name, pack in factories.items()})
         names = {pack.pack for pack in factories.values()}  # whatever their digest: nothing may stand in for them
         try:
+            if self._slots.change_all(lambda now: now) != slots:  # as the disk has them: nothing goes for a guess
+                return
             self._store.open()
             for stored in self._store.list():
                 if PackId(str(stored.ref), stored.digest) not in kept and str(stored.ref) not in names:

@@ -25,7 +25,7 @@ from edge_agent.core.pack_slots import (
 from edge_agent.core.prediction import CertificateState, CertificateUse
 from edge_agent.errors import AgentError, ConfigurationError, HubError, PackUnusableError
 from edge_agent.inference.answering import Model
-from edge_agent.packs.binding_check import check_binding
+from edge_agent.packs.binding_check import check_binding, check_successor
 from edge_agent.packs.device_slots import DeviceSlots, failure_of
 from edge_agent.packs.pack_supply import FetchPack, supply_pack
 from edge_agent.packs.trusted_packs import factory_pack, trusted_keys
@@ -118,11 +118,12 @@ class Models:
         """Open what a slot names, beside what is open; `replace` puts it in place.
 
         Raises:
-            PackUnusableError: It must not run, or cannot; the reason says why.
+            PackUnusableError: It must not run, cannot, or is unlike the pack that runs; the reason says why.
             HubError: It is a factory pack that is not here, and the hub is away.
         """
         pack = self._pack(binding, slot)
-        problems = check_binding(binding, pack.manifest)
+        present = self.opened[binding.id].model.manifest
+        problems = check_binding(binding, pack.manifest) or check_successor(present, pack.manifest)
         if problems:
             raise _unfit(pack, problems)
         return self._opened(binding, pack)
@@ -179,11 +180,7 @@ class Models:
             "pack_rolled_back",
             extra={"binding": binding.name, "pack": bad.pack, "reason": failure.reason, "detail": failure.detail},
         )
-        try:
-            return self._slots.change(binding.id, lambda now: roll_back(now, failure))
-        except OSError as unwritten:  # the same is decided again at the next start
-            logger.warning("rollback_not_kept", extra={"binding": binding.name, "error": str(unwritten)})
-            return roll_back(slot, failure)
+        return self._slots.insist(binding.id, lambda now: roll_back(now, failure))
 
     def _active(self, binding: BindingConfig, slot: Slot) -> PackId:
         return slot.active or self.factories[binding.id]
@@ -222,7 +219,12 @@ class Models:
 
 def _unfit(pack: Pack, problems: list[str]) -> PackRefusedError:
     message = f"pack {pack.ref} does not fit the binding: {'; '.join(problems)}"
-    return PackRefusedError(FailureReason.IO_MISMATCH, str(pack.ref), message, "desire a pack that fits")
+    return PackRefusedError(
+        FailureReason.IO_MISMATCH,
+        str(pack.ref),
+        message,
+        "desire a pack that fits; a restart takes a factory pack of another kind",
+    )
 
 
 def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int) -> CertificateUse:

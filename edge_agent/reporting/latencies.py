@@ -12,8 +12,6 @@ from edge_agent.ports import Clock
 WINDOW_S = 300.0
 MAX_ANSWERS = 512
 
-_SHARE = 0.95
-
 
 class Latencies:
     """The latest answers.

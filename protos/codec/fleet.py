@@ -25,6 +25,9 @@ from protos.messages.fleet import (
 )
 from protos.tandem.v1 import fleet_pb2 as pb
 
+MAX_SLOTS = 256
+"""Slots, and bindings, of one heartbeat: it is stored and compared as a whole."""
+
 _E = TypeVar("_E", bound=StrEnum)
 
 
@@ -73,6 +76,9 @@ def report_from_wire(wire: pb.DeviceReport) -> DeviceReport:
             )
         case "heartbeat":
             beat = wire.heartbeat
+            for name, entries in (("bindings", len(beat.bindings)), ("slots", len(beat.slots))):
+                if entries > MAX_SLOTS:
+                    raise CodecError(f"heartbeat.{name}", f"{entries} entries, wanted at most {MAX_SLOTS}")
             return Heartbeat(
                 number=beat.number,
                 device_time_ns=beat.device_time_ns,

@@ -49,6 +49,7 @@ class InstallPhase(StrEnum):
     VERIFYING = "verifying"
     PROBING = "probing"
     BAKING = "baking"
+    WAITING = "waiting"
 
 
 class FailureAction(StrEnum):

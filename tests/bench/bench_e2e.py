@@ -31,13 +31,14 @@ import paho.mqtt.client as paho
 from numpy.typing import NDArray
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from deploy.demo.baselines import EDGE_PACK, layout
-from deploy.demo.fleet import AgentName, Member, WindowKey, person
+from deploy.demo.baselines import layout
+from deploy.demo.fleet import EDGE_PACK, AgentName, Wearers, person
 from deploy.demo.judge import time_ns
 from deploy.demo.programs import Program
-from deploy.demo.sensors import NS_PER_S, WINDOW_NS, Message
+from deploy.demo.sensors import NS_PER_S
 from deploy.demo.sockets import send_at_once
 from deploy.demo.stage import Stage
+from deploy.demo.watches import WINDOW_NS, Samples
 from model_packs.process.progress import progress
 from model_packs.shipped.motion_band import dataset, split
 from model_packs.shipped.motion_band.dataset import Recording, Wrist
@@ -50,8 +51,8 @@ from tests.simulators.waiting import wait_until
 REPOSITORY: Final = Path(__file__).parents[2]
 FOLDER: Final = REPOSITORY / "build" / "bench" / "e2e"
 
-AGENT: Final = Member(AgentName("bench"), Wrist.RIGHT, (1,))
-BARE: Final = Member(AgentName("bare"), Wrist.RIGHT, (1,))
+AGENT: Final = Wearers(AgentName("bench"), Wrist.RIGHT, (1,))
+BARE: Final = Wearers(AgentName("bare"), Wrist.RIGHT, (1,))
 PERSON: Final = person(1)
 
 _START_DEADLINE_S: Final = 60.0
@@ -91,7 +92,7 @@ class Answer:
 class Side:
     """One of the two that answer, and what was measured of it."""
 
-    member: Member
+    member: Wearers
     pid: int
     next_start_ns: int
     p50_ms: list[float] = field(default_factory=list)
@@ -128,7 +129,7 @@ class Client:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def send(self, message: Message) -> float:
+    def send(self, message: Samples) -> float:
         """Hand one message over when few enough are unacknowledged; the monotonic time just before."""
         payload = message.payload()
         self._free.acquire()
@@ -213,13 +214,20 @@ class Bench:
             sent[message.start_ns] = self._client.send(message)
         return sent
 
-    def _messages(self, side: Side, count: int, windows: Iterator[NDArray[np.float32]]) -> Iterator[Message]:
+    def _messages(self, side: Side, count: int, windows: Iterator[NDArray[np.float32]]) -> Iterator[Samples]:
         topic = side.member.source.render({"person": PERSON})
         for _ in range(count):
             start_ns = side.next_start_ns
             side.next_start_ns += WINDOW_NS
-            key = WindowKey(side.member.name, PERSON, start_ns)
-            yield Message(topic, start_ns // WINDOW_NS, start_ns, start_ns + WINDOW_NS, next(windows), key)
+            yield Samples(
+                topic=topic,
+                seq=start_ns // WINDOW_NS,
+                start_ns=start_ns,
+                due_ns=start_ns + WINDOW_NS,
+                samples=next(windows),
+                opens=True,
+                closes=None,
+            )
 
     def _answers(self, side: Side, first: int, count: int) -> dict[int, Answer]:
         """First answers by window start, once there are `count`."""

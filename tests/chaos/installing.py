@@ -32,6 +32,7 @@ def install_for_ever(folder: Path, wanted: PackId, said: "Connection[str, str]")
     said.send(f"booted {device.runs.pack} {answer.status}")
     device.desire(wanted)
     while device.step().active != wanted or device.slot.state is SlotState.TRIAL:
+        device.ask()  # a stream of questions: a trial ends after the first answers
         time.sleep(_TURN_S)
     said.send(f"committed {device.runs.pack}")
     said.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.core.pack_slots import FailureReason
+from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, FailureReason
 from tests.simulators.brokers import Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.packs import build_tiny
@@ -79,6 +79,7 @@ def test_what_the_hub_wants_is_installed_answered_with_and_reported(
         second = publish(site, run_folder, "2.0.0", seed=8)
         assign(site, run_folder, agent, second)
         wait_until(lambda: answered_by(second), DEADLINE_S, "an answer of the wanted pack")
+        sensor.send(MIN_TRIAL_ANSWERS + 1)
         slot = wait_for_report(site, lambda s: s["pack"] == second and s["state"] == "committed", "the commit")
         assert slot["previous"] == EDGE_PACK
 

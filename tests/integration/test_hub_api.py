@@ -223,6 +223,11 @@ async def test_what_people_change_is_done_and_told(seeded: tuple[HubSite, Seeded
         wrong_binding = f"{ROOT}/devices/lyon/press-07/desired/nothing"
         assert (await program.put(wrong_binding, json={"pack": MOTION_V1})).status_code == 400
 
+        ended = (await program.delete(slot)).json()
+        assert (ended["version"], ended["slots"]) == (twin["version"] + 1, [])
+        again = await program.delete(slot)
+        assert (again.status_code, "nothing is desired for 'wrist'" in again.text) == (400, True)
+
         made = await program.post(f"{ROOT}/join-tokens", json={"site": "hall-2", "uses": 3, "ttl_h": 0.5})
         assert (made.status_code, made.json()["uses"]) == (201, 3)
         assert JoinToken.parse(made.json()["token"]).token_id == made.json()["token_id"]

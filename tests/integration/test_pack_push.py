@@ -88,9 +88,10 @@ def test_an_assigned_pack_answers_and_a_damaged_one_is_refused_by_name(
 
     publish(site, run_folder, NEWER, seed=8)
     assign(site, NEWER)
-    slot = wait_for_slot(site, "in_sync")
+    slot = wait_for_slot(site, "trial")
     assert (slot["desired"], slot["reported"]) == (NEWER, NEWER)
     sensor.send(3)
+    wait_for_slot(site, "in_sync")
     wait_for_latest(collector, agent, 6, lambda event: event["tier"] == "hub", "the newer pack's answers")
 
     publish(site, run_folder, DAMAGED, seed=9)

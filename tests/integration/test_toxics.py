@@ -188,11 +188,13 @@ def test_a_reset_of_one_end_reaches_the_other(proxy: ToxicProxy, echo: Echo) -> 
 
 
 def test_slicer_keeps_every_byte(proxy: ToxicProxy) -> None:
-    """Whoever puts the slices together again has what was sent."""
+    """Whoever puts the slices together again has what was sent, after the pauses between 200 of them at least."""
     data = seeded(3).randbytes(3000)
     toxic = Slicer(average_bytes=10, variation_bytes=5, delay_s=0.0005)
     with proxy.toxic(toxic), proxy.toxic(toxic, Stream.UPSTREAM), connected(proxy) as client:
+        began_s = time.monotonic()
         assert exchanged(client, data) == data
+        assert time.monotonic() - began_s >= 0.1
 
 
 def test_slices_have_their_sizes() -> None:

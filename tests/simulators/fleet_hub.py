@@ -7,6 +7,7 @@ that decides by itself is `hubs.py`.
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -56,6 +57,7 @@ class FleetHub(FleetServiceServicer, PackServiceServicer):
         self._lock = threading.Lock()
         self._sessions: list[SimpleQueue[HubDirective | None]] = []
         self._desired: Desired | None = None
+        self._withheld: list[Callable[[], None]] | None = None
         self._cuts_left = 0
         self._cut_after_bytes = 0
         self.hello: DeviceHello | None = None
@@ -85,6 +87,16 @@ class FleetHub(FleetServiceServicer, PackServiceServicer):
             self._desired = Desired(version, slots)
             for session in self._sessions:
                 session.put(self._desired)
+
+    def withhold(self) -> None:
+        """Answer no heartbeat from now on."""
+        self._withheld = []
+
+    def answer(self) -> None:
+        """Answer those that were left unanswered, and those to come."""
+        withheld, self._withheld = self._withheld or [], None
+        for answer in withheld:
+            answer()
 
     def cut(self, times: int, *, after_bytes: int) -> None:
         """End the next so many transfers after so many bytes, as a network does."""
@@ -157,8 +169,12 @@ class FleetHub(FleetServiceServicer, PackServiceServicer):
                         if self._desired is not None:
                             directives.put(self._desired)
                 else:
+                    answer = partial(directives.put, HeartbeatAck(report.number, 1))
+                    if self._withheld is None:
+                        answer()
+                    else:
+                        self._withheld.append(answer)
                     self.heartbeats.append(report)
-                    directives.put(HeartbeatAck(report.number, 1))
         except grpc.RpcError:
             pass  # the device cancelled the session
         finally:

@@ -5,6 +5,7 @@ Nothing runs by itself: `step` is one turn of both loops.
 """
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.config import Config, load
-from edge_agent.core.pack_slots import PackId, Slot
+from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, PackId, Slot
 from edge_agent.inference.answering import Answerer, Asked
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.installer import Installer
@@ -97,6 +98,16 @@ def write_device(
     )
     (folder / "bindings.toml").write_text(_BINDINGS_TOML.format(pack=pack, rate_hz=float(SAMPLES)))
     return key
+
+
+def add_binding(folder: Path, name: str) -> BindingName:
+    """Declare a binding beside the first, with a factory pack of its own in the folder of this name."""
+    shutil.copytree(folder / "factory", folder / name)
+    bindings = folder / "bindings.toml"
+    before, mark, binding = bindings.read_text().partition("[[binding]]")
+    another = binding.replace('"motion"', f'"{name}"').replace("factory/", f"{name}/").replace("plant/", f"{name}/")
+    bindings.write_text(before + mark + binding + "\n" + mark + another)
+    return BindingName(name)
 
 
 class FolderSource:
@@ -181,7 +192,7 @@ class PackDevice:
             self.models,
             self.clock,
             bake_s=packs.bake_s,
-            swap=lambda _, model: self.answerer.swap(model),
+            swap=lambda binding, model: self.answerers[binding].swap(model),
         )
         self.source = FolderSource(self.shop, self.store) if source is None else source(self.store)
         self.installer = Installer(
@@ -202,16 +213,20 @@ class PackDevice:
         """What a start of the agent does with packs."""
         self.slots.open()
         self.models.open()
-        self.answerer = Answerer(
-            "press-07",
-            BINDING,
-            self.models.opened[BINDING].model,
-            self.clock,
-            new_row=lambda: RowId(next(self._rows)),
-            on_run=lambda _binding, _took_s: None,
-            on_answered=lambda _binding, _latency_ms: None,
-            on_engine_failure=self.keeper.engine_failed,
-        )
+        self.answerers = {
+            binding: Answerer(
+                "press-07",
+                binding,
+                opened.model,
+                self.clock,
+                new_row=lambda: RowId(next(self._rows)),
+                on_run=lambda _binding, _took_s: None,
+                on_answered=lambda _binding, _latency_ms: None,
+                on_scored=self.keeper.answered,
+                on_engine_failure=self.keeper.engine_failed,
+            )
+            for binding, opened in self.models.opened.items()
+        }
 
     def close(self) -> None:
         """End it."""
@@ -240,12 +255,12 @@ class PackDevice:
         """Names of the packs in the device's store."""
         return [str(one.ref) for one in self.store.list()]
 
-    def ask(self, count: int = 1) -> list[Decided]:
+    def ask(self, count: int = 1, binding: BindingName = BINDING) -> list[Decided]:
         """Answer so many windows in one pass."""
         values = np.zeros((SAMPLES, CHANNELS), np.float32)
         windows = [Window(next(self._seconds) * 1_000_000_000, values) for _ in range(count)]
         asked = [Asked(one, self.clock.wall_ns(), "site", "results", 1, None) for one in windows]
-        return self.answerer.answer(asked, is_durable=True)
+        return self.answerers[binding].answer(asked, is_durable=True)
 
     def desire(self, pack: PackId, version: int | None = None) -> None:
         """The hub wants this pack; each call with a newer version."""
@@ -273,8 +288,9 @@ def booted(folder: Path, **parts: Any) -> Iterator[PackDevice]:  # noqa: ANN401 
 
 
 def settled(device: PackDevice, is_so: Callable[[Slot], bool], turns: int = 20) -> Slot:
-    """Step until the slot is as wanted."""
+    """Step under a stream of questions until the slot is as wanted."""
     for _ in range(turns):
+        device.ask(MIN_TRIAL_ANSWERS)
         slot = device.step()
         if is_so(slot):
             return slot

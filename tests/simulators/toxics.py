@@ -418,9 +418,10 @@ class _Link:
                 yield piece, len(piece) / bytes_per_s + (gap_s if number == 0 else 0.0)
 
     def _sliced(self, data: bytes) -> list[tuple[bytes, float]]:
-        for slicer in self._holding(Slicer)[:1]:
-            return [(part, slicer.delay_s) for part in slices(data, slicer, self._rng)]
-        return [(data, 0.0)]
+        slicers = self._holding(Slicer)
+        if not slicers:
+            return [(data, 0.0)]
+        return [(part, slicers[0].delay_s) for part in slices(data, slicers[0], self._rng)]
 
     async def _write(self, piece: bytes) -> None:
         limits = [hold for hold in self._holds if isinstance(hold.toxic, LimitData)]

@@ -56,7 +56,11 @@ class FleetService:
     async def Session(  # noqa: N802 - the service's own name
         self, request_iterator: AsyncIterable[pb.DeviceReport], context: Context
     ) -> None:
-        """Answer each report when it is stored, until the device ends the session."""
+        """Answer each report when it is stored, until the device ends the session.
+
+        Whether it may call is judged with each heartbeat: one that was removed, or whose name has another key now, is
+        heard no more.
+        """
         async with refusals_told(context):
             device = await self._gate.admit(context)
             hello: DeviceHello | None = None
@@ -69,6 +73,7 @@ class FleetService:
                     hello = report
                     directives = await self._welcome(device, hello)
                 elif isinstance(report, Heartbeat) and hello is not None:
+                    await self._gate.admit(context)
                     directives = await self._heard(device, hello, report)
                 else:
                     raise StreamOrderError("the first report must be the hello, and only the first")

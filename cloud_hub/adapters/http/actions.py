@@ -4,7 +4,7 @@ Who may do which is said beside each address (`views.py`, `api/`); each of these
 done wholly.
 """
 
-from cloud_hub.assigning import assign
+from cloud_hub.assigning import assign, unassign
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.feedback import LabelOutcome
 from cloud_hub.core.people import Person, Role, checked_password, checked_person_name
@@ -70,6 +70,16 @@ class Actions:
         """
         now_ns = self._clock()
         return await assign(self._fleet, self._shelf, device, binding, pack, actor=by.name, now_ns=now_ns)
+
+    async def end_desire(self, by: Person, device: DeviceKey, binding: str) -> DesiredTwin:
+        """Say that nothing is wanted of a binding any more.
+
+        Raises:
+            DeviceAbsentError: There is no such device.
+            AssignmentError: Nothing is desired there.
+            StorageError: The database does not answer.
+        """
+        return await unassign(self._fleet, device, binding, actor=by.name, now_ns=self._clock())
 
     async def invite(self, invitation: Invitation) -> MadeToken:
         """Make a join token.

@@ -34,6 +34,7 @@ from protos.messages.escalation import Verdict
 LIVE_PATH = "/live"
 TICK_S = 1.0
 STILL_HERE_S = 15.0
+LOGIN_HOLDS_S = 5.0
 RETRY_MS = 1000
 MAX_TABS = 500
 MAX_WAITING = 200
@@ -68,6 +69,7 @@ TOPICS: Mapping[EventKind, tuple[Topic, ...]] = {
     EventKind.PACK_PUBLISHED: (Topic.PACKS,),
     EventKind.PACK_DESIRED: _PACK_NEWS,
     EventKind.DESIRE_LIFTED: _PACK_NEWS,
+    EventKind.DESIRE_ENDED: _PACK_NEWS,
     EventKind.PACK_DELAYED: _PACK_NEWS,
     EventKind.PACK_TRIAL: _PACK_NEWS,
     EventKind.PACK_INSTALLED: _PACK_NEWS,
@@ -142,7 +144,8 @@ class Live:
         streams: The devices' own streams.
         metrics: Counts failures of the loop.
         tick_s: Least time between two ticks.
-        still_here_s: How long a stream may be silent; it is then also checked that its login still holds.
+        still_here_s: How long a stream may be silent.
+        login_holds_s: How often it is checked that a stream's login still holds, however much is told.
     """
 
     def __init__(
@@ -153,12 +156,14 @@ class Live:
         *,
         tick_s: float = TICK_S,
         still_here_s: float = STILL_HERE_S,
+        login_holds_s: float = LOGIN_HOLDS_S,
     ) -> None:
         self._outbox = outbox
         self._streams = streams
         self._metrics = metrics
         self._tick_s = tick_s
         self._still_here_s = still_here_s
+        self._login_holds_s = login_holds_s
         self._tabs: set[Tab] = set()
         self._has_tabs = asyncio.Event()
         self._follows = asyncio.Event()
@@ -242,17 +247,23 @@ class Live:
         await self._follows.wait()
         for frame in () if tab.is_over else await self._missed(tab):
             yield frame
+        now_s = time.monotonic()
+        check_at_s, silent_until_s = now_s + self._login_holds_s, now_s + self._still_here_s
         while not tab.is_over:
-            try:
-                await asyncio.wait_for(tab.bell.wait(), self._still_here_s)
-            except TimeoutError:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(tab.bell.wait(), max(0.0, min(check_at_s, silent_until_s) - now_s))
+            tab.bell.clear()
+            now_s = time.monotonic()
+            if now_s >= check_at_s:
                 if not await is_current():
                     return
-                yield ": still here\n\n"
-                continue
-            tab.bell.clear()
+                check_at_s = now_s + self._login_holds_s
             for frame in self._due(tab):
+                silent_until_s = now_s + self._still_here_s
                 yield frame
+            if now_s >= silent_until_s:
+                silent_until_s = now_s + self._still_here_s
+                yield ": still here\n\n"
 
     async def _missed(self, tab: Tab) -> Sequence[str]:
         """What happened since the page last heard, or that it was too much to tell."""

@@ -39,7 +39,9 @@ LOGIN_PATH = "/login"
 LOGOUT_PATH = "/logout"
 API_PATH = "/api/"
 
-_ASK_AGAIN = '<!doctype html><meta http-equiv="refresh" content="0"><title>Tandem</title>'
+_ASK_AGAIN = (
+    '<!doctype html><meta http-equiv="refresh" content="0"><link rel="icon" href="data:,"><title>Tandem</title>'
+)
 """For a link on another site: the browser keeps the cookie back, but sends it when our own page asks again."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

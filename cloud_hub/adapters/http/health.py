@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from cloud_hub.core.liveness import liveness
-from cloud_hub.core.registry import heartbeat_age_s
+from cloud_hub.core.registry import liveness_of
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import CaseRecords, Clock, DeviceStore
 from model_packs.process.metrics import Registry
@@ -72,7 +71,7 @@ class Health:
     async def _show_metrics(self, _request: Request) -> Response:
         devices = await self._devices.devices()
         now_ns = self._clock()
-        states = Counter(liveness(heartbeat_age_s(one, now_ns), self._interval_s) for one in devices)
+        states = Counter(liveness_of(one, now_ns, self._interval_s) for one in devices)
         self._metrics.show_devices(states, sum(one.waiting for one in devices))
         self._metrics.reviews_waiting.set(await self._cases.review_count())
         return Response(self._registry.expose(), headers={"Content-Type": CONTENT_TYPE_LATEST})

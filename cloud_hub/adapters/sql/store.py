@@ -54,6 +54,7 @@ from cloud_hub.core.trends import TrendPoint, increments
 from cloud_hub.core.twin import DesiredTwin
 from cloud_hub.errors import StorageError
 from cloud_hub.ports import (
+    NO_END_NS,
     Answer,
     Clock,
     Delivered,
@@ -204,20 +205,30 @@ class SqlStore:
             lambda connection: twins.desire(connection, device, slots, actor=actor, now_ns=now_ns)
         )
 
+    async def end_desire(self, device: DeviceKey, binding: str, *, actor: str, now_ns: int) -> DesiredTwin | None:
+        """End what a binding should run; None when nothing is desired there."""
+        return await self._write_and_tell(
+            lambda connection: twins.end_desire(connection, device, binding, actor=actor, now_ns=now_ns)
+        )
+
     async def desired(self, device: DeviceKey) -> DesiredTwin | None:
         """Read what a device should run."""
         row = await self._first(twins.select_twin(device))
         return None if row is None else twins.read_twin(device, row)
 
-    async def trend(self, device: DeviceKey | None, since_ns: int) -> tuple[TrendPoint, ...]:
+    async def trend(self, device: DeviceKey | None, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read the increments of each bucket, oldest first."""
-        rows = await self._all(trends.select_trend(device, since_ns))
-        return increments([trends.read_totals(row) for row in rows], since_ns)
+        rows = await self._all(trends.select_trend(device, since_ns, until_ns))
+        return increments([trends.read_totals(row) for row in rows], since_ns, await self._new_devices(since_ns))
 
-    async def lately(self, since_ns: int) -> tuple[TrendPoint, ...]:
+    async def lately(self, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read what happened from each series' first bucket since then to its last, of all devices."""
-        rows = await self._all(trends.select_ends(since_ns))
-        return increments([trends.read_totals(row) for row in rows], since_ns)
+        rows = await self._all(trends.select_ends(since_ns, until_ns))
+        return increments([trends.read_totals(row) for row in rows], since_ns, await self._new_devices(since_ns))
+
+    async def _new_devices(self, since_ns: int) -> dict[DeviceKey, int]:
+        rows = await self._all(trends.select_new_devices(since_ns))
+        return {key_of(row): row.enrolled_at_ns for row in rows}
 
     async def record(self, happening: Happening) -> None:
         """Write an event that stands alone."""

@@ -11,7 +11,7 @@ from cloud_hub.adapters.sql.schema import desired_twin
 from cloud_hub.adapters.sql.stored_json import desires_text, read_desires
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
-from cloud_hub.core.twin import DesiredTwin, lifted, merged
+from cloud_hub.core.twin import DesiredTwin, lifted, merged, without
 from protos.messages.fleet import DesiredSlot
 
 COLUMNS = (desired_twin.c.version, desired_twin.c.slots, desired_twin.c.set_by, desired_twin.c.set_at_ns)
@@ -49,6 +49,29 @@ async def desire(
         for one in slots
     ]
     await events.add(connection, told)
+    return twin
+
+
+async def end_desire(
+    connection: AsyncConnection, key: DeviceKey, binding: str, *, actor: str, now_ns: int
+) -> DesiredTwin | None:
+    """End what a binding should run (event detail: `binding`, `digest`, `version`); None when nothing is desired."""
+    row = (await connection.execute(select_twin(key))).first()
+    before = None if row is None else read_twin(key, row)
+    ended = None if before is None else next((one for one in before.slots if one.binding == binding), None)
+    if before is None or ended is None:
+        return None
+    twin = without(before, binding, actor=actor, now_ns=now_ns)
+    await _store(connection, twin, is_new=False)
+    happening = Happening(
+        at_ns=now_ns,
+        kind=EventKind.DESIRE_ENDED,
+        device=key,
+        actor=actor,
+        subject=ended.pack,
+        detail={"binding": binding, "digest": ended.digest, "version": str(twin.version)},
+    )
+    await events.add(connection, (happening,))
     return twin
 
 

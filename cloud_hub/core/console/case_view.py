@@ -19,6 +19,8 @@ REASON_WORDS = {
 }
 
 MAX_SCORES = 12
+LEAST_SCORE = 0.005
+MAX_STATE_LABEL = 16
 _KEYS = "1234567890"
 
 
@@ -118,13 +120,25 @@ def standing(case: Case) -> State:
     Returns:
         A shape and a word.
     """
-    if case.is_doubted and case.human_label is None:
+    if case.human_label is not None:
+        return _labelled(case, case.human_label)
+    if case.is_doubted:
         return State(Shape.WARN, "called wrong")
     if case.state is CaseState.WAITING:
         return State(Shape.IDLE, "waits for the hub")
     if case.agrees is None:
         return State(Shape.IDLE, "not comparable")
     return State(Shape.OK, "hub agrees") if case.agrees else State(Shape.WARN, "hub disagrees")
+
+
+def _labelled(case: Case, label: str) -> State:
+    right = [name for name, said in (("edge", case.edge_label), ("hub", case.hub_label)) if said == label]
+    told = label if len(label) <= MAX_STATE_LABEL else f"{label[:MAX_STATE_LABEL]}…"
+    if not right:
+        return State(Shape.WARN, f"labelled {told}; neither was right")
+    both = len(right) > 1
+    shape = Shape.OK if "edge" in right else Shape.WARN
+    return State(shape, f"labelled {told}; {'both were' if both else f'{right[0]} was'} right")
 
 
 def label_keys(labels: Sequence[str], case: Case) -> tuple[LabelKey, ...]:
@@ -160,7 +174,7 @@ def said(given: Given) -> str:
     told = {
         Said.RIGHT: f"called the answer right: {given.label}",
         Said.WRONG: "called the answer wrong",
-        Said.LABEL: f"called it {given.label}",
+        Said.LABEL: f"labelled it {given.label}",
         Said.UNSURE: "could not tell",
     }[given.said]
     return f"{given.given_by} {told}, {where}{made}"
@@ -194,7 +208,7 @@ def scores(detail: CaseDetail) -> Scores | None:
         detail: The case.
 
     Returns:
-        At most `MAX_SCORES` classes; None when nobody gave scores.
+        At most `MAX_SCORES` classes, those that some tier gives at least `LEAST_SCORE`; None when nobody gave scores.
     """
     given = {Tier.EDGE: detail.edge_output}
     given |= {verdict.tier: verdict.output for verdict in detail.verdicts if verdict.tier is Tier.HUB}
@@ -202,7 +216,8 @@ def scores(detail: CaseDetail) -> Scores | None:
     if not told:
         return None
     highest = {label: max(one.get(label, 0.0) for one in told.values()) for one in told.values() for label in one}
-    labels = sorted(highest, key=lambda label: (-highest[label], label))[:MAX_SCORES]
+    likely = [label for label, score in highest.items() if score >= LEAST_SCORE]
+    labels = sorted(likely, key=lambda label: (-highest[label], label))[:MAX_SCORES]
     return Scores(tuple(told), tuple((label, tuple(one.get(label) for one in told.values())) for label in labels))
 
 
@@ -244,7 +259,7 @@ def _why_rule(_case: Case) -> Why:
 
 
 def _why_audit(case: Case) -> Why:
-    return Why("Drawn at random as an ", "audit", f", with a chance of {percent(case.propensity)} %.")
+    return Why("Drawn at random as an ", "audit", f", with a chance of {percent(case.propensity)} % of being sent.")
 
 
 def _why_forced(_case: Case) -> Why:

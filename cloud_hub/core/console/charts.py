@@ -63,6 +63,11 @@ class Chart:
     lines: tuple[Line, ...] = ()
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether there is nothing but gaps."""
+        return all(value is None for line in (*self.stack, *self.lines) for value in line.values)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing but gaps and zeros."""
         return not any(value for line in (*self.stack, *self.lines) for value in line.values)

@@ -80,7 +80,7 @@ def _enrolled(_event: HubEvent) -> Told:
 
 
 def _online(_event: HubEvent) -> Told:
-    return Told(Shape.OK, "is heard")
+    return Told(Shape.OK, "came online")
 
 
 def _silent(_event: HubEvent) -> Told:
@@ -97,6 +97,10 @@ def _desired(event: HubEvent) -> Told:
 
 def _lifted(event: HubEvent) -> Told:
     return Told(Shape.IDLE, "held a newer desire than this hub; its version was raised", _binding(event))
+
+
+def _ended(event: HubEvent) -> Told:
+    return Told(Shape.IDLE, f"need not run {event.subject} any more", _joined(_binding(event), _by(event)))
 
 
 def _delayed(event: HubEvent) -> Told:
@@ -126,7 +130,7 @@ def _restored(event: HubEvent) -> Told:
 
 def _label(event: HubEvent) -> Told:
     label = event.detail.get("label", "")
-    return Told(Shape.OK, f"{event.actor} called a window {label}" if label else f"{event.actor} could not tell")
+    return Told(Shape.OK, f"{event.actor} labelled a window {label}" if label else f"{event.actor} could not tell")
 
 
 def _feedback(event: HubEvent) -> Told:
@@ -134,7 +138,7 @@ def _feedback(event: HubEvent) -> Told:
 
 
 def _person_added(event: HubEvent) -> Told:
-    return Told(Shape.OK, f"{event.subject} may sign in", _joined(event.detail.get("role", ""), _by(event)))
+    return Told(Shape.OK, f"{event.subject} may log in", _joined(event.detail.get("role", ""), _by(event)))
 
 
 def _person_removed(event: HubEvent) -> Told:
@@ -150,11 +154,11 @@ def _token(event: HubEvent) -> Told:
 
 
 def _signed_in(event: HubEvent) -> Told:
-    return Told(Shape.OK, f"{event.subject or event.actor} signed in")
+    return Told(Shape.OK, f"{event.subject or event.actor} logged in")
 
 
 def _sign_in_refused(event: HubEvent) -> Told:
-    return Told(Shape.WARN, f"a sign-in as {event.subject} was refused")
+    return Told(Shape.WARN, f"a login as {event.subject} was refused")
 
 
 def _by(event: HubEvent) -> str:
@@ -167,11 +171,14 @@ def _binding(event: HubEvent) -> str:
 
 
 def _why(event: HubEvent) -> str:
-    return _joined(event.detail.get("reason", ""), event.detail.get("detail", ""), separator=": ")
+    """In words, then by name; what stands before the reason's sentence and names the pack again is left out."""
+    words, reason = event.detail.get("detail", ""), event.detail.get("reason", "")
+    words = words.removeprefix(f"{event.subject}: ").removeprefix(f"{event.subject} ")
+    return f"{words} ({reason})" if words and reason else words or reason
 
 
-def _joined(*texts: str, separator: str = ", ") -> str:
-    return separator.join(text for text in texts if text)
+def _joined(*texts: str) -> str:
+    return ", ".join(text for text in texts if text)
 
 
 def _news(run: Sequence[HubEvent]) -> News:
@@ -207,6 +214,7 @@ _TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
     EventKind.PACK_PUBLISHED: _published,
     EventKind.PACK_DESIRED: _desired,
     EventKind.DESIRE_LIFTED: _lifted,
+    EventKind.DESIRE_ENDED: _ended,
     EventKind.PACK_DELAYED: _delayed,
     EventKind.PACK_TRIAL: _trial,
     EventKind.PACK_INSTALLED: _installed,

@@ -5,15 +5,15 @@ Silence is never shown as health: what a silent device has not said is unknown. 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_hub.core.cases import CaseCount
 from cloud_hub.core.console.wording import Shape, State, duration, share, short_pack
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, HubEvent
-from cloud_hub.core.liveness import Liveness, liveness
-from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s, slots_of
+from cloud_hub.core.liveness import Liveness
+from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s, liveness_of, slots_of
 from cloud_hub.core.trends import TrendPoint
 from cloud_hub.core.twin import Comparison, SlotStatus
 from protos.messages.fleet import BindingReport, Heartbeat
@@ -107,8 +107,9 @@ class FleetRow:
 
     Attributes:
         pack: What it runs, as last said; of several bindings the first, and how many more.
-        coverage: Share that stayed at the edge; None: not known.
-        is_heard: The next three are known.
+        coverage: Share that stayed at the edge in the last `LATELY_S`; None: not known.
+        is_since_change: That share is counted only since its packs changed, unlike the figures of the fleet.
+        is_heard: The next two are known, and the share is of now.
         p95_ms: Of its slowest binding; None: not known.
         unsent: Items in its outbox; None: not known.
         seen_s: Age of its latest heartbeat.
@@ -119,6 +120,7 @@ class FleetRow:
     state: State
     pack: str
     coverage: float | None
+    is_since_change: bool
     is_heard: bool
     p95_ms: float | None
     unsent: int | None
@@ -196,7 +198,8 @@ def fleet(
     accepted = [one for one in devices if not one.is_removed]
     known = _by_device(accepted, trend, counts)
     judged = {**known, **(changed or {})}
-    rows = sorted((_row(one, judged[one.key], moment) for one in accepted), key=lambda row: row.rank)
+    since = frozenset(changed or {})
+    rows = sorted((_row(one, judged[one.key], moment, since) for one in accepted), key=lambda row: row.rank)
     return Fleet(_figures(accepted, known, moment), tuple(rows))
 
 
@@ -247,16 +250,22 @@ def statuses(device: DeviceFacts, moment: Moment) -> tuple[SlotStatus, ...]:
     return slots_of(device, moment.now_ns, moment.install_timeout_s)
 
 
-def slot_state(status: SlotStatus) -> State:
+def slot_state(status: SlotStatus, device: DeviceFacts, moment: Moment) -> State:
     """Say how a binding's pack stands.
 
     Args:
         status: Both sides compared.
+        device: Whose it is.
+        moment: When.
 
     Returns:
-        A shape and a word.
+        A shape and a word; of a silent device with the age of the word, and never well.
     """
-    return _SLOT_WORDS[status.state]
+    state = _slot_word(status)
+    if device.heartbeat is None or liveness_of(device, moment.now_ns, moment.interval_s) is Liveness.ONLINE:
+        return state
+    shape = Shape.IDLE if state.shape is Shape.OK else state.shape
+    return State(shape, f"{state.word}, as of {duration(heartbeat_age_s(device, moment.now_ns))}")
 
 
 def standing(device: DeviceFacts, slots: Sequence[SlotStatus], known: Lately, moment: Moment) -> State:
@@ -272,13 +281,14 @@ def standing(device: DeviceFacts, slots: Sequence[SlotStatus], known: Lately, mo
         A shape and a word.
     """
     age_s = heartbeat_age_s(device, moment.now_ns)
-    heard = liveness(age_s, moment.interval_s)
+    heard = liveness_of(device, moment.now_ns, moment.interval_s)
     if heard is Liveness.NEVER_SEEN or device.heartbeat is None:
         return State(Shape.IDLE, "never heard")
+    failed = " · pack failed" if any(one.state is Comparison.FAILED and one.reason for one in slots) else ""
     if heard is Liveness.OFFLINE:
-        return State(Shape.BAD, f"offline {duration(age_s)}")
+        return State(Shape.BAD, f"offline {duration(age_s)}{failed}")
     if heard is Liveness.STALE:
-        return State(Shape.IDLE, "stale")
+        return State(Shape.IDLE, f"stale{failed}")
     return _certificate_state(device, moment) or _own_state(device.heartbeat, slots, known)
 
 
@@ -315,7 +325,7 @@ def _by_device(
         disagreed[one.device] += one.disagreed
     return {
         one.key: Lately(
-            Counted(decided[one.key], escalated[one.key]) if one.key in decided else _of_all_time(one),
+            Counted(decided[one.key], escalated[one.key]),
             answered[one.key],
             disagreed[one.key],
         )
@@ -323,23 +333,19 @@ def _by_device(
     }
 
 
-def _of_all_time(device: DeviceFacts) -> Counted:
-    bindings = () if device.heartbeat is None else device.heartbeat.bindings
-    return Counted(sum(one.decided for one in bindings), sum(one.escalated for one in bindings))
-
-
-def _row(device: DeviceFacts, known: Lately, moment: Moment) -> FleetRow:
+def _row(device: DeviceFacts, known: Lately, moment: Moment, changed: Collection[DeviceKey]) -> FleetRow:
     slots = statuses(device, moment)
     state = standing(device, slots, known, moment)
     packs = [short_pack(one.reported_pack) for one in slots if one.reported_pack is not None]
     age_s = heartbeat_age_s(device, moment.now_ns)
-    said = device.heartbeat if liveness(age_s, moment.interval_s) is Liveness.ONLINE else None
+    said = device.heartbeat if liveness_of(device, moment.now_ns, moment.interval_s) is Liveness.ONLINE else None
     texts = (device.key.site_id, device.key.device_id, state.word, *packs, *(one.binding for one in slots))
     return FleetRow(
         device=device.key,
         state=state,
         pack=_listed(packs),
         coverage=known.counted.coverage,
+        is_since_change=device.key in changed,
         is_heard=said is not None,
         p95_ms=None if said is None else _slowest_ms(said.bindings),
         unsent=None if said is None else said.outbox_items,
@@ -364,13 +370,11 @@ def _certificate_state(device: DeviceFacts, moment: Moment) -> State | None:
         return None
     left_s = (device.certificate_not_after_ns - moment.now_ns) / _NS_PER_S
     if left_s <= 0:
-        return State(Shape.BAD, "identity ended")
-    return State(Shape.WARN, f"identity ends in {duration(left_s)}") if left_s < CERTIFICATE_WARNING_S else None
+        return State(Shape.BAD, "certificate ended")
+    return State(Shape.WARN, f"certificate ends in {duration(left_s)}") if left_s < CERTIFICATE_WARNING_S else None
 
 
 def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], known: Lately) -> State:
-    if heartbeat.state == "stopped":
-        return State(Shape.IDLE, "stopped")
     found = {one.state for one in slots}
     if Comparison.FAILED in found:
         return _SLOT_WORDS[Comparison.FAILED]
@@ -379,13 +383,18 @@ def _own_state(heartbeat: Heartbeat, slots: Sequence[SlotStatus], known: Lately)
     for one in heartbeat.bindings:
         if one.certificate_state in _DOUBTED_CERTIFICATES:
             return State(Shape.WARN, _DOUBTED_CERTIFICATES[one.certificate_state])
-    return known.doubt or next(
-        (_SLOT_WORDS[state] for state in _ON_THE_WAY if state in found), State(Shape.OK, "online")
-    )
+    on_the_way = (_slot_word(one) for state in _ON_THE_WAY for one in slots if one.state is state)
+    return known.doubt or next(on_the_way, State(Shape.OK, "online"))
+
+
+def _slot_word(status: SlotStatus) -> State:
+    if status.state is Comparison.PINNED and status.desired_pack is not None:
+        return State(Shape.WARN, f"pinned → {status.desired_pack.rpartition('@')[2]} waits")
+    return _SLOT_WORDS[status.state]
 
 
 def _figures(devices: Sequence[DeviceFacts], known: Mapping[DeviceKey, Lately], moment: Moment) -> FleetFigures:
-    heard = {one.key: liveness(heartbeat_age_s(one, moment.now_ns), moment.interval_s) for one in devices}
+    heard = {one.key: liveness_of(one, moment.now_ns, moment.interval_s) for one in devices}
     states = Counter(heard.values())
     said = {one.key: one.heartbeat for one in devices if one.heartbeat and heard[one.key] is Liveness.ONLINE}
     speeds = [(ms, key) for key, one in said.items() if (ms := _slowest_ms(one.bindings)) is not None]

@@ -20,7 +20,7 @@ _RISKS = {
 
 @dataclass(frozen=True, slots=True)
 class PackUse:
-    """How many devices run a pack, as last said, and how many should."""
+    """How many devices run a pack, as last said, and how many should: what they were asked for, or came with."""
 
     running: int
     desired: int
@@ -36,19 +36,30 @@ class PackHolder:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """One published pack, as far as choosing needs it."""
+
+    manifest: PackManifest
+    certificate: Certificate | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One pack that a binding may change to.
 
     Attributes:
         is_running: The binding runs it now.
+        is_settled: And nothing else is asked for: there is nothing to change.
         problem: Why it failed here; empty when it has not.
     """
 
     ref: PackRef
-    manifest: PackManifest
+    size_bytes: int
     certificate: str
     is_running: bool
     is_desired: bool
+    is_settled: bool
     problem: str
 
 
@@ -109,7 +120,10 @@ def uses(devices: Sequence[DeviceFacts]) -> Mapping[str, PackUse]:
     Returns:
         By `name@version`, each device once.
     """
-    running, desired = running_places(devices), desired_places(devices)
+    running, asked = running_places(devices), desired_places(devices)
+    taken = {place for places in asked.values() for place in places}
+    own = {pack: tuple(one for one in places if one not in taken) for pack, places in running.items()}
+    desired = {pack: (*asked.get(pack, ()), *own.get(pack, ())) for pack in asked.keys() | own.keys()}
     return {
         pack: PackUse(_devices(running.get(pack, ())), _devices(desired.get(pack, ())))
         for pack in running.keys() | desired.keys()
@@ -128,7 +142,7 @@ def holders(devices: Iterable[DeviceFacts], pack: str, moment: Moment) -> tuple[
         By device and binding.
     """
     return tuple(
-        PackHolder(one.key, slot, slot_state(slot))
+        PackHolder(one.key, slot, slot_state(slot, one, moment))
         for one in devices
         if not one.is_removed
         for slot in statuses(one, moment)
@@ -136,9 +150,7 @@ def holders(devices: Iterable[DeviceFacts], pack: str, moment: Moment) -> tuple[
     )
 
 
-def choices(
-    packs: Sequence[tuple[PackManifest, Certificate | None]], status: SlotStatus, failures: Mapping[str, str]
-) -> tuple[Choice, ...]:
+def choices(packs: Sequence[Offer], status: SlotStatus, failures: Mapping[str, str]) -> tuple[Choice, ...]:
     """List what a binding may change to: edge packs of the family that it runs, the newest name first.
 
     Args:
@@ -149,20 +161,26 @@ def choices(
     Returns:
         The choices; all edge packs when the family that runs is not published here.
     """
-    edge = [(manifest, certificate) for manifest, certificate in packs if manifest.role == "edge"]
-    known = {str(manifest.ref): manifest.family for manifest, _ in edge}
+    edge = [one for one in packs if one.manifest.role == "edge"]
+    known = {str(one.manifest.ref): one.manifest.family for one in edge}
     family = known.get(status.reported_pack or "")
-    fitting = [pair for pair in edge if family is None or pair[0].family == family]
+    fitting = [one for one in edge if family is None or one.manifest.family == family]
     return tuple(
-        Choice(
-            ref=manifest.ref,
-            manifest=manifest,
-            certificate=promise(certificate, manifest),
-            is_running=str(manifest.ref) == status.reported_pack,
-            is_desired=str(manifest.ref) == status.desired_pack,
-            problem=failures.get(str(manifest.ref), ""),
-        )
-        for manifest, certificate in sorted(fitting, key=lambda pair: pair[0].ref, reverse=True)
+        _choice(one, status, failures) for one in sorted(fitting, key=lambda one: one.manifest.ref, reverse=True)
+    )
+
+
+def _choice(offer: Offer, status: SlotStatus, failures: Mapping[str, str]) -> Choice:
+    pack = str(offer.manifest.ref)
+    is_running = pack == status.reported_pack
+    return Choice(
+        ref=offer.manifest.ref,
+        size_bytes=offer.size_bytes,
+        certificate=promise(offer.certificate, offer.manifest),
+        is_running=is_running,
+        is_desired=pack == status.desired_pack,
+        is_settled=is_running and status.desired_pack in (None, pack),
+        problem=failures.get(pack, ""),
     )
 
 

@@ -14,6 +14,8 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _AGES = ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min"))
 _SIZES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _FEW = 10
+FEW_N = 20
+"""Of fewer than so many, a percentage says more than is known: the counts come first."""
 
 
 class Shape(StrEnum):
@@ -194,6 +196,19 @@ def moment(at_ns: int, now_ns: int) -> str:
         The text in UTC.
     """
     return time_of_day(at_ns) if day(at_ns) == day(now_ns) else f"{day(at_ns)} {time_of_day(at_ns)}"
+
+
+def instant(at_ns: int, now_ns: int) -> str:
+    """Write a time where windows of a second follow each other: `08:00:12.5`, with its day unless that is today.
+
+    Args:
+        at_ns: Unix epoch, UTC.
+        now_ns: The same clock, now.
+
+    Returns:
+        The text in UTC, rounded down.
+    """
+    return f"{moment(at_ns, now_ns)}.{at_ns % _NS_PER_S * 10 // _NS_PER_S}"
 
 
 def size(number_bytes: int) -> str:

@@ -28,6 +28,20 @@ def test_a_page_leads_to_the_form_and_the_form_back_to_the_page(browser: Browser
         seen.assert_clean()
 
 
+def test_a_link_on_another_site_opens_for_who_is_logged_in(browser: Browser, hub: ConsoleHub) -> None:
+    """The browser keeps the cookie back for the first request; the second, our own, has it; strangers get the form."""
+    with window(browser, hub.origin) as seen:
+        for place in ("/login?next=%2Fpacks", "/packs"):
+            seen.page.goto("about:blank")
+            seen.page.set_content(f'<a href="{hub.origin}/packs">look at this</a>')
+            seen.page.click("a")
+            seen.page.wait_for_url(hub.origin + place)
+            if place != "/packs":
+                seen.sign_in("vera", hub.password)
+        assert seen.page.get_attribute("body", "data-page") == "packs"
+        seen.assert_clean()
+
+
 def test_a_wrong_password_is_told_and_lets_nobody_in(browser: Browser, hub: ConsoleHub) -> None:
     """The form comes back with the reason, and the name's owner is not told from nobody."""
     with window(browser, hub.origin) as seen:

@@ -55,6 +55,29 @@ def test_a_case_that_one_cannot_tell_is_left_to_others(browser: Browser, own_hub
     assert prediction not in labelled(own_hub)
 
 
+def test_a_key_says_what_it_did(browser: Browser, own_hub: ConsoleHub) -> None:
+    """Which class went where, what z brings back, and that a digit is no class; the line names this case's keys."""
+    with window(browser, own_hub.origin) as seen:
+        seen.sign_in("lena", own_hub.password)
+        seen.go("/review")
+        case = seen.page.locator(NOW)
+        prediction = case.get_attribute("data-case") or ""
+        device = (case.get_attribute("data-device") or "").rpartition("/")[2]
+        assert seen.page.inner_text("[data-label-keys]") == "1…7 label"
+        echo = seen.page.locator("#echo")
+        seen.page.keyboard.press("9")
+        assert echo.inner_text() == "9 is no class of this case"
+        said = case.locator('[data-key="1"]').get_attribute("data-label")
+        seen.page.keyboard.press("1")
+        seen.page.wait_for_selector(f'{NOW}:not([data-case="{prediction}"])')
+        assert echo.inner_text() == f"{said} sent to {device} · z goes back to it"
+        seen.page.keyboard.press("z")
+        seen.page.wait_for_selector(f'{NOW}[data-case="{prediction}"]')
+        assert echo.inner_text() == f"you said {said} · another key changes it"
+        assert seen.page.locator(f'{NOW} [data-key="1"]').get_attribute("aria-pressed") == "true"
+        seen.assert_clean()
+
+
 def labelled(hub: ConsoleHub) -> dict[str, str]:
     """Labels by prediction id, as the hub's API lists what this person said."""
     reader = {"Authorization": f"Bearer {hub.tokens['vera']}"}

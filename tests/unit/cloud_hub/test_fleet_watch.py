@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from cloud_hub.config import FleetConfig
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.liveness import Heard, Liveness, LivenessChange
 from cloud_hub.errors import StorageError
-from cloud_hub.fleet_watch import PRUNE_EVERY_S, FleetWatch
+from cloud_hub.fleet_watch import PRUNE_EVERY_S, SETTLED_S, FleetWatch
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Forgotten
 from model_packs.process.metrics import Registry
@@ -57,23 +59,42 @@ class Records:
 
 
 class Hand:
-    """A clock that is set by hand."""
+    """A wall clock that is set by hand, and the monotonic one beside it that nobody can set."""
 
     def __init__(self, at_ns: int) -> None:
         self.at_ns = at_ns
+        self.passed_s = 0.0
 
     def __call__(self) -> int:
         """The time."""
         return self.at_ns
+
+    def monotonic_s(self) -> float:
+        """What has passed."""
+        return self.passed_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, on both."""
+        self.at_ns += round(seconds * S)
+        self.passed_s += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock, while no time passes."""
+        self.at_ns += round(seconds * S)
+
+
+def watching(records: Records, clock: Hand) -> FleetWatch:
+    """A watch by that clock."""
+    return FleetWatch(records, HubMetrics(Registry()), clock, CONFIG, monotonic_s=clock.monotonic_s)
 
 
 @in_loop
 async def test_a_device_that_falls_silent_and_comes_back_is_told_once_each() -> None:
     """Online, stale, offline and online again, however often the watch looks."""
     clock, records = Hand(10 * DAY_NS), Records(heard_at_ns=10 * DAY_NS)
-    watch = FleetWatch(records, HubMetrics(Registry()), clock, CONFIG)
-    for after_s in (0, 1, 40, 41, 140, 141):
-        clock.at_ns = 10 * DAY_NS + after_s * S
+    watch = watching(records, clock)
+    for pause_s in (0, 1, 39, 1, 99, 1):
+        clock.advance(pause_s)
         await watch.look()
     records.heard_at_ns = clock.at_ns
     await watch.look()
@@ -82,19 +103,57 @@ async def test_a_device_that_falls_silent_and_comes_back_is_told_once_each() -> 
 
 
 @in_loop
-async def test_what_is_too_old_is_pruned_at_the_start_and_now_and_then() -> None:
+async def test_what_is_too_old_is_pruned_once_the_clock_is_trusted_and_then_now_and_then() -> None:
     """The bounds are those of the settings, counted from now."""
-    clock, records, registry = Hand(10 * DAY_NS), Records(), Registry()
-    watch = FleetWatch(records, HubMetrics(registry), clock, CONFIG)
+    clock, records, registry = Hand(10 * DAY_NS - round(SETTLED_S) * S), Records(), Registry()
+    watch = FleetWatch(records, HubMetrics(registry), clock, CONFIG, monotonic_s=clock.monotonic_s)
+    await watch.look()
+    assert (records.pruned, records.forgotten_before_ns) == ([], [])
+    clock.advance(SETTLED_S)
     for _ in range(3):
         await watch.look()
     assert records.pruned == [(7 * DAY_NS, 50, 8 * DAY_NS)]
     assert records.forgotten_before_ns == [6 * DAY_NS] * 3
     assert 'hub_forgotten_total{what="item"} 400.0' in registry.expose().decode()
     assert 'hub_forgotten_total{what="verdict"} 300.0' in registry.expose().decode()
-    clock.at_ns += round(PRUNE_EVERY_S * S) + 1
+    clock.advance(PRUNE_EVERY_S + 1)
     await watch.look()
     assert len(records.pruned) == 2
+
+
+@in_loop
+async def test_one_wrong_step_of_the_clock_deletes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A year ahead for a look, and back: both jumps are told, and pruning waits until the clock has been steady."""
+    clock, records = Hand(10 * DAY_NS), Records()
+    watch = watching(records, clock)
+    await watch.look()
+    clock.advance(SETTLED_S)
+    for jump_s in (0, 400 * 86_400, -400 * 86_400):
+        clock.jump(jump_s)
+        clock.advance(PRUNE_EVERY_S + 1)
+        await watch.look()
+    assert len(records.pruned) == 1
+    assert [record.message for record in caplog.records] == ["clock_jumped", "clock_jumped"]
+    clock.advance(SETTLED_S)
+    await watch.look()
+    assert len(records.pruned) == 2
+
+
+@in_loop
+async def test_a_jump_of_the_clock_is_nobodys_silence() -> None:
+    """Ahead or back, nobody is told silent for it; who then says nothing is, by the time that has passed."""
+    clock, records = Hand(10 * DAY_NS), Records(heard_at_ns=10 * DAY_NS)
+    watch = watching(records, clock)
+    await watch.look()
+    clock.jump(30 * 86_400)
+    await watch.look()
+    records.heard_at_ns = clock.at_ns
+    clock.jump(-30 * 86_400)
+    await watch.look()
+    assert records.told == [Liveness.ONLINE]
+    clock.advance(140)
+    await watch.look()
+    assert records.told == [Liveness.ONLINE, Liveness.OFFLINE]
 
 
 @in_loop
@@ -103,9 +162,9 @@ async def test_the_watch_outlives_a_database_that_fails() -> None:
     registry, records = Registry(), Records(heard_at_ns=1, failures=2)
     clock = Hand(2)
     config = FleetConfig(heartbeat_interval_s=0.01)
-    watching = asyncio.create_task(FleetWatch(records, HubMetrics(registry), clock, config).run())
+    running = asyncio.create_task(FleetWatch(records, HubMetrics(registry), clock, config).run())
     await records.has_told.wait()
-    watching.cancel()
-    await asyncio.wait([watching])
+    running.cancel()
+    await asyncio.wait([running])
     assert records.told == [Liveness.ONLINE]
     assert b'hub_loop_failures_total{loop="fleet_watch"} 2.0' in registry.expose()

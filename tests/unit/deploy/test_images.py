@@ -25,7 +25,7 @@ def frame(elapsed_s: float, disagreed: int, pulse: Pulse = UP, pack: str = V1) -
     tallies[LEFT.name] = dataclasses.replace(
         tallies[LEFT.name], recent=dataclasses.replace(recent, figures=figures, pack=pack)
     )
-    return Frame(elapsed_s, FLEET, tallies, {**dict.fromkeys(tallies, UP), LEFT.name: pulse})
+    return Frame(elapsed_s, FLEET, tallies, {**dict.fromkeys(tallies, UP), LEFT.name: pulse}, LOGIN)
 
 
 def text_of(picture: str) -> str:
@@ -49,6 +49,8 @@ def test_the_picture_is_of_the_last_moment_with_a_plain_drift() -> None:
     assert "60 s" in shown
     assert "30.0" in shown
     assert "it begins" in shown
+    assert LOGIN.url in shown
+    assert LOGIN.password not in shown
     assert "it ends" not in shown
     assert "agent left" not in shown
     assert "agent left" in stream.getvalue()

@@ -6,10 +6,10 @@ import io
 import pytest
 from rich.console import Console
 
-from deploy.demo.fleet import FLEET, LEFT
+from deploy.demo.fleet import FLEET, LEFT, NEXT_EDGE_PACK
 from deploy.demo.judge import Judge, Latency
-from deploy.demo.view import Frame, Lines, Pulse, Screen, live_screen, report_screen
-from tests.unit.deploy.test_report import run_of
+from deploy.demo.view import Frame, Lines, Pulse, Screen, live_screen, report_screen, row_cells
+from tests.unit.deploy.test_report import LOGIN, run_of
 
 
 def frame(elapsed_s: float) -> Frame:
@@ -22,7 +22,7 @@ def frame(elapsed_s: float) -> Frame:
         FLEET[2].name: Pulse(0, hub_connected=True, broker_connected=True),
         FLEET[3].name: Pulse(0, hub_connected=True, broker_connected=True),
     }
-    return Frame(elapsed_s, FLEET, tallies, pulses)
+    return Frame(elapsed_s, FLEET, tallies, pulses, LOGIN)
 
 
 def printed(renderable: object, width: int = 200) -> str:
@@ -97,7 +97,7 @@ def test_the_live_screen_fits_the_terminal() -> None:
 
 def test_the_summary_is_one_screen() -> None:
     """At 80 columns and 24 lines it shows the parts of the story, the faults, the goals in one line, and the login."""
-    text = printed(report_screen(run_of(), are_goals_listed=False), 80)
+    text = printed(report_screen(run_of(), is_log=False), 80)
     lines = text.splitlines()
     assert len(lines) <= 23, text
     assert max(map(len, lines)) <= 80
@@ -119,14 +119,42 @@ def test_the_summary_is_one_screen() -> None:
 
 def test_the_listed_summary_names_every_goal() -> None:
     """Lines are for a log: there each goal is named with its value."""
-    text = printed(report_screen(run_of(), are_goals_listed=True), 140)
+    text = printed(report_screen(run_of(), is_log=True), 140)
     assert [goal.name for goal in run_of().goals if goal.name not in text] == []
+    assert LOGIN.url not in text
 
 
 def test_the_left_wrist_is_named_outside_the_population() -> None:
     """The live table does not let the left wrist pass for certified."""
     text = printed(live_screen(frame(1.0), [], width=200, height=40))
     assert f"{LEFT.name}, branch: outside the certificate's population" in text
+
+
+def test_the_left_wrist_is_inside_once_the_next_pack_runs() -> None:
+    """That one is certified for both wrists; the pictures of the branch stay outside."""
+    told = frame(1.0)
+    tally = told.tallies[LEFT.name]
+    recent = dataclasses.replace(tally.recent, pack=str(NEXT_EDGE_PACK))
+    mended = dataclasses.replace(told, tallies={**told.tallies, LEFT.name: dataclasses.replace(tally, recent=recent)})
+    text = printed(live_screen(mended, [], width=200, height=40))
+    assert "branch: outside the certificate's population" in text
+    assert f"{LEFT.name}, branch" not in text
+
+
+def test_an_answer_that_came_with_its_revision_tells_no_time_of_the_hub() -> None:
+    """After an outage both come at once; 0 ms would be a lie."""
+    told = frame(1.0)
+    tally = told.tallies[FLEET[0].name]
+    tally = dataclasses.replace(tally, recent=dataclasses.replace(tally.recent, hub=Latency(0.1, 0.2)))
+    cells = row_cells(FLEET[0], tally, None)
+    assert "0/0" not in cells
+    assert cells[7] == "-"
+
+
+def test_the_console_is_named_while_the_story_runs() -> None:
+    """Who wants to see the same there does not have to wait for the end."""
+    text = printed(live_screen(frame(1.0), [], width=80, height=24), 80)
+    assert f"console: {LOGIN.url}  name: {LOGIN.name}  password: {LOGIN.password}" in text
 
 
 def test_the_screen_starts_before_there_is_anything_to_show() -> None:
@@ -136,7 +164,7 @@ def test_the_screen_starts_before_there_is_anything_to_show() -> None:
 
 def test_the_summary_names_missed_goals_and_both_intervals() -> None:
     """A goal that does not hold stands out on the one screen, and the paired intervals are printed."""
-    text = printed(report_screen(run_of(revised=False), are_goals_listed=False))
+    text = printed(report_screen(run_of(revised=False), is_log=False))
     assert text.count("MISSED") == 3
     assert "hybrid less edge alone +0.00 points, interval" in text
     assert "hybrid less hub alone " in text

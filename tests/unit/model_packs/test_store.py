@@ -152,11 +152,11 @@ def test_a_damaged_layout_is_refused_though_its_blobs_are_here(store: PackStore,
     assert empty.import_layout(store.root) == REF
 
 
-def test_exporting_gives_a_layout_of_its_own(store: PackStore, tmp_path: Path) -> None:
+def test_a_copied_pack_comes_alone(store: PackStore, empty: PackStore, tmp_path: Path) -> None:
     """Another version in the store does not come along."""
     build_tiny(tmp_path, version="1.1.0", seed=8)
-    store.export_layout(REF, tmp_path / "export")
-    assert [stored.ref for stored in PackStore(tmp_path / "export").list()] == [REF]
+    store.copy_to(empty, REF)
+    assert [stored.ref for stored in empty.list()] == [REF]
 
 
 def test_a_layout_with_two_packs_is_not_imported_by_guess(store: PackStore, empty: PackStore, tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ def test_an_unknown_word_of_the_twin_names_its_field(field: str, name: str) -> N
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("field", ["slots", "bindings"])
+def test_a_heartbeat_of_too_many_entries_is_refused_by_name(field: str) -> None:
+    """It is stored and compared as a whole, so it is bounded."""
+    wire = _wire_twin()
+    entries = getattr(wire.heartbeat, field)
+    entries.extend([entries[0]] * (fleet.MAX_SLOTS - len(entries)))
+    fleet.report_from_wire(wire)
+    entries.append(entries[0])
+    with pytest.raises(CodecError, match=rf"heartbeat\.{field}: 257 entries, wanted at most 256"):
+        fleet.report_from_wire(wire)
+
+
 @pytest.mark.parametrize("p95_ms", [float("nan"), float("inf"), -1.0])
 def test_an_impossible_latency_is_refused(p95_ms: float) -> None:
     """What is shown to people is a time."""

@@ -67,6 +67,8 @@ class Text:
         if not isinstance(value, str) or not self.least <= len(value) <= self.most:
             or_null = " or null" if self.is_nullable else ""
             raise NotThisError(f"expected text of {self.least} to {self.most} characters{or_null}")
+        if not _is_unicode(value):
+            raise NotThisError("expected text: half of a surrogate pair stands in it")
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise NotThisError(f"expected {self.pattern_said}")
         return value
@@ -198,7 +200,8 @@ class Group:
         for key in value.keys() - known.keys():
             near = difflib.get_close_matches(key, known, n=1)
             hint = f': did you mean "{near[0]}"?' if near else f": it takes {', '.join(known) or 'nothing'}"
-            problems.append(InputProblem(_within(at, key[:_MAX_SHOWN_CHARS]), f"is not known{hint}"))
+            shown = ascii(key[:_MAX_SHOWN_CHARS])[1:-1] if not _is_unicode(key) else key[:_MAX_SHOWN_CHARS]
+            problems.append(InputProblem(_within(at, shown), f"is not known{hint}"))
         return {name: _read_field(one, value, at, problems) for name, one in known.items()}
 
     def from_text(self, text: str) -> object:
@@ -312,6 +315,15 @@ def _read_field(one: Field, value: Mapping[str, object], at: str, problems: list
     except NotThisError as wrong:
         problems.append(InputProblem(place, str(wrong)))
         return one.default
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written down: JSON may escape half of a surrogate pair, which is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _within(at: str, name: str) -> str:

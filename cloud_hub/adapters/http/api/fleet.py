@@ -88,6 +88,16 @@ class FleetOperations:
                 refusals=NO_DEVICE,
             ),
             Operation(
+                "DELETE",
+                f"{device}/desired/{{binding}}",
+                "endDesired",
+                "Say that nothing is wanted of a binding any more: the device runs there what it has.",
+                self._end_desire,
+                "Desired",
+                role=Role.OPERATOR,
+                refusals={HTTPStatus.BAD_REQUEST: "Nothing is desired there.", **NO_DEVICE},
+            ),
+            Operation(
                 "GET",
                 f"{device}/trends",
                 "getDeviceTrends",
@@ -154,6 +164,10 @@ class FleetOperations:
         twin = await self._parts.actions.desire(call.person, self.key(call), call.path["binding"], call.body["pack"])
         return documents.desired(twin.device, twin)
 
+    async def _end_desire(self, call: Call) -> Result:
+        twin = await self._parts.actions.end_desire(call.person, self.key(call), call.path["binding"])
+        return documents.desired(twin.device, twin)
+
     async def _device_trends(self, call: Call) -> Result:
         return await self._trend(call, (await self._facts(call)).key)
 
@@ -174,7 +188,7 @@ class FleetOperations:
     async def _trend(self, call: Call, device: DeviceKey | None) -> Result:
         now_ns = self._parts.clock()
         since_ns = now_ns - int(call.query["since_s"] * _NS_PER_S)
-        points = await self._parts.fleet.trend(device, since_ns)
+        points = await self._parts.fleet.trend(device, since_ns, now_ns)
         return documents.trends(points, now_ns=now_ns, since_ns=since_ns)
 
     async def _page(self, call: Call, device: DeviceKey | None) -> Result:

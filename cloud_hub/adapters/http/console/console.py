@@ -48,6 +48,7 @@ class Console:
             Page(device, self._device.show),
             Page(install, self._device.choose, Role.OPERATOR),
             Page(install, self._device.install, Role.OPERATOR, ("POST",)),
+            Page(f"{device}/unassign/{{binding:path}}", self._device.unassign, Role.OPERATOR, ("POST",)),
             Page("/escalations", self._escalations.list),
             Page("/escalations/{site}/{device}/{prediction_id}", self._escalations.show),
             Page("/review", self._review.show),

@@ -14,11 +14,11 @@ from cloud_hub.core.cases import CaseFilter
 from cloud_hub.core.console import charts, fleet_view, pack_view
 from cloud_hub.core.console.event_view import told
 from cloud_hub.core.console.fleet_view import Moment
-from cloud_hub.core.console.wording import State, share
+from cloud_hub.core.console.wording import State
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.liveness import Liveness, liveness
+from cloud_hub.core.liveness import Liveness
 from cloud_hub.core.people import Role
-from cloud_hub.core.registry import DeviceFacts, heartbeat_age_s
+from cloud_hub.core.registry import DeviceFacts, liveness_of
 from cloud_hub.core.twin import SlotStatus
 from cloud_hub.ports import PackFacts
 from protos.messages.fleet import SlotReport
@@ -61,7 +61,7 @@ class DevicePage:
         span = charts.range_of(request.query_params.get("range", ""))
         moment = Moment(now_ns, parts.heartbeat_interval_s, parts.install_timeout_s)
         since_ns = charts.since_ns(span, now_ns)
-        trend = await parts.fleet.trend(key, since_ns)
+        trend = await parts.fleet.trend(key, since_ns, now_ns)
         counts = await parts.cases.case_trend(since_ns, span.bucket_s, key)
         lately = fleet_view.lately(trend, counts)
         slots = fleet_view.statuses(device, moment)
@@ -81,11 +81,10 @@ class DevicePage:
             key=key,
             device=device,
             state=fleet_view.standing(device, slots, await recent.of_device(parts, key, now_ns), moment),
-            is_silent=liveness(heartbeat_age_s(device, now_ns), parts.heartbeat_interval_s) is not Liveness.ONLINE,
+            is_silent=liveness_of(device, now_ns, parts.heartbeat_interval_s) is not Liveness.ONLINE,
             problems=() if device.heartbeat is None else device.heartbeat.problems,
             lately=lately,
-            disagreement=share(lately.disagreed, lately.answered),
-            slots=[_slot(device, status) for status in slots],
+            slots=[_slot(device, status, moment) for status in slots],
             bindings=() if device.heartbeat is None else device.heartbeat.bindings,
             span=span,
             ranges=charts.RANGES,
@@ -113,7 +112,7 @@ class DevicePage:
         if not found:
             raise HTTPException(_NOT_FOUND)
         packs = [one for one in await parts.shelf.packs() if isinstance(one, PackFacts)]
-        known = [(one.manifest, one.certificate) for one in packs]
+        known = [pack_view.Offer(one.manifest, one.certificate, one.size_bytes) for one in packs]
         return await self._frame.page(
             request,
             "install.html",
@@ -138,6 +137,17 @@ class DevicePage:
         await self._parts.actions.desire(request.state.person, device.key, binding, pack)
         return RedirectResponse(device_path(device.key), _SEE_OTHER)
 
+    async def unassign(self, request: Request) -> Response:
+        """End the desire and go back to the device.
+
+        Raises:
+            HubError: It is refused by name, or cannot be stored.
+            HTTPException: There is no such device.
+        """
+        device = await self._device(request)
+        await self._parts.actions.end_desire(request.state.person, device.key, request.path_params["binding"])
+        return RedirectResponse(device_path(device.key), _SEE_OTHER)
+
     async def _device(self, request: Request) -> DeviceFacts:
         place = request.path_params
         device = await self._parts.fleet.facts(DeviceKey(self._parts.org_id, place["site"], place["device"]))
@@ -146,17 +156,18 @@ class DevicePage:
         return device
 
 
-def _slot(device: DeviceFacts, status: SlotStatus) -> Slot:
+def _slot(device: DeviceFacts, status: SlotStatus, moment: Moment) -> Slot:
     slots = () if device.heartbeat is None else device.heartbeat.slots
     report = next((one for one in slots if one.binding == status.binding), None)
     previous = "" if report is None else report.previous_pack or ""
-    return Slot(status, fleet_view.slot_state(status), report, "" if previous == status.desired_pack else previous)
+    state = fleet_view.slot_state(status, device, moment)
+    return Slot(status, state, report, "" if previous == status.desired_pack else previous)
 
 
 def _failures(device: DeviceFacts, binding: str) -> dict[str, str]:
     slots = () if device.heartbeat is None else device.heartbeat.slots
     failures = [one.failure for one in slots if one.binding == binding and one.failure is not None]
-    return {one.pack: f"{one.reason}: {one.detail}" for one in failures}
+    return {one.pack: f"{one.detail} ({one.reason})" for one in failures}
 
 
 def _may_operate(request: Request) -> bool:

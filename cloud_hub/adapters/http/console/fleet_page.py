@@ -39,7 +39,7 @@ class FleetPage:
         devices = await parts.fleet.devices()
         fleet = fleet_view.fleet(
             devices,
-            await parts.fleet.lately(lately_ns),
+            await parts.fleet.lately(lately_ns, now_ns),
             await parts.cases.case_trend(lately_ns, LATELY_S, None),
             moment,
             await recent.changed(parts, now_ns),

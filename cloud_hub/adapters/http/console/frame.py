@@ -1,4 +1,4 @@
-"""Owns what every page has around it: menu, who is signed in, theme, the stream that it hears, and how it is refreshed.
+"""Owns what every page has around it: menu, who is logged in, theme, the stream that it hears, and how it is refreshed.
 
 A page that htmx asks for again is drawn without its frame. What stands inside a page is the pages' modules' part.
 """

@@ -1,4 +1,4 @@
-"""Owns the people page: who may sign in, and which programs and devices may come. A secret is shown once."""
+"""Owns the people page: who may log in, and which programs and devices may come. A secret is shown once."""
 
 import secrets
 from collections.abc import Awaitable, Callable

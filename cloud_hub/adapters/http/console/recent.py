@@ -18,7 +18,7 @@ async def changed(parts: WebParts, now_ns: int) -> dict[DeviceKey, Lately]:
     events = await parts.fleet.recent_events(_EVENTS_READ)
     found = pack_changes(events, now_ns - LATELY_S * _NS_PER_S)
     newest = sorted(found, key=lambda device: -found[device])[:_MOST_CHANGED]
-    return {device: await _since(parts, device, found[device]) for device in newest}
+    return {device: await _since(parts, device, found[device], now_ns) for device in newest}
 
 
 async def of_device(parts: WebParts, device: DeviceKey, now_ns: int) -> Lately:
@@ -29,9 +29,9 @@ async def of_device(parts: WebParts, device: DeviceKey, now_ns: int) -> Lately:
     """
     begin_ns = now_ns - LATELY_S * _NS_PER_S
     found = pack_changes(await parts.fleet.recent_events(_EVENTS_READ, device), begin_ns)
-    return await _since(parts, device, found.get(device, begin_ns))
+    return await _since(parts, device, found.get(device, begin_ns), now_ns)
 
 
-async def _since(parts: WebParts, device: DeviceKey, since_ns: int) -> Lately:
-    trend = await parts.fleet.trend(device, since_ns)
+async def _since(parts: WebParts, device: DeviceKey, since_ns: int, now_ns: int) -> Lately:
+    trend = await parts.fleet.trend(device, since_ns, now_ns)
     return lately(trend, await parts.cases.case_trend(since_ns, LATELY_S, device))

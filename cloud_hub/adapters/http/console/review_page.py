@@ -10,6 +10,7 @@ from cloud_hub.adapters.http.console import reading
 from cloud_hub.adapters.http.console.addresses import case_path, read_device
 from cloud_hub.adapters.http.console.frame import Frame, Place, is_partial
 from cloud_hub.adapters.http.views import WebParts
+from cloud_hub.core.cases import CaseFilter
 from cloud_hub.core.people import Role
 from protos.messages.escalation import PredictionId
 
@@ -33,12 +34,14 @@ class ReviewPage:
 
     async def show(self, request: Request) -> Response:
         """Show the case in hand, with the next ones behind it."""
+        queue = await self._queue(request, ())
         return await self._frame.page(
             request,
             "review.html",
             Place("review", "Review", ("review",)),
             now_ns=self._parts.clock(),
-            queue=await self._queue(request, ()),
+            queue=queue,
+            is_new=not queue and not (await self._parts.cases.cases(CaseFilter(), 1)).cases,
             may_label=_may_label(request),
         )
 

@@ -21,6 +21,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "day": wording.day,
     "device_path": addresses.device_path,
     "duration": wording.duration,
+    "instant": wording.instant,
     "milliseconds": wording.milliseconds,
     "moment": wording.moment,
     "pack_path": addresses.pack_path,
@@ -51,6 +52,7 @@ def environment() -> Environment:
     env.filters.update(_FILTERS)
     env.filters["chart_json"] = chart_json
     env.filters["version_of"] = _version_of
+    env.globals["few_n"] = wording.FEW_N
     env.globals["ui"] = env.get_template("macros.html").module
     return env
 

@@ -149,3 +149,20 @@ def test_what_cannot_be_assigned_is_refused_by_name(fleet: Path, changes: dict[s
     assert caught.value.exit is Exit.USAGE
     assert caught.value.mend
     assert EventKind.PACK_DESIRED not in [event.kind for event in events(fleet)]
+
+
+def test_a_desire_is_ended_once_with_an_event_and_refused_by_name_after(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next version does without the binding; what is not desired cannot be ended."""
+    assign(fleet)
+    capsys.readouterr()
+    ending = ("packs", "unassign", "--device", "hall-1/press-07", "--binding", "band")
+    assert on(fleet, *ending) == Exit.OK
+    printed = capsys.readouterr().out
+    assert printed == "nothing is desired for band of device press-07 of site hall-1 (desired version 2)\n"
+    (event,) = [event for event in events(fleet) if event.kind is EventKind.DESIRE_ENDED]
+    assert (event.device, event.actor, event.subject) == (PRESS, COMMAND_LINE, EDGE_PACK)
+    for device, word in (("hall-1/press-07", "nothing is desired for 'band'"), ("hall-1/saw-01", "is not accepted")):
+        with pytest.raises(CliError, match=word):
+            on(fleet, "packs", "unassign", "--device", device, "--binding", "band")

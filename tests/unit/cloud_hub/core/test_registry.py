@@ -99,3 +99,11 @@ def test_a_heartbeat_from_the_future_is_zero_seconds_old() -> None:
     facts = replace(FACTS, last_heartbeat_at_ns=2_000_000_000, heartbeat=beat)
     assert heartbeat_age_s(facts, 1_000_000_000) == 0.0
     assert heartbeat_age_s(facts, 4_500_000_000) == 2.5
+
+
+def test_a_heartbeat_stamped_by_a_clock_that_was_ahead_makes_nobody_online() -> None:
+    """A month ahead: how long ago that was is not known, and the device is offline until it is heard again."""
+    beat = Heartbeat(1, 0, "ok", (), 0, 0, None, ())
+    facts = replace(FACTS, last_heartbeat_at_ns=30 * 86_400 * 1_000_000_000, heartbeat=beat)
+    (device,) = document(facts)
+    assert (device["liveness"], device["heartbeat_age_s"]) == ("offline", None)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.trends import MAX_BINDINGS, TrendTotals, bucket_of, increments, totals
+from cloud_hub.core.trends import BEGINNING_NS, MAX_BINDINGS, TrendTotals, bucket_of, increments, totals
 from protos.messages.fleet import BindingReport, Heartbeat
 from protos.messages.inference import ModelUse
 
@@ -72,6 +72,16 @@ def test_a_total_that_goes_back_counts_from_zero(fewer: str) -> None:
     after = TrendTotals(PRESS, "band", 120, changed["decided"], changed["escalated"], changed["answered"], 2.5, 7)
     (point,) = increments([ROW, after], 0)
     assert (point.decided, point.escalated, point.answered) == (after.decided, after.escalated, after.answered)
+
+
+def test_a_new_device_counts_from_nothing() -> None:
+    """Its first bucket is told when it was enrolled just before or in it; of an older one nothing is known before."""
+    (point,) = increments([ROW], 0, {PRESS: 40})
+    assert (point.bucket_ns, point.span_ns, point.decided, point.escalated, point.answered) == (60, 20, 10, 4, 3)
+    assert increments([ROW], 0, {PRESS: 90})[0].span_ns == 0
+    assert increments([ROW], 61, {PRESS: 40}) == ()
+    assert increments([ROW], 0, {PRESS: 60 - BEGINNING_NS - 1}) == ()
+    assert increments([ROW], 0, {PRESS: 61 + BEGINNING_NS}) == ()
 
 
 def test_rows_before_the_window_are_only_counted_from() -> None:

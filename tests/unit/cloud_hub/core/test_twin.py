@@ -22,6 +22,7 @@ from cloud_hub.core.twin import (
     slot_news,
     slot_states,
     told_s,
+    without,
 )
 from protos.messages.fleet import (
     BindingReport,
@@ -118,6 +119,7 @@ def test_a_twin_is_lifted_above_what_the_device_holds(reported: int, expected: i
         (beat(replace(RUNS_V1, phase=InstallPhase.PROBING)), Comparison.INSTALLING, "probing"),
         (beat(replace(RUNS_V1, failure=CUT)), Comparison.INSTALLING, "the hub went away"),
         (beat(ON_TRIAL), Comparison.TRIAL, "not yet committed"),
+        (beat(replace(ON_TRIAL, phase=InstallPhase.WAITING)), Comparison.TRIAL, "waits for its first answers"),
         (beat(RUNS_V2), Comparison.IN_SYNC, ""),
         (beat(replace(RUNS_V2, is_pinned=True)), Comparison.IN_SYNC, "pinned on the device"),
         (beat(replace(RUNS_V1, is_pinned=True)), Comparison.PINNED, "the desire waits"),
@@ -285,3 +287,13 @@ def test_a_peers_texts_are_cut_and_cannot_move_a_terminal() -> None:
     (told,) = slot_news(PRESS, [RUNS_V1], [replace(RUNS_V1, failure=hostile)], 5)
     assert told.subject == "?[2J?evil"
     assert len(told.detail["detail"]) == MAX_TEXT_CHARS
+
+
+def test_a_desire_for_a_binding_that_is_gone_can_end() -> None:
+    """The next version does without it, the others keep theirs, and what is gone is shown no more."""
+    gone = merged(WANTS_V2, PRESS, [DesiredSlot("old-name", *V2)], actor="ada", now_ns=SET_AT_NS)
+    ended = without(gone, "old-name", actor="bob", now_ns=SET_AT_NS + 1)
+    assert (ended.version, ended.slots, ended.set_by) == (6, WANTS_V2.slots, "bob")
+    word = LastWord(beat(RUNS_V2, binding=V2), SET_AT_NS + 500 * S)
+    (band,) = slot_states(ended, word, now_ns=SET_AT_NS + 500 * S, install_timeout_s=TIMEOUT_S)
+    assert (band.binding, band.state) == ("band", Comparison.IN_SYNC)

@@ -1,6 +1,8 @@
 """The file of the pack slots: what is written is read, damage is as good as none, and no change is lost."""
 
+import errno
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +87,29 @@ def test_a_damaged_file_is_as_good_as_none(content: bytes, tmp_path: Path, caplo
     assert [record.message for record in caplog.records] == ["slots_damaged"]
     file.change(lambda slots: slots.having("motion", Slot(is_pinned=True)))
     assert file.read().of("motion").is_pinned
+
+
+def test_while_the_disk_does_not_give_the_file_what_it_said_last_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cough of the disk costs no pin and no pack: told once, nothing is written over it, and it is read again."""
+
+    def cough(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    file = opened(tmp_path)
+    file.change(lambda _: FULL)
+    assert file.read() == FULL
+    with monkeypatch.context() as coughing:
+        coughing.setattr(Path, "read_bytes", cough)
+        assert [file.read(), file.read()] == [FULL, FULL]
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            file.change(lambda _: Slots())
+    assert [record.message for record in caplog.records] == ["slots_unreadable"]
+    SlotFile(tmp_path / "packs").change(lambda slots: slots.having("other", Slot()))
+    assert file.read().of("other") == Slot()
+    (tmp_path / "packs" / FILE_NAME).unlink()
+    assert file.read() == Slots()
 
 
 def test_two_writers_lose_nothing_of_each_other(tmp_path: Path) -> None:

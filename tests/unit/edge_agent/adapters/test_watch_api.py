@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def next_event(response: http.client.HTTPResponse) -> tuple[int, dict[str, Any]]:
     """The next event of a stream, comments passed over: its id and its data."""
     fields: dict[str, str] = {}
+    last_s = time.monotonic() + DEADLINE_S
     while True:
+        assert time.monotonic() < last_s, "only comments came"
         raw = response.readline()
         assert raw, "the stream ended"
         line = raw.decode().rstrip("\n")

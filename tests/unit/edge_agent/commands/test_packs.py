@@ -1,7 +1,9 @@
 """`edge-agent packs`: what each binding runs, and changing it by hand while no daemon runs."""
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from edge_agent import config
 from edge_agent.cli import parser
-from edge_agent.core.pack_slots import FailureReason, PackRefusedError, SlotMoveError
+from edge_agent.core.pack_slots import FailureReason, PackRefusedError, SlotMoveError, pin
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import SiteKey
 from protos.messages.fleet import SlotState
@@ -102,7 +104,7 @@ def test_a_rollback_goes_to_the_pack_before_and_stays_there(
     assert device.runs.pack == V1
     assert device.step() == after
     packs(tmp_path, "list")
-    assert "rolled_back by_hand: pack tiny-edge@2.0.0 was rolled back by hand" in capsys.readouterr().out
+    assert "rolled_back, by_hand: pack tiny-edge@2.0.0 was rolled back by hand" in capsys.readouterr().out
     assert slot_of(document(tmp_path, capsys, "release", BINDING))["failure"] is None
     settled(device, lambda slot: slot.active is not None)
 
@@ -110,9 +112,26 @@ def test_a_rollback_goes_to_the_pack_before_and_stays_there(
 def test_a_rollback_with_nowhere_to_go_is_refused(tmp_path: Path, key: SiteKey) -> None:
     """It runs the factory pack; the mend shows where to look."""
     del key
-    with pytest.raises(SlotMoveError, match="committed cannot roll_back") as caught:
+    with pytest.raises(SlotMoveError, match="no pack to go back to") as caught:
         packs(tmp_path, "rollback", BINDING)
     assert "packs list" in caught.value.mend
+
+
+def test_a_rollback_of_a_slot_that_moved_meanwhile_is_refused(tmp_path: Path, device: PackDevice) -> None:
+    """The daemon may have gone back itself: what would be left then is not what the person saw."""
+    site_key = tmp_path / "state" / "identity" / "site.pub"
+    site_key.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(site_key)  # whoever verifies a pack waits here for the key
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(packs, tmp_path, "rollback", BINDING)
+        with site_key.open("wb") as key:
+            moved = device.slots.change(BINDING, pin)
+            key.write((tmp_path / "site.pub").read_bytes())
+        with pytest.raises(CliError, match="slot of motion moved") as caught:
+            asked.result(30.0)
+    assert caught.value.exit is Exit.UNAVAILABLE
+    assert "packs list" in caught.value.mend
+    assert device.slot == moved
 
 
 def test_a_rollback_to_a_damaged_pack_is_refused(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:

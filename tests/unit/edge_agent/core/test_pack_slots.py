@@ -32,6 +32,7 @@ from edge_agent.core.pack_slots import (
     roll_back,
     start_trial,
     target,
+    wait,
     withdraw,
 )
 from model_packs.errors import (
@@ -93,7 +94,7 @@ def test_a_rollback_ends_at_the_factory_pack() -> None:
     )
     first = roll_back(second, failure(V2))
     assert (first.active, first.has_way_back) == (None, False)
-    with pytest.raises(SlotMoveError, match="committed cannot roll_back"):
+    with pytest.raises(SlotMoveError, match="no pack to go back to"):
         roll_back(first, failure(FACTORY))
 
 
@@ -158,6 +159,7 @@ def test_a_desire_that_goes_back_withdraws_the_trial() -> None:
         (FailureAction.ROLLED_BACK, FailureReason.ENGINE_FAILURES, True),
         (FailureAction.ROLLED_BACK, FailureReason.BY_HAND, True),
         (FailureAction.ROLLED_BACK, FailureReason.BAD_DIGEST, False),
+        (FailureAction.ROLLED_BACK, FailureReason.DOWNLOAD_FAILED, False),
     ],
 )
 def test_a_failure_keeps_its_own_pack_out(action: FailureAction, reason: FailureReason, *, blocks: bool) -> None:
@@ -223,6 +225,7 @@ ACTS: dict[Move, Any] = {
     Move.REFUSE: lambda slot: refuse(slot, failure(V3)),
     Move.TRY: lambda slot: start_trial(slot, V3 if slot.active == V2 else V2, NOW_NS),
     Move.BOOT: boot,
+    Move.WAIT: wait,
     Move.COMMIT: commit,
     Move.WITHDRAW: withdraw,
     Move.ROLL_BACK: lambda slot: roll_back(slot, failure()),

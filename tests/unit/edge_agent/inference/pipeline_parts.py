@@ -238,6 +238,7 @@ class Bench:
     failures: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     engine_failures: list[ModelUse] = field(default_factory=list)
+    scored: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.boot()
@@ -267,6 +268,7 @@ class Bench:
             new_row=self.store.new_row,
             on_run=self._ran,
             on_answered=lambda _, latency_ms: self.latencies_ms.append(latency_ms),
+            on_scored=lambda _, use, count: self.scored.update({use.pack: count}),
             on_engine_failure=lambda _, use: self.engine_failures.append(use),
         )
         lane = BreakableLane(

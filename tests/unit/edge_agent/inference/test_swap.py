@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.inference.answering import Model
@@ -37,6 +38,16 @@ class SlowSession(SteadySession):
     def close(self) -> None:
         """From now on it fails."""
         self.is_closed = True
+
+
+class HalfNumb(SteadySession):
+    """A model whose first answer of a run is no number."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """NaN, then good ones."""
+        outputs = super().run(inputs)
+        outputs[self.output][0] = np.nan
+        return outputs
 
 
 def new_model(bench: Bench, **changes: Any) -> Model:  # noqa: ANN401 - fields of the manifest
@@ -105,3 +116,14 @@ def test_what_the_engine_fails_on_alone_is_told_with_its_pack() -> None:
     assert [use.pack for use in bench.engine_failures] == ["tiny-edge@1.0.0"]
     assert sum(event["output"] is not None for event in bench.events()) == 2
     assert len(bench.latencies_ms) == 3
+    assert bench.scored == {"tiny-edge@1.0.0": 2}
+
+
+def test_an_answer_that_is_no_number_is_told_as_a_failure_of_its_pack() -> None:
+    """What goes in is finite: the others of the batch are scored."""
+    bench = Bench(session=HalfNumb())
+    for second in range(4):
+        bench.send(second)
+    bench.run()
+    assert [use.pack for use in bench.engine_failures] == ["tiny-edge@1.0.0"]
+    assert bench.scored == {"tiny-edge@1.0.0": sum(bench.session.batches) - 1}

@@ -14,20 +14,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.adapters import slot_file
 from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
-from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError, pin
+from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, FailureReason, PackId, PackRefusedError, pin
 from edge_agent.packs.probing import Probe
 from edge_agent.ports import OnBytes, PackPlan
 from model_packs.layout import PACK_TYPE, read_image_manifest
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
-from protos.messages.fleet import FailureAction, InstallPhase, SlotState
+from protos.messages.fleet import Desired, DesiredSlot, FailureAction, InstallPhase, SlotState
 from tests.simulators.fleet_hub import FleetHub
 from tests.simulators.network import LOOPBACK
 from tests.simulators.onnx_bytes import Fault
-from tests.simulators.pack_device import BINDING, FolderSource, PackDevice, booted, settled, write_device
+from tests.simulators.pack_device import (
+    BINDING,
+    FolderSource,
+    PackDevice,
+    add_binding,
+    booted,
+    settled,
+    with_slot,
+    write_device,
+)
 from tests.simulators.packs import LABELS, SPEC
 from tests.simulators.waiting import wait_until
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
@@ -82,6 +92,11 @@ def assert_refused(device: PackDevice, wanted: PackId, reason: FailureReason) ->
     return slot.failure.detail
 
 
+def disk_is_full(*_: object) -> None:
+    """In place of a write."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def damage(store: PackStore, wanted: PackId, *, cut: bool = False) -> None:
     """Change the last byte of a pack's graph in a store, or leave it out."""
     graph = store.load(PackRef.parse(wanted.pack), None).path("model.onnx")
@@ -115,6 +130,7 @@ def test_a_trial_reports_that_it_bakes(tmp_path: Path, hub: FleetHub) -> None:
         (report,) = device.slots.twin(device.models.factories).reports
         assert (report.state, report.phase, report.pack) == (SlotState.TRIAL, InstallPhase.BAKING, V2)
         clock.pass_s(61.0)
+        answering(device, MIN_TRIAL_ANSWERS)
         assert device.step().state is SlotState.COMMITTED
 
 
@@ -274,6 +290,38 @@ def test_a_full_disk_is_no_space(tmp_path: Path, key: SiteKey) -> None:
             assert answering(device) == {V1}
 
 
+def test_a_full_disk_does_not_have_a_refused_pack_examined_for_ever(
+    tmp_path: Path, key: SiteKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the reason is told, and only its writing is tried again, after a while; a new desire is a new chance."""
+    clock, probed = TestClock(), list[PackId]()
+
+    class Counting(Probe):
+        def run(self, pack: PackId) -> None:
+            probed.append(pack)
+            super().run(pack)
+
+    with booted(tmp_path, clock=clock) as device:
+        device.installer._probe = Counting(device.store.root, threads=1, timeout_s=30.0)
+        wanted = device.publish(tmp_path / "v2", key, version="2.0.0", fault=Fault.OTHER_ANSWERS)
+        device.desire(wanted)
+        with monkeypatch.context() as full:
+            full.setattr(slot_file, "write_file", disk_is_full)
+            for pass_s in (0.0, 0.0, 61.0, 61.0):
+                clock.pass_s(pass_s)
+                device.step()
+                (report,) = device.slots.twin(device.models.factories).reports
+                assert report.failure is not None
+                assert report.failure.reason == FailureReason.GOLDEN_MISMATCH
+        assert (device.slot.failure, device.step().failure) == (None, None), "it waits for its turn"
+        clock.pass_s(61.0)
+        assert device.step().failure == report.failure
+        assert probed == [wanted]
+        device.desire(wanted)
+        device.step()
+        assert probed == [wanted, wanted]
+
+
 def test_a_hub_that_goes_away_delays_and_is_asked_again(tmp_path: Path, key: SiteKey) -> None:
     """download_failed goes by itself; meanwhile the factory pack answers."""
     shop = PackStore(tmp_path / "shop")
@@ -376,6 +424,23 @@ def test_a_transfer_ends_when_its_pack_is_no_longer_wanted(what: str, tmp_path: 
         sources[0].happens = lambda: None
         if what == "another desire":
             settled(device, lambda slot: slot.active == third)
+
+
+def test_a_binding_that_cannot_withdraw_does_not_hold_up_another(
+    tmp_path: Path, key: SiteKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses its slot; the other one's pack is fetched and examined as far as it gets."""
+    second = add_binding(tmp_path, "second")
+    with booted(tmp_path, clock=TestClock()) as device:
+        wanted = device.publish(tmp_path / "v2", key, version="2.0.0", seed=8)
+        with_slot(device, state=SlotState.TRIAL, active=wanted)
+        factory = device.models.factories[BINDING]
+        wishes = DesiredSlot(BINDING, factory.pack, factory.digest), DesiredSlot(second, wanted.pack, wanted.digest)
+        device.slots.desire(Desired(1, wishes))
+        monkeypatch.setattr(slot_file, "write_file", disk_is_full)
+        with pytest.raises(ExceptionGroup, match="what the hub wants"):
+            device.installer.run_once()
+        assert device.packs_here == [wanted.pack]
 
 
 def test_a_pack_that_is_unwanted_at_the_last_moment_gets_no_trial(tmp_path: Path, key: SiteKey) -> None:

@@ -1,21 +1,41 @@
 """What becomes of a pack on trial: commit, rollback, withdrawal; what a start makes of it; and what leaves the disk."""
 
+import errno
 import json
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from edge_agent.core.pack_slots import MAX_ENGINE_FAILURES, MAX_TRIAL_STARTS, FailureReason, PackId, pin, release
+from edge_agent.adapters import slot_file
+from edge_agent.adapters.slot_file import SlotFile
+from edge_agent.core.pack_slots import (
+    MAX_ENGINE_FAILURES,
+    MAX_TRIAL_STARTS,
+    MIN_TRIAL_ANSWERS,
+    FailureReason,
+    PackId,
+    PackRefusedError,
+    Slot,
+    pin,
+    release,
+)
 from edge_agent.errors import PackUnusableError
+from model_packs.engines.session import Session, SessionFacts
+from model_packs.errors import EngineError
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
-from protos.messages.fleet import FailureAction, SlotState
+from protos.messages.fleet import Desired, DesiredSlot, FailureAction, InstallPhase, SlotState
 from protos.messages.inference import ModelUse
 from tests.simulators.onnx_bytes import Fault
-from tests.simulators.pack_device import BINDING, PackDevice, booted, settled, with_slot, write_device
+from tests.simulators.pack_device import BINDING, PackDevice, add_binding, booted, settled, with_slot, write_device
 from tests.simulators.packs import SPEC
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
 
@@ -53,6 +73,7 @@ def committed(device: PackDevice, clock: TestClock, wanted: PackId) -> None:
     device.desire(wanted)
     settled(device, lambda slot: slot.state is SlotState.TRIAL)
     clock.pass_s(BAKE_S)
+    device.ask(MIN_TRIAL_ANSWERS)
     assert device.step().state is SlotState.COMMITTED
     assert device.runs == wanted
 
@@ -60,6 +81,16 @@ def committed(device: PackDevice, clock: TestClock, wanted: PackId) -> None:
 def answers(device: PackDevice) -> set[str]:
     """The packs that answer."""
     return {json.loads(one.publish.payload)["models"][0]["pack"] for one in device.ask(2)}
+
+
+def disk_is_full(*_: object) -> None:
+    """In place of a write."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def on_disk(device: PackDevice) -> Slot:
+    """The slot as a start would find it."""
+    return SlotFile(device.store.root).read().of(BINDING)
 
 
 def damage(device: PackDevice, pack: PackId) -> None:
@@ -106,6 +137,102 @@ def test_an_engine_that_breaks_on_live_questions_is_noticed(device: PackDevice, 
     assert answers(device) == {V1}
 
 
+class Numb(Session):
+    """A model whose live answers are no numbers: a half-float that overflows, another scale of the sensor."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def facts(self) -> SessionFacts:
+        """The model's."""
+        return self._session.facts
+
+    def open(self) -> None:
+        """It is."""
+
+    def warm_up(self) -> None:
+        """It is."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The right shapes."""
+        return {name: np.full_like(values, np.nan) for name, values in self._session.run(inputs).items()}
+
+    def close(self) -> None:
+        """End it."""
+        self._session.close()
+
+
+def test_a_pack_whose_answers_are_no_numbers_is_rolled_back(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """Right on its golden inputs, and of no use here: it counts as the engine's failing."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    model = device.models.opened[BINDING].model
+    device.answerers[BINDING].swap(replace(model, session=Numb(model.session)))
+    device.ask(MAX_ENGINE_FAILURES)
+    clock.pass_s(BAKE_S)
+    slot = device.step()
+    assert slot.failure is not None
+    assert (slot.active, slot.failure.reason) == (None, FailureReason.ENGINE_FAILURES)
+    assert answers(device) == {V1}
+
+
+def test_a_pack_that_nobody_has_asked_stays_on_trial(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """A machine stands still over the weekend; it says what it waits for, and the first answers commit it."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    phases = []
+    for asked in (0, MIN_TRIAL_ANSWERS - 1):
+        clock.pass_s(1000 * BAKE_S)
+        for _ in range(asked):
+            device.ask()
+        assert device.step().state is SlotState.TRIAL
+        (report,) = device.slots.twin(device.models.factories).reports
+        phases.append(report.phase)
+    assert phases == [InstallPhase.WAITING] * 2
+    device.ask()
+    assert device.step().state is SlotState.COMMITTED
+    device.desire(publish(device, key, tmp_path, 3))
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    (report,) = device.slots.twin(device.models.factories).reports
+    assert report.phase is InstallPhase.BAKING
+
+
+def test_a_pack_that_breaks_on_the_first_question_of_the_morning_is_rolled_back(
+    device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
+) -> None:
+    """However long it has waited."""
+    device.desire(publish(device, key, tmp_path, 2))
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    clock.pass_s(1000 * BAKE_S)
+    device.step()
+    device.models.opened[BINDING].model.session.close()
+    device.ask(MAX_ENGINE_FAILURES)
+    device.step()
+    assert answers(device) == {V1}
+
+
+def test_starts_of_a_device_without_questions_are_no_crashes(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
+    """It is switched off every night; each day that is longer than the bake begins the count anew."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    device.close()
+    for _ in range(MAX_TRIAL_STARTS + 1):
+        clock = TestClock()
+        with booted(tmp_path, clock=clock) as again:
+            assert again.step().attempts == 1
+            clock.pass_s(BAKE_S)
+            assert again.step().attempts == 0
+            assert again.runs == wanted
+
+
 def test_the_newest_desire_wins_over_a_trial(
     device: PackDevice, key: SiteKey, tmp_path: Path, clock: TestClock
 ) -> None:
@@ -123,6 +250,16 @@ def test_the_newest_desire_wins_over_a_trial(
     committed(device, clock, second)
 
 
+def test_the_old_model_is_closed_after_the_swap(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """Its memory is the new one's to use."""
+    old = device.models.opened[BINDING].model.session
+    device.desire(publish(device, key, tmp_path, 2))
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    with pytest.raises(EngineError, match="not open"):
+        _ = old.facts
+    assert device.models.opened[BINDING].model.session.facts.engine == "onnxruntime"
+
+
 def test_a_pinned_slot_waits_for_its_release(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
     """The desire is kept, and followed afterwards."""
     device.slots.change(BINDING, pin)
@@ -131,6 +268,80 @@ def test_a_pinned_slot_waits_for_its_release(device: PackDevice, key: SiteKey, t
     assert device.packs_here == []
     device.slots.change(BINDING, release)
     settled(device, lambda slot: slot.state is SlotState.TRIAL)
+
+
+def test_a_full_disk_does_not_keep_a_failing_pack_answering(
+    device: PackDevice, key: SiteKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack before answers and is reported at once, with the reason; the disk has it when there is space again."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    with monkeypatch.context() as full:
+        full.setattr(slot_file, "write_file", disk_is_full)
+        device.models.opened[BINDING].model.session.close()
+        device.ask(MAX_ENGINE_FAILURES)
+        for _ in range(2):
+            slot = device.step()
+            assert slot.failure is not None
+            assert (slot.state, slot.active) == (SlotState.COMMITTED, None)
+            assert answers(device) == {V1}
+        (report,) = device.slots.twin(device.models.factories).reports
+        assert (report.pack, report.failure) == (V1, slot.failure)
+        assert on_disk(device).state is SlotState.TRIAL
+    device.step()
+    assert on_disk(device) == slot
+
+
+def test_what_somebody_else_wrote_meanwhile_stands(
+    device: PackDevice, key: SiteKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command found space for its change where the rollback found none."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    slot = settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    with monkeypatch.context() as full:
+        full.setattr(slot_file, "write_file", disk_is_full)
+        for _ in range(MAX_ENGINE_FAILURES):
+            device.keeper.engine_failed(BINDING, ModelUse(wanted.pack, wanted.digest))
+        assert device.step().active is None
+    SlotFile(device.store.root).change(lambda slots: slots.having(BINDING, pin(slots.of(BINDING))))
+    assert device.step() == pin(slot)
+    assert device.runs == wanted
+
+
+def test_a_factory_pack_of_another_kind_is_not_swapped_in(device: PackDevice, key: SiteKey, tmp_path: Path) -> None:
+    """Somebody has laid another layout there: windows in flight and readers would notice; refused by name, v2 stays."""
+    wanted = publish(device, key, tmp_path, 2)
+    device.desire(wanted)
+    settled(device, lambda slot: slot.state is SlotState.TRIAL)
+    shutil.rmtree(tmp_path / "factory")
+    device.publish(tmp_path / "factory", key, version="9.0.0", labels=tuple(reversed(SPEC.labels)))
+    for _ in range(MAX_ENGINE_FAILURES):
+        device.keeper.engine_failed(BINDING, ModelUse(wanted.pack, wanted.digest))
+    with pytest.raises(ExceptionGroup) as caught:
+        device.keeper.run_once()
+    assert caught.group_contains(PackRefusedError, match=r"tiny-edge@9\.0\.0 does not fit .*labels")
+    assert answers(device) == {wanted.pack}
+
+
+def test_the_trouble_of_one_binding_is_not_another_ones(tmp_path: Path, key: SiteKey, clock: TestClock) -> None:
+    """One cannot go back, its factory pack is gone: told, it goes on; the other goes back all the same."""
+    second = add_binding(tmp_path, "second")
+    with booted(tmp_path, clock=clock) as device:
+        bad = publish(device, key, tmp_path, 2)
+        device.slots.desire(Desired(1, tuple(DesiredSlot(name, bad.pack, bad.digest) for name in (BINDING, second))))
+        device.step()
+        assert {device.slots.read().of(name).state for name in (BINDING, second)} == {SlotState.TRIAL}
+        shutil.rmtree(tmp_path / "factory")
+        for name in (BINDING, second):
+            for _ in range(MAX_ENGINE_FAILURES):
+                device.keeper.engine_failed(name, ModelUse(bad.pack, bad.digest))
+        with pytest.raises(ExceptionGroup, match="follow its slot") as caught:
+            device.keeper.run_once()
+        assert caught.group_contains(PackUnusableError, match="factory")
+        assert device.models.opened[second].pack == device.models.factories[second]
+        assert device.runs == bad
 
 
 def test_a_start_goes_on_with_the_trial(tmp_path: Path, device: PackDevice, key: SiteKey) -> None:
@@ -143,6 +354,7 @@ def test_a_start_goes_on_with_the_trial(tmp_path: Path, device: PackDevice, key:
     with booted(tmp_path, clock=clock) as again:
         assert again.runs == wanted
         assert again.step().attempts == 1
+        again.ask(MIN_TRIAL_ANSWERS)
         clock.pass_s(BAKE_S - 1)
         assert again.step().state is SlotState.TRIAL
         clock.pass_s(1)
@@ -180,6 +392,7 @@ def test_a_start_with_a_damaged_pack_falls_back_and_heals(
         assert again.slot.failure is not None
         assert (again.slot.failure.reason, again.slot.previous) == (FailureReason.BAD_DIGEST, None)
         settled(again, lambda slot: slot.active == third)
+        again.ask(MIN_TRIAL_ANSWERS)
         clock.pass_s(BAKE_S)
         assert again.step().failure is None
         assert again.runs == third
@@ -261,6 +474,32 @@ def test_a_lost_slot_file_brings_the_factory_pack_back(
     assert answers(device) == {V1}
     assert device.slots.twin(device.models.factories).desired.version == 0
     committed(device, clock, wanted)
+
+
+def test_a_slot_file_that_cannot_be_read_for_a_moment_costs_no_pack(
+    tmp_path: Path, device: PackDevice, key: SiteKey, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs goes on; after a start in such a moment the factory pack answers, and nothing leaves the disk."""
+    wanted = publish(device, key, tmp_path, 2)
+    committed(device, clock, wanted)
+    path, read = device.store.root / "slots.json", Path.read_bytes
+
+    def cough(asked: Path) -> bytes:
+        if asked == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(asked)
+
+    with monkeypatch.context() as coughing:
+        coughing.setattr(Path, "read_bytes", cough)
+        device.step()
+        assert device.runs == wanted
+        device.close()
+        with booted(tmp_path) as again:
+            again.step()
+            assert again.runs == again.models.factories[BINDING]
+            assert again.packs_here == [wanted.pack]
+    with booted(tmp_path) as again:
+        assert again.runs == wanted
 
 
 def test_packs_that_nobody_may_need_leave_the_disk(

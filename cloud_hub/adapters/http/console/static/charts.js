@@ -29,6 +29,14 @@ function stacked(lines) {
   return sums;
 }
 
+// The axis ends with a mark at or above everything that is drawn.
+function marks(high) {
+  const rough = high / 4;
+  const ten = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 2.5, 5, 10].find((one) => one * ten >= rough) * ten;
+  return Array.from({ length: Math.ceil(high / step - 1e-9) + 1 }, (_, place) => place * step);
+}
+
 const tidy = (value) => (value == null ? "?" : Number(value.toPrecision(3)).toLocaleString("en-US"));
 
 function draw(box) {
@@ -60,10 +68,10 @@ function draw(box) {
     padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-    scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(high * 1.15, chart.least ?? 1)] } },
+    scales: { x: { time: true }, y: { range: (_, __, high) => [0, marks(Math.max(high ?? 0, 1)).at(-1)] } },
     axes: [
       { ...axis, grid: { show: false }, size: 26, values: (_, splits) => splits.map((one) => clock(one, isLong)), space: isLong ? 90 : 60 },
-      { ...axis, grid, size: 44, space: 32, values: (_, splits) => splits.map((one) => tidy(one)) },
+      { ...axis, grid, size: 44, splits: (_, __, ___, top) => marks(top), values: (_, splits) => splits.map((one) => tidy(one)) },
     ],
     series: [{}, ...areas.toReversed(), ...lines],
     hooks: {

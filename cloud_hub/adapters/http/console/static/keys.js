@@ -54,7 +54,8 @@ export function startKeys(review) {
     goingSince = 0;
     if (isGoing && PLACES[event.key]) return location.assign(PLACES[event.key]);
     const isLabel = /^[0-9u]$/.test(event.key);
-    if (isLabel ? !event.repeat && press(event.key) : actions[event.key]) {
+    if (isLabel && !event.repeat && !press(event.key)) return review?.unknown(event.key);
+    if (isLabel || actions[event.key]) {
       event.preventDefault();
       if (!isLabel) actions[event.key]();
     }

@@ -16,26 +16,12 @@ export function startLive() {
   };
   const refresh = () => document.body.dispatchEvent(new CustomEvent("refresh"));
 
-  document.addEventListener("htmx:sse:after:connection", () => {
-    show("on");
-    if (wasLost) refresh();
-    wasLost = false;
-  });
-  for (const name of ["htmx:sse:error", "htmx:sse:close"]) {
-    document.addEventListener(name, () => {
-      show("off");
-      wasLost = true;
-    });
-  }
-  document.addEventListener("htmx:sse:before:connection", (event) => {
-    if (event.detail.connection.attempt > 0) {
-      show("off");
-      wasLost = true;
-    }
-  });
   document.addEventListener("reload", refresh);
-  // htmx may have connected before this module ran; then its connection is there already.
-  if (document.getElementById("stream")?._htmx?.sse) show("on");
+  hear((state) => {
+    show(state);
+    if (state === "on" && wasLost) refresh();
+    wasLost = state !== "on";
+  }, refresh);
 
   document.addEventListener("htmx:response:error", (event) => {
     const status = event.detail.ctx?.response?.status ?? 0;
@@ -43,5 +29,45 @@ export function startLive() {
   });
   document.addEventListener("htmx:error", (event) => {
     if (!event.detail.ctx?.response) notice("The hub does not answer. What you see is what it said last.");
+  });
+}
+
+// Takes part in the stream that all pages share, while this one is seen; each topic becomes an event on the page.
+function hear(tellState, refresh) {
+  const stream = document.getElementById("stream");
+  if (!stream) return;
+  const wanted = new Map(stream.dataset.topics.split(",").map((topic) => topic.split(":", 2)));
+  let after = Number(stream.dataset.after);
+  let isHere = false;
+
+  function take({ data: { state, topic, last, data } }) {
+    if (!isHere) return;
+    if (state) return tellState(state);
+    after = Math.max(after, last);
+    const device = wanted.get(topic);
+    if (topic !== "reload" && !wanted.has(topic)) return;
+    if (device && data.kind !== "tick" && data.device !== device) return;
+    stream.dispatchEvent(new CustomEvent(topic, { bubbles: true, detail: data }));
+  }
+
+  function be(here) {
+    if (here === isHere) return;
+    isHere = here;
+    port.postMessage({ isHere, after });
+  }
+
+  const shared = "SharedWorker" in window ? new SharedWorker(stream.dataset.worker) : null;
+  const port = shared ? shared.port : new Worker(stream.dataset.worker);
+  port.onmessage = take;
+  be(!document.hidden);
+  document.addEventListener("visibilitychange", () => {
+    be(!document.hidden);
+    if (isHere) refresh();
+  });
+  window.addEventListener("pagehide", () => be(false));
+  window.addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    be(!document.hidden);
+    refresh();
   });
 }

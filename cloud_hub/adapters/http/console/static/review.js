@@ -8,6 +8,9 @@ export function startReview() {
   const labelled = [];
   const progress = document.getElementById("progress");
 
+  const echo = document.getElementById("echo");
+  const labelKeys = document.querySelector("[data-label-keys]");
+
   let underway = 0;
 
   const waiting = () => [...queue.querySelectorAll(":scope > .case-now:not([data-done])")];
@@ -16,8 +19,19 @@ export function startReview() {
   function show(article) {
     current()?.classList.remove("is-now");
     article?.classList.add("is-now");
+    nameKeys(article);
     tell();
   }
+
+  // The keys of this case's classes; the two ends are enough.
+  function nameKeys(article) {
+    const keys = [...(article?.querySelectorAll("[data-key]:not([data-key=u])") ?? [])].map((one) => one.dataset.key);
+    const ends = [...labelKeys.querySelectorAll("kbd")];
+    labelKeys.hidden = !keys.length;
+    if (keys.length) [ends[0].textContent, ends[1].textContent] = [keys[0], keys.at(-1)];
+  }
+
+  const deviceOf = (article) => article.dataset.device.split("/").at(-1);
 
   function tell() {
     const left = Number((document.getElementById("review-n")?.textContent || "0").replaceAll(",", ""));
@@ -43,6 +57,8 @@ export function startReview() {
     const next = cases[cases.indexOf(article) + 1] ?? cases.find((one) => one !== article);
     article.dataset.done = "";
     labelled.push(article);
+    const { said } = article.dataset;
+    echo.textContent = said ? `${said} sent to ${deviceOf(article)} · z goes back to it` : "left to others · z goes back to it";
     show(next);
     for (const old of labelled.slice(0, -KEPT)) old.replaceChildren();
   }
@@ -52,7 +68,13 @@ export function startReview() {
     if (at < 0 || !article.childElementCount) return;
     labelled.splice(at, 1);
     delete article.dataset.done;
+    for (const button of article.querySelectorAll("[data-label]")) {
+      const isSaid = button.dataset.label === article.dataset.said;
+      button.classList.toggle("is-human", isSaid);
+      button.setAttribute("aria-pressed", String(isSaid));
+    }
     show(article);
+    echo.textContent = `you said ${article.dataset.said || "unsure"} · another key changes it`;
   }
 
   function count(step) {
@@ -68,6 +90,10 @@ export function startReview() {
     }
   }
 
+  queue.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-label]");
+    if (button) button.closest(".case-now").dataset.said = button.dataset.label;
+  });
   queue.addEventListener("htmx:finally:request", () => count(-1));
   queue.addEventListener("htmx:before:request", (event) => {
     count(1);
@@ -87,5 +113,9 @@ export function startReview() {
   });
 
   show(waiting()[0]);
-  return { move, back: () => reopen(labelled.at(-1)) };
+  function unknown(key) {
+    if (current()?.querySelector("[data-label]")) echo.textContent = `${key} is no class of this case`;
+  }
+
+  return { move, unknown, back: () => reopen(labelled.at(-1)) };
 }

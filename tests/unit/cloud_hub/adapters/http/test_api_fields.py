@@ -48,6 +48,15 @@ def test_what_is_not_given_has_its_default() -> None:
     assert (read["name"], read["note"], read["count"], read["hours"], read["slots"]) == ("ann", "-", 5, None, None)
 
 
+def test_half_of_a_surrogate_pair_is_refused_by_name_wherever_it_stands() -> None:
+    """JSON can escape it, but nothing can store or show it."""
+    assert problems(b'{"name": "ann", "note": "\\ud800"}') == {
+        "note": "expected text: half of a surrogate pair stands in it"
+    }
+    (place,) = problems(b'{"name": "ann", "\\ud800": 1}')
+    assert place == "\\ud800"
+
+
 def test_every_problem_is_named_at_once_with_its_place() -> None:
     """Wrong kinds, bounds, unknown and missing keys, and what is wrong deep inside."""
     body = {

@@ -81,9 +81,18 @@ class FakeStreams:
 
 
 @contextlib.asynccontextmanager
-async def following(outbox: FakeOutbox, *, still_here_s: float = 60.0) -> AsyncIterator[Live]:
+async def following(
+    outbox: FakeOutbox, *, still_here_s: float = 60.0, login_holds_s: float = 60.0
+) -> AsyncIterator[Live]:
     """A running feed."""
-    live = Live(outbox, FakeStreams(), HubMetrics(Registry()), tick_s=TICK_S, still_here_s=still_here_s)
+    live = Live(
+        outbox,
+        FakeStreams(),
+        HubMetrics(Registry()),
+        tick_s=TICK_S,
+        still_here_s=still_here_s,
+        login_holds_s=login_holds_s,
+    )
     live.open()
     try:
         yield live
@@ -226,7 +235,7 @@ async def test_heartbeats_and_answers_are_ticks_without_an_id() -> None:
 async def test_a_stream_ends_with_its_login_and_with_the_hub() -> None:
     """Signing out ends the streams of that login only; one that no longer holds is found; the hub's end ends all."""
     outbox = FakeOutbox()
-    async with following(outbox, still_here_s=TICK_S) as live:
+    async with following(outbox, still_here_s=TICK_S, login_holds_s=TICK_S) as live:
         other = Caller(VERA.person, "another secret", "csrf")
         mine, theirs = Tab(VERA, Wish(ALL), None), Tab(other, Wish(ALL), None)
         opened = [asyncio.Event(), asyncio.Event()]
@@ -247,6 +256,28 @@ async def test_a_stream_ends_with_its_login_and_with_the_hub() -> None:
         assert await until(live, Tab(VERA, Wish(ALL), None), "never", over) == ["retry: 1000\nid: 0\n\n"]
     await readings[1]
     assert await until(live, Tab(VERA, Wish(ALL), None), "never") == []
+
+
+@in_loop
+async def test_a_stream_of_somebody_removed_ends_also_while_the_fleet_is_busy() -> None:
+    """The login is asked for by the clock, not in silence: heartbeats that never pause keep nobody in."""
+    outbox = FakeOutbox()
+
+    async def removed() -> bool:
+        return False
+
+    async def moving() -> None:
+        while True:
+            outbox.reports_stored += 1
+            await asyncio.sleep(TICK_S)
+
+    async with following(outbox, login_holds_s=3 * TICK_S) as live:
+        task = asyncio.create_task(moving())
+        try:
+            async with asyncio.timeout(30):
+                await until(live, Tab(VERA, Wish(ALL), None), "never", removed)
+        finally:
+            task.cancel()
 
 
 @in_loop

@@ -29,7 +29,7 @@ async def test_a_stranger_gets_the_form_and_only_what_is_open(tmp_path: Path) ->
         assert (partial.status_code, partial.headers["hx-redirect"]) == (401, "/login?next=%2F")
         api = await browser.get("/api/v1/devices")
         assert (api.status_code, api.headers["content-type"]) == (401, "application/problem+json")
-        assert "sign in first" in api.json()["detail"]
+        assert "log in first" in api.json()["detail"]
 
 
 @in_loop
@@ -104,7 +104,7 @@ async def test_wrong_passwords_are_told_counted_and_slowed_down(tmp_path: Path) 
 
 @in_loop
 async def test_a_session_ends_with_its_time_and_with_the_way_out(tmp_path: Path) -> None:
-    """Neither an old cookie nor a copy of one that was signed out opens anything; a new login makes a new secret."""
+    """Neither an old cookie nor a copy of one that was logged out opens anything; a new login makes a new secret."""
     async with hub_web(tmp_path) as hub:
         browser = await hub.signed_in("vera")
         secret = browser.cookies[COOKIE]

@@ -12,7 +12,8 @@ from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, EventKind, Happening
 from cloud_hub.core.liveness import Heard, Liveness, LivenessChange
-from cloud_hub.core.twin import MAX_VERSION
+from cloud_hub.core.twin import MAX_NEWS, MAX_VERSION
+from protos.codec.fleet import MAX_SLOTS
 from protos.messages.fleet import (
     BindingReport,
     DesiredSlot,
@@ -151,6 +152,37 @@ async def test_heartbeats_make_a_curve_of_increments(tmp_path: Path) -> None:
         assert [(p.device, p.decided) for p in await store.trend(None, 0)] == [(PRESS, 20), (SAW, 2), (PRESS, 1)]
         assert [point.bucket_ns for point in await store.trend(PRESS, 2 * MINUTE_NS)] == [3 * MINUTE_NS]
         assert [(p.device, p.decided) for p in await store.lately(0)] == [(SAW, 2), (PRESS, 21)]
+
+
+@in_loop
+async def test_buckets_of_a_clock_that_was_ahead_give_way_and_are_not_read(tmp_path: Path) -> None:
+    """The next heartbeat replaces them, so the rate of now is true at once; of who is silent they are left out."""
+    async with opened(tmp_path) as store:
+        for device in (PRESS, SAW):
+            await store.register_local(device, 1)
+            await store.save_heartbeat(device, beat(1000), 0)
+            await store.save_heartbeat(device, beat(1100), 1440 * MINUTE_NS)
+        for minute in (1, 2, 3):
+            await store.save_heartbeat(PRESS, beat(1100 + 100 * minute), minute * MINUTE_NS)
+        (point,) = await store.lately(0, 3 * MINUTE_NS)
+        assert (point.device, point.bucket_ns, point.decided) == (PRESS, 3 * MINUTE_NS, 400)
+        assert [(p.bucket_ns, p.decided) for p in await store.trend(PRESS, 0)] == [
+            (MINUTE_NS, 200),
+            (2 * MINUTE_NS, 100),
+            (3 * MINUTE_NS, 100),
+        ]
+        assert await store.trend(SAW, 0, 3 * MINUTE_NS) == ()
+
+
+@in_loop
+async def test_one_devices_heartbeat_does_not_flood_the_outbox(tmp_path: Path) -> None:
+    """However many slots change at once, a heartbeat tells a bounded number of things."""
+    async with opened(tmp_path) as store:
+        await store.register_local(PRESS, 1)
+        for turn in range(2):
+            slots = tuple(replace(RUNS_V1, binding=f"b{n}", digest=f"sha256:{turn}") for n in range(MAX_SLOTS))
+            await store.save_heartbeat(PRESS, replace(beat(), slots=slots), turn)
+        assert (await store.event_span())[1] == 1 + MAX_NEWS
 
 
 @in_loop
@@ -299,3 +331,21 @@ async def test_two_heartbeats_of_one_device_in_a_batch_are_told_in_order(tmp_pat
         facts = await store.facts(PRESS)
         assert facts is not None
         assert (facts.heartbeat, facts.last_heartbeat_at_ns) == (beat(slot=installed), 13)
+
+
+@in_loop
+async def test_a_device_that_was_just_enrolled_has_a_curve_from_its_first_report_on(tmp_path: Path) -> None:
+    """Its first totals count from nothing; not for one that was heard before, nor for one without a certificate."""
+    async with opened(tmp_path) as store:
+        for device in (PRESS, SAW):
+            await store.register_local(device, 20 * MINUTE_NS)
+        await store.save_heartbeat(SAW, beat(5), MINUTE_NS)
+        for device in (PRESS, SAW):
+            await store.save_heartbeat(device, beat(7), 21 * MINUTE_NS)
+        assert await store.lately(2 * MINUTE_NS) == ()
+        async with store._engine.begin() as connection:
+            await connection.execute(text("UPDATE device SET public_key_digest = 'k'"))
+        points = await store.lately(2 * MINUTE_NS)
+        assert [(point.device, point.decided, point.span_ns) for point in points] == [(PRESS, 7, MINUTE_NS)]
+        assert await store.trend(PRESS, 0) == points
+        assert await store.lately(20 * MINUTE_NS + 1) == ()

@@ -85,8 +85,12 @@ def test_each_tier_says_its_answer_or_why_it_has_none() -> None:
         (replace(ANSWERED, hub_label="a", agrees=True), Shape.OK, "hub agrees"),
         (replace(UNSCORED, state=CaseState.ANSWERED, hub_label="a"), Shape.IDLE, "not comparable"),
         (replace(ANSWERED, is_doubted=True), Shape.WARN, "called wrong"),
-        (replace(ANSWERED, is_doubted=True, human_label="b"), Shape.WARN, "hub disagrees"),
-        (replace(NEW, state=CaseState.SETTLED, human_label="b"), Shape.IDLE, "not comparable"),
+        (replace(ANSWERED, is_doubted=True, human_label="b"), Shape.WARN, "labelled b; hub was right"),
+        (replace(ANSWERED, human_label="a"), Shape.OK, "labelled a; edge was right"),
+        (replace(ANSWERED, human_label="c"), Shape.WARN, "labelled c; neither was right"),
+        (replace(ANSWERED, hub_label="a", agrees=True, human_label="a"), Shape.OK, "labelled a; both were right"),
+        (replace(ANSWERED, human_label="c" * 17), Shape.WARN, f"labelled {'c' * 16}…; neither was right"),
+        (replace(NEW, state=CaseState.SETTLED, human_label="b"), Shape.WARN, "labelled b; neither was right"),
     ],
 )
 def test_a_case_stands_by_what_the_tiers_say(case: Case, shape: Shape, word: str) -> None:
@@ -115,7 +119,7 @@ def test_without_a_pack_the_answers_are_the_choices() -> None:
 
 def test_what_people_said_is_a_sentence() -> None:
     """Who, what, where, and what it made."""
-    assert said(given(Said.LABEL, "b", revision=2)) == "ana called it b, in the console; revision 2"
+    assert said(given(Said.LABEL, "b", revision=2)) == "ana labelled it b, in the console; revision 2"
     assert said(given(Said.RIGHT, "a", Source.OPERATOR)) == "ana called the answer right: a, at the device"
     assert said(given(Said.WRONG, None, Source.OPERATOR)) == "ana called the answer wrong, at the device"
     assert said(given(Said.UNSURE, None)) == "ana could not tell, in the console"
@@ -132,7 +136,7 @@ def test_a_history_is_told_in_order_and_once() -> None:
     assert [(one.tier, one.text) for one in history(detail)] == [
         (Tier.EDGE, "answered a, and asked the hub"),
         (Tier.HUB, "answered b; revision 1"),
-        (Tier.HUMAN, "ana called it b, in the console; revision 2"),
+        (Tier.HUMAN, "ana labelled it b, in the console; revision 2"),
     ]
     silent = history(CaseDetail(UNSCORED, None, (verdict(Tier.HUB, None),), ()))
     assert [one.text for one in silent] == [
@@ -147,10 +151,10 @@ def test_scores_stand_side_by_side_the_likeliest_first() -> None:
     told = scores(detail)
     assert told is not None
     assert (told.tiers, told.rows) == ((Tier.EDGE, Tier.HUB), (("b", (0.4, 0.9)), ("a", (0.6, 0.1))))
-    other = Classification("z", {"z": 1.0})
+    other = Classification("z", {"z": 1.0, "never": 0.001})
     only = scores(CaseDetail(ANSWERED, escalation("p1"), (verdict(Tier.HUB, other),), ()))
     assert only is not None
-    assert only.rows[0] == ("z", (None, 1.0))
+    assert only.rows == (("z", (None, 1.0)), ("a", (0.6, None)), ("b", (0.4, None)))
     many = Classification("l0", {f"l{number}": 0.01 for number in range(50)})
     cut = scores(CaseDetail(ANSWERED, escalation("p1", edge=many), (), ()))
     assert cut is not None

@@ -44,6 +44,8 @@ def test_escalations_stack_by_reason_and_their_disagreement_is_a_line() -> None:
     assert (chart.lines[0].values[-2:], sum(chart.stack[0].values[:-1])) == ((5.0, 2.0), 0.0)  # type: ignore[arg-type]
     assert not chart.is_empty
     assert escalations([], HOUR, NOW_NS).is_empty
+    assert not escalations([], HOUR, NOW_NS).is_unknown
+    assert latency([point(p95_ms=None)], HOUR, NOW_NS).is_unknown
 
 
 def test_longer_buckets_are_still_told_by_the_minute() -> None:

@@ -33,7 +33,17 @@ def test_every_kind_is_told(kind: EventKind) -> None:
 def test_a_refusal_says_its_reason() -> None:
     """By name, with the device's own sentence."""
     shown = told(event(EventKind.PACK_REFUSED, reason="bad_digest", detail="other bytes"))
-    assert (shown.shape, shown.text, shown.note) == (Shape.WARN, "refused band@2.0.0", "bad_digest: other bytes")
+    assert (shown.shape, shown.text, shown.note) == (Shape.WARN, "refused band@2.0.0", "other bytes (bad_digest)")
+
+
+def test_a_reason_does_not_name_the_pack_again() -> None:
+    """Words come first, the name last; either alone stands alone."""
+    refused = EventKind.PACK_REFUSED
+    assert told(event(refused, reason="no_space", detail="band@2.0.0: 3 kB are missing")).note == (
+        "3 kB are missing (no_space)"
+    )
+    assert told(event(refused, reason="no_space")).note == "no_space"
+    assert told(event(refused, detail="3 kB are missing")).note == "3 kB are missing"
 
 
 def test_a_desire_says_where_and_by_whom() -> None:

@@ -52,7 +52,14 @@ def word(one: DeviceFacts, known: Lately = WELL) -> tuple[Shape, str]:
         (device(silent_s=None), WELL, Shape.IDLE, "never heard"),
         (device(silent_s=35), WELL, Shape.IDLE, "stale"),
         (device(silent_s=7200), WELL, Shape.BAD, "offline 2 h"),
-        (device(state="stopped"), WELL, Shape.IDLE, "stopped"),
+        (device(silent_s=35, desired=V2, slots=(slot(failure=REFUSED),)), WELL, Shape.IDLE, "stale · pack failed"),
+        (
+            device(silent_s=7200, desired=V2, slots=(slot(failure=REFUSED),)),
+            WELL,
+            Shape.BAD,
+            "offline 2 h · pack failed",
+        ),
+        (device(desired=V2, slots=(slot(is_pinned=True),)), WELL, Shape.WARN, "pinned → 2.0.0 waits"),
         (device(state="degraded"), WELL, Shape.WARN, "degraded"),
         (device(problems=("the disk is full",)), WELL, Shape.WARN, "degraded"),
         (device(bindings=(binding(certificate_state="void"),)), WELL, Shape.WARN, "certificate void"),
@@ -81,8 +88,11 @@ def test_a_device_is_the_worst_that_is_known_of_it(one: DeviceFacts, known: Late
 
 def test_an_identity_that_ends_is_told_in_time() -> None:
     """A week before, and after it is over; without a certificate there is nothing to end."""
-    assert word(replace(device(), certificate_not_after_ns=NOW_NS - S)) == (Shape.BAD, "identity ended")
-    assert word(replace(device(), certificate_not_after_ns=NOW_NS + 3 * DAY_NS)) == (Shape.WARN, "identity ends in 3 d")
+    assert word(replace(device(), certificate_not_after_ns=NOW_NS - S)) == (Shape.BAD, "certificate ended")
+    assert word(replace(device(), certificate_not_after_ns=NOW_NS + 3 * DAY_NS)) == (
+        Shape.WARN,
+        "certificate ends in 3 d",
+    )
     assert word(replace(device(), certificate_not_after_ns=NOW_NS + 30 * DAY_NS)) == (Shape.OK, "online")
 
 
@@ -132,7 +142,7 @@ def test_figures_are_of_what_is_heard_and_counted() -> None:
     assert (figures.p95_ms, figures.slowest) == (8.0, devices[1].key)
     assert (figures.unsent, figures.unsent_devices, figures.oldest_unsent_s) == (4, 1, 12.0)
     assert (figures.answered, figures.disagreed, figures.disagreement) == (20, 4, 0.2)
-    assert figures.counted == Counted(200 + 300, 40 + 30)
+    assert figures.counted == Counted(200, 40)
 
 
 def test_an_empty_fleet_has_no_figures() -> None:
@@ -142,10 +152,11 @@ def test_an_empty_fleet_has_no_figures() -> None:
     assert (figures.p95_ms, figures.slowest, figures.oldest_unsent_s) == (None, None, None)
 
 
-def test_without_a_trend_a_device_is_counted_from_its_beginning() -> None:
-    """A fresh hub has no curve yet; the totals of the report stand in."""
-    figures = fleet([device("d1"), device("d2", silent_s=None)], [], [], MOMENT).figures
-    assert figures.counted == Counted(100, 10)
+def test_what_was_not_said_lately_does_not_count() -> None:
+    """The totals of all time that a silent device last reported are in no figure and in no row."""
+    told = fleet([device("d1"), device("d2", silent_s=7200)], [point("d1")], [], MOMENT)
+    assert told.figures.counted == Counted(100, 10)
+    assert {row.device.device_id: row.coverage for row in told.rows} == {"d1": 0.9, "d2": None}
 
 
 def test_what_is_known_of_a_time_is_a_sum() -> None:
@@ -161,6 +172,7 @@ def test_a_changed_device_is_judged_since_its_change_only() -> None:
     after = fleet([device()], sick, [count(disagreed=9)], MOMENT, {device().key: lately([], [])})
     assert (before.rows[0].state.word, after.rows[0].state.word) == ("hub corrects 54 %", "online")
     assert (after.rows[0].coverage, after.figures) == (None, before.figures)
+    assert (before.rows[0].is_since_change, after.rows[0].is_since_change) == (False, True)
 
 
 def news(kind: EventKind, at_ns: int, digest: str = "sha256:2", name: str = "d1") -> HubEvent:
@@ -192,5 +204,18 @@ def test_a_filter_needs_every_word_somewhere() -> None:
 def test_every_comparison_has_a_word() -> None:
     """The twin's rows are told for all of its states."""
     (status,) = statuses(device(), MOMENT)
-    assert all(slot_state(replace(status, state=state)).word for state in Comparison)
+    assert all(slot_state(replace(status, state=state), device(), MOMENT).word for state in Comparison)
     assert status.reported_pack == V1
+
+
+def test_the_packs_of_a_silent_device_are_never_well() -> None:
+    """What it last said has its age and is a ring; a fault stays one."""
+    stale, mute = device(silent_s=95), device(silent_s=None, desired=V2)
+    refused = device(silent_s=95, desired=V2, slots=(slot(failure=REFUSED),))
+    told = [slot_state(statuses(one, MOMENT)[0], one, MOMENT) for one in (device(), stale, refused, mute)]
+    assert [(one.shape, one.word) for one in told] == [
+        (Shape.OK, "in step"),
+        (Shape.IDLE, "in step, as of 1 min"),
+        (Shape.WARN, "pack failed, as of 1 min"),
+        (Shape.IDLE, "not known"),
+    ]

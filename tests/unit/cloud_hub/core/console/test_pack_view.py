@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cloud_hub.core.console.fleet_view import statuses
-from cloud_hub.core.console.pack_view import PackUse, choices, conditions, holders, promise, uses
+from cloud_hub.core.console.pack_view import Offer, PackUse, choices, conditions, holders, promise, uses
 from model_packs.certificate.document import Certificate
 from model_packs.digests import Digest
 from model_packs.manifest import PackRef
@@ -81,7 +81,21 @@ def test_a_device_counts_once_for_a_pack() -> None:
     """Two bindings of one device are one device; removed ones are none."""
     two = device("a", desired=V2, bindings=(binding(), binding("second")))
     known = uses([two, device("b"), replace(device("c"), is_removed=True)])
-    assert known == {V1: PackUse(2, 0), V2: PackUse(0, 1)}
+    assert known == {V1: PackUse(2, 2), V2: PackUse(0, 1)}
+
+
+def test_what_a_device_came_with_is_what_it_should_run() -> None:
+    """Until something else is asked for; then that."""
+    assert uses([device("a")]) == {V1: PackUse(1, 1)}
+    assert uses([device("a", desired=V2)]) == {V1: PackUse(1, 0), V2: PackUse(0, 1)}
+
+
+def test_the_pack_that_runs_is_no_choice_unless_another_was_asked_for() -> None:
+    """Choosing it again takes a desire back; without one there is nothing to change."""
+    offers = [Offer(MANIFEST, None, 7), Offer(EDGE_2, None, 9)]
+    settled, waiting = (choices(offers, statuses(one, MOMENT)[0], {}) for one in (device(), device(desired=V2)))
+    assert [(one.size_bytes, one.is_settled) for one in settled] == [(9, False), (7, True)]
+    assert not any(one.is_settled for one in waiting)
 
 
 def test_holders_are_bindings_that_run_it_or_should() -> None:
@@ -95,7 +109,7 @@ def test_holders_are_bindings_that_run_it_or_should() -> None:
 
 def test_a_binding_may_change_within_its_family() -> None:
     """Edge packs, the newest first, with what runs, what is wanted and what has failed here."""
-    packs = [(MANIFEST, None), (EDGE_2, CERTIFICATE), (HUB, None), (OTHER, None)]
+    packs = [Offer(MANIFEST, None, 7), Offer(EDGE_2, CERTIFICATE, 9), Offer(HUB, None, 1), Offer(OTHER, None, 1)]
     (status,) = statuses(device(desired=V2), MOMENT)
     told = choices(packs, status, {V2: "bad_digest: other bytes"})
     assert [(str(one.ref), one.is_running, one.is_desired, one.problem) for one in told] == [
@@ -107,7 +121,7 @@ def test_a_binding_may_change_within_its_family() -> None:
 def test_an_unknown_family_leaves_every_edge_pack_to_choose() -> None:
     """What runs is not published here, or not known."""
     (status,) = statuses(device(bindings=(binding(),), slots=(slot(),)), MOMENT)
-    packs = [(OTHER, None), (HUB, None)]
+    packs = [Offer(OTHER, None, 1), Offer(HUB, None, 1)]
     assert [str(one.ref) for one in choices(packs, replace(status, reported_pack="strange@1.0.0"), {})] == [
         "form@1.0.0"
     ]

@@ -102,3 +102,10 @@ def test_packs_and_digests_are_cut_to_what_is_compared() -> None:
     """A name with its version, twelve digits of a digest."""
     assert wording.short_pack("band@1.0.0") == "band 1.0.0"
     assert wording.short_digest("sha256:" + "a" * 64) == "a" * 12
+
+
+def test_an_instant_has_tenths() -> None:
+    """Windows of a second follow each other by tenths; another day is named."""
+    noon_ns = 1_795_305_600 * 1_000_000_000
+    assert wording.instant(noon_ns + 250_000_000, noon_ns) == f"{wording.time_of_day(noon_ns)}.2"
+    assert wording.instant(noon_ns - 86_400 * 1_000_000_000, noon_ns).startswith("2026-")

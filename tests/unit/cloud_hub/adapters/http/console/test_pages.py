@@ -80,7 +80,7 @@ async def test_every_page_is_drawn_whole_and_as_a_piece(tmp_path: Path) -> None:
         for path in (*PAGES, case, "/people", "/devices/lyon/left-1/install/wrist"):
             whole = await text_of(olaf, path)
             assert whole.startswith("<!doctype html>")
-            assert "hx-sse:connect" in whole
+            assert '/hearing.js" data-topics="' in whole
             assert "as of" in whole
         for path in (*PAGES, case):
             piece = await text_of(olaf, path, **{"HX-Request": "true"})
@@ -92,10 +92,12 @@ async def test_every_page_is_drawn_whole_and_as_a_piece(tmp_path: Path) -> None:
 async def test_an_empty_hub_teaches_the_next_command(tmp_path: Path) -> None:
     """No page is blank before anything has happened."""
     async with hub_web(tmp_path, Console) as hub, aclosing(await hub.signed_in("vera")) as vera:
-        assert "cloud-hub tokens create" in await text_of(vera, "/")
+        fleet = await text_of(vera, "/")
+        for command in ("edge-agent init device", "packs publish LAYOUT --config hub/hub.toml", "tokens create --site"):
+            assert command in fleet
         assert "Nothing was escalated yet" in await text_of(vera, "/escalations")
         assert "cloud-hub packs publish" in await text_of(vera, "/packs")
-        assert "Nothing waits for you" in await text_of(vera, "/review")
+        assert "Nothing was escalated yet" in await text_of(vera, "/review")
 
 
 @in_loop
@@ -135,6 +137,12 @@ async def test_installing_says_what_it_will_do_and_lands_in_the_timeline(tmp_pat
         after = await text_of(olaf, "/devices/lyon/left-1")
         assert "pack waits" in after
         assert "binding wrist, by olaf" in after
+        assert 'data-action="unassign"' in after
+        answer = await olaf.post("/devices/lyon/left-1/unassign/wrist", data={"csrf": await token_of(olaf)})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/devices/lyon/left-1")
+        ended = await text_of(olaf, "/devices/lyon/left-1")
+        assert "need not run motion-band-edge@2.0.0 any more" in ended
+        assert 'data-action="unassign"' not in ended
 
 
 @in_loop

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,29 @@ MAX_SCRIPT_BYTES = 150_000
 OFF_ORIGIN = re.compile(r"(?:https?:)?//[a-z0-9]", re.IGNORECASE)
 
 
+def vendored() -> list[dict[str, str]]:
+    """The table of what is not ours."""
+    table: list[dict[str, str]] = tomllib.loads((VENDOR / "vendor.toml").read_text())["file"]
+    return table
+
+
 def test_vendored_files_are_those_that_the_list_names() -> None:
     """Every file but the list itself has its SHA-256 there, licences included, and nothing else lies beside them."""
-    lines = [line.split() for line in (VENDOR / "vendor.sha256").read_text().splitlines()]
-    listed = {name: digest for digest, name in lines}
+    listed = {one["path"]: one["sha256"] for one in vendored()}
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.iterdir()}
-    del found["vendor.sha256"]
+    del found["vendor.toml"]
     assert found == listed
     assert {"htmx.LICENSE", "uPlot.LICENSE"} <= listed.keys()
+
+
+def test_what_is_vendored_says_where_it_is_from_and_on_which_terms() -> None:
+    """The distribution's own expression holds each licence, and a file states its version where it states one."""
+    project = tomllib.loads((Path(__file__).parents[6] / "pyproject.toml").read_text())["project"]
+    for one in vendored():
+        assert one["url"].startswith("https://")
+        assert one["license"] in project["license"].split(" AND ")
+        stated = re.search(r"\(v([0-9.]+)\)", (VENDOR / one["path"]).read_text())
+        assert stated is None or stated[1] == one["version"]
 
 
 def test_all_scripts_together_are_small() -> None:
