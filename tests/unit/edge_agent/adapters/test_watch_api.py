@@ -135,9 +135,9 @@ def test_a_stream_of_one_binding_leaves_out_the_others(site: Site) -> None:
         site.get(f"{STREAM}?binding=press", Last_Event_ID="0") as own,
     ):
         assert next_event(own)[1]["id"] == "p1"
-        others.fp.raw._sock.settimeout(0.5)  # type: ignore[attr-defined]  # not public
         assert others.readline() == b":\n"
         assert others.readline() == b"\n"
+        others.fp.raw._sock.settimeout(0.5)  # type: ignore[attr-defined]  # not public
         with pytest.raises(TimeoutError):
             others.readline()
 
@@ -184,7 +184,7 @@ def test_a_closed_store_is_said(site: Site) -> None:
 
 
 class Flood:
-    """A store in which more comes than anybody reads; says how far its reader was."""
+    """A store in which more comes than anybody reads; says how far its readers got."""
 
     def __init__(self) -> None:
         self.place = 0
@@ -199,7 +199,7 @@ class Flood:
 
     def since(self, place: int, limit: int) -> list[NewsItem]:
         """Always more."""
-        self.place = place
+        self.place = max(self.place, place)
         return [NewsItem(place + number, {"binding": "press", "pad": "x" * 1000}) for number in range(1, limit + 1)]
 
     def wait(self, seen: int, _timeout_s: float) -> int:

@@ -53,6 +53,9 @@ def test_a_forgotten_prediction_is_no_news(tmp_path: Path) -> None:
     assert told(opened) == [("p2", "final")]
     assert opened.store.news.newest("p1") is None
     opened.store.close()
+    connection = schema.open_reader(tmp_path / FILE_NAME)
+    assert connection.execute("SELECT count(*) FROM news").fetchone() == (1,)
+    connection.close()
 
 
 def test_the_newest_event_says_how_its_escalation_stands_now(tmp_path: Path) -> None:
