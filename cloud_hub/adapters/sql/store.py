@@ -219,15 +219,17 @@ class SqlStore:
     async def trend(self, device: DeviceKey | None, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read the increments of each bucket, oldest first."""
         rows = await self._all(trends.select_trend(device, since_ns, until_ns))
-        return increments([trends.read_totals(row) for row in rows], since_ns, await self._new_devices(since_ns))
+        new = await self._new_devices(since_ns, device)
+        return increments([trends.read_totals(row) for row in rows], since_ns, new)
 
     async def lately(self, since_ns: int, until_ns: int = NO_END_NS) -> tuple[TrendPoint, ...]:
         """Read what happened from each series' first bucket since then to its last, of all devices."""
         rows = await self._all(trends.select_ends(since_ns, until_ns))
-        return increments([trends.read_totals(row) for row in rows], since_ns, await self._new_devices(since_ns))
+        new = await self._new_devices(since_ns, None)
+        return increments([trends.read_totals(row) for row in rows], since_ns, new)
 
-    async def _new_devices(self, since_ns: int) -> dict[DeviceKey, int]:
-        rows = await self._all(trends.select_new_devices(since_ns))
+    async def _new_devices(self, since_ns: int, device: DeviceKey | None) -> dict[DeviceKey, int]:
+        rows = await self._all(trends.select_new_devices(since_ns, device))
         return {key_of(row): row.enrolled_at_ns for row in rows}
 
     async def record(self, happening: Happening) -> None:

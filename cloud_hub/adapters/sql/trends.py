@@ -65,12 +65,18 @@ def select_ends(since_ns: int, until_ns: int) -> AnySelect:
     return select(trend).join(ends, and_(*same, is_end)).order_by(trend.c.bucket_ns)
 
 
-def select_new_devices(since_ns: int) -> AnySelect:
-    """Devices that got their certificate since then, and that were not heard before; `--insecure` ones never did."""
+def select_new_devices(since_ns: int, device: DeviceKey | None) -> AnySelect:
+    """Devices that got their certificate since then, and that were not heard before; `--insecure` ones never did.
+
+    Args:
+        since_ns: Wall clock of the hub, Unix epoch, UTC.
+        device: Only this one; None: of all.
+    """
     same = [mine == theirs for mine, theirs in zip(key_columns(devices), key_columns(trend), strict=True)]
     heard_before = exists().where(*same, trend.c.bucket_ns < devices.c.enrolled_at_ns - BEGINNING_NS)
     is_new = and_(devices.c.enrolled_at_ns >= since_ns, devices.c.public_key_digest != "", ~heard_before)
-    return select(*key_columns(devices), devices.c.enrolled_at_ns).where(is_new)
+    query = select(*key_columns(devices), devices.c.enrolled_at_ns).where(is_new)
+    return query if device is None else query.where(belongs_to(devices, device))
 
 
 def read_totals(row: AnyRow) -> TrendTotals:
