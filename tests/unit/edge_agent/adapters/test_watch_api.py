@@ -218,6 +218,7 @@ def test_a_reader_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture
     try:
         with socket.create_connection(("127.0.0.1", agent.bound.port)) as slow:
             slow.sendall(f"GET {STREAM} HTTP/1.0\r\n\r\n".encode())
+            assert b"200" in slow.recv(12)  # it is let in before the other asks, and reads no more
 
             def is_let_in() -> bool:
                 with socket.create_connection(("127.0.0.1", agent.bound.port)) as other:
