@@ -7,7 +7,7 @@ is `core/outbox.py`, what a revised event says is `core/prediction.py`; here the
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.adapters.sqlite import outbox
 from edge_agent.adapters.sqlite.age import OLDER
@@ -21,6 +21,7 @@ from edge_agent.core.prediction import revise, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verdict
+from protos.messages.inference import Tier
 
 NO_ROOM = "no_room"
 """Why news of an eviction was itself not kept: it may not push out anything else."""
@@ -125,7 +126,9 @@ class Fates:
     def answered(self, tx: Transaction, verdict: Verdict) -> None:
         """Take a verdict: end the escalation, and revise its prediction if the verdict is better than what is known.
 
-        A verdict without an input digest is a person's about an answer, whether that was ever escalated or not.
+        A verdict without an input digest is a person's about an answer, whether that was ever escalated or not. The hub
+        answers no window that a person has judged: an escalation of it ends when both are known, the person's word here
+        and the window at the hub.
         """
         tx.count(_DEVICE, Count.VERDICTS_RECEIVED)
         event = _event(tx, verdict.prediction_id)
@@ -143,6 +146,9 @@ class Fates:
             if (found.state, Move.ANSWER) in MOVES:
                 self._move(tx, found, Move.ANSWER)
         revised = revise(event, verdict, tx.now.wall_ns)
+        asked = read_escalation(tx, verdict.prediction_id)
+        if verdict.tier is Tier.HUMAN and asked is not None and asked.state is Outcome.ACKED:
+            self._move(tx, asked, Move.ANSWER)
         tx.count(_DEVICE, Count.VERDICTS_UNCHANGED if revised is None else Count.VERDICTS_APPLIED)
         if revised is not None:
             self.deliver(tx, [self._rewritten(tx, verdict.prediction_id, revised)])
@@ -173,7 +179,8 @@ class Fates:
         if found is not None and found.state in PENDING:
             if (found.state, move) not in MOVES:
                 return
-            self._move(tx, found, move)
+            if self._move(tx, found, move) is Outcome.ACKED and _is_judged(tx, found.prediction_id):
+                self._move(tx, replace(found, state=Outcome.ACKED), Move.ANSWER)
         outbox.set_state(tx, item_class, seq, _ROW_STATE[move])
 
     def tell_again(self, tx: Transaction) -> None:
@@ -327,6 +334,11 @@ def _read_escalation(tx: Transaction, where: str, parameters: tuple[object, ...]
         return None
     prediction_id, binding, item_class, seq, state, digest = found
     return StoredEscalation(prediction_id, binding, ItemClass(item_class), seq, Outcome(state), digest)
+
+
+def _is_judged(tx: Transaction, prediction_id: PredictionId) -> bool:
+    event = _event(tx, prediction_id)
+    return event is not None and event["tier"] == Tier.HUMAN
 
 
 def _event(tx: Transaction, prediction_id: PredictionId) -> Event | None:
