@@ -26,6 +26,7 @@ from typing import Any, Self, TypeVar
 from tests.simulators.network import LOOPBACK
 from tests.simulators.seeds import seeded
 
+_ACCEPT_TURNS = 8  # of the loop, in which a connection that is being accepted becomes one that can be ended
 _CHUNK_BYTES = 65_536
 _CHUNKS_UNDERWAY = 64
 _PACE_S = 0.1
@@ -193,6 +194,8 @@ class ToxicProxy:
             if self._server is not None:
                 self._server.close()
                 self._server = None
+            for _ in range(_ACCEPT_TURNS):
+                await asyncio.sleep(0)
             await self._end_all()
 
         self._do(down())
@@ -233,6 +236,8 @@ class ToxicProxy:
         self._accepted += 1
         self._connections[task] = None
         task.add_done_callback(self._connections.pop)
+        # Also of a task that was cancelled before it began.
+        task.add_done_callback(lambda _: None if writer.transport.is_closing() else writer.transport.abort())
 
     async def _serve(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
