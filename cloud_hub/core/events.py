@@ -41,6 +41,19 @@ class EventKind(StrEnum):
     SIGN_IN_REFUSED = "sign_in_refused"
 
 
+ABOUT_PEOPLE = frozenset(
+    {
+        EventKind.PERSON_ADDED,
+        EventKind.PERSON_REMOVED,
+        EventKind.PASSWORD_SET,
+        EventKind.TOKEN_MADE,
+        EventKind.SIGNED_IN,
+        EventKind.SIGN_IN_REFUSED,
+    }
+)
+"""What concerns people only: operators may read it, and no open page is told of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
     """Something that happened, before it has its place in the outbox.

@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from cloud_hub.adapters.http.gate import Caller
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.events import EventId, EventKind, HubEvent
+from cloud_hub.core.events import ABOUT_PEOPLE, EventId, EventKind, HubEvent
 from cloud_hub.errors import InputProblem, RequestInvalidError, StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import EventOutbox, StreamBell
@@ -78,12 +78,7 @@ TOPICS: Mapping[EventKind, tuple[Topic, ...]] = {
     EventKind.HUB_RESTORED: (Topic.FLEET,),
     EventKind.LABEL_GIVEN: _LABEL_NEWS,
     EventKind.FEEDBACK_RECEIVED: _LABEL_NEWS,
-    EventKind.PERSON_ADDED: (),
-    EventKind.PERSON_REMOVED: (),
-    EventKind.PASSWORD_SET: (),
-    EventKind.TOKEN_MADE: (),
-    EventKind.SIGNED_IN: (),
-    EventKind.SIGN_IN_REFUSED: (),
+    **dict.fromkeys(ABOUT_PEOPLE, ()),
 }
 """Who hears of what; what concerns people only is on no topic."""
 

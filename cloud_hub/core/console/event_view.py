@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_hub.core.console.wording import Shape
-from cloud_hub.core.events import EventKind, HubEvent
+from cloud_hub.core.events import ABOUT_PEOPLE, EventKind, HubEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +194,7 @@ def _is_same(newer: HubEvent, older: HubEvent) -> bool:
 _MANY_AT_ONCE = frozenset(
     {EventKind.DEVICE_ENROLLED, EventKind.DEVICE_ONLINE, EventKind.DEVICE_SILENT, EventKind.PACK_DESIRED}
 )
-_NO_FLEET_NEWS = frozenset(
-    {
-        EventKind.LABEL_GIVEN,
-        EventKind.FEEDBACK_RECEIVED,
-        EventKind.PERSON_ADDED,
-        EventKind.PERSON_REMOVED,
-        EventKind.PASSWORD_SET,
-        EventKind.TOKEN_MADE,
-        EventKind.SIGNED_IN,
-        EventKind.SIGN_IN_REFUSED,
-    }
-)
+_NO_FLEET_NEWS = ABOUT_PEOPLE | {EventKind.LABEL_GIVEN, EventKind.FEEDBACK_RECEIVED}
 
 _TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
     EventKind.DEVICE_ENROLLED: _enrolled,

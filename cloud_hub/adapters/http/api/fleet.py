@@ -8,7 +8,7 @@ from cloud_hub.adapters.http.api.fields import Field, Group, Number, Text, Whole
 from cloud_hub.adapters.http.api.operations import Call, Operation, Result
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.events import EventId, EventKind
+from cloud_hub.core.events import ABOUT_PEOPLE, EventId, EventKind
 from cloud_hub.core.people import Role
 from cloud_hub.core.registry import DeviceFacts, devices_document
 from cloud_hub.errors import DeviceAbsentError
@@ -16,17 +16,6 @@ from cloud_hub.inviting import MAX_TTL_H, MAX_USES, Invitation
 
 DEVICE_SCHEMA = "tandem.device/1"
 NO_DEVICE = {HTTPStatus.NOT_FOUND: "No such device."}
-ABOUT_PEOPLE = frozenset(
-    {
-        EventKind.PERSON_ADDED,
-        EventKind.PERSON_REMOVED,
-        EventKind.PASSWORD_SET,
-        EventKind.TOKEN_MADE,
-        EventKind.SIGNED_IN,
-        EventKind.SIGN_IN_REFUSED,
-    }
-)
-"""Events that only operators see."""
 
 _NAME_CHARS = 64
 _PACK_CHARS = 200
