@@ -64,8 +64,7 @@ class Actions:
 
         Raises:
             DeviceAbsentError: There is no such device.
-            PackNotFoundError: The pack is not published.
-            AssignmentError: The pack is not for this binding.
+            AssignmentError: The pack is not published, is no edge pack or cannot be read; or there is no such binding.
             StorageError: The database does not answer.
         """
         now_ns = self._clock()
