@@ -32,6 +32,7 @@ from model_packs.process.durable import make_folder, write_file
 from model_packs.signing import KeyId, PublicKey, Signature, SiteKey
 
 READ_LIMIT_BYTES: Final = 1 << 20
+_INDEX, _LAYOUT_MARK, _BLOBS = "index.json", "oci-layout", "blobs"
 _REFETCH = "fetch or build the pack again"
 
 
@@ -64,7 +65,12 @@ class PackStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs = BlobFolder(root)
-        self._index_path = root / "index.json"
+        self._index_path = root / _INDEX
+
+    @property
+    def is_made(self) -> bool:
+        """Whether anything of a layout is here: `open` made it, or it was brought; other files may share its folder."""
+        return any((self.root / name).exists() for name in (_INDEX, _LAYOUT_MARK, _BLOBS))
 
     def open(self) -> None:
         """Create the layout if there is none, and check that the index can be read.
@@ -77,7 +83,7 @@ class PackStore:
         with self._locked():
             self._blobs.create()
             if not self._index_path.exists():
-                write_file(self.root / "oci-layout", OCI_LAYOUT)
+                write_file(self.root / _LAYOUT_MARK, OCI_LAYOUT)
                 write_file(self._index_path, write_index({}))
         self._index()
 

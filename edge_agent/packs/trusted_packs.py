@@ -67,7 +67,7 @@ class TrustedPacks:
             raise PackRefusedError(FailureReason.BAD_SIGNATURE, name, error.message, error.mend) from error
         try:
             store, ref = PackStore(self._config.agent.device.packs_dir), PackRef.parse(name)
-            is_here = store.root.is_dir() and store.resolve(ref) is not None
+            is_here = store.is_made and store.resolve(ref) is not None
             found = store.load(ref, keys) if is_here else None
         except ValueError as error:
             raise PackRefusedError(FailureReason.NOT_FOUND, name, str(error), mend) from error
@@ -116,7 +116,7 @@ def find_pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, 
             ref = _only(store, binding.pack)
         else:
             store, ref = PackStore(config.agent.device.packs_dir), PackRef.parse(binding.pack)
-            if not config.agent.device.packs_dir.is_dir() or store.resolve(ref) is None:
+            if not store.is_made or store.resolve(ref) is None:
                 return None
         return store.load(ref, trusted)
     except DamagedPackError as error:

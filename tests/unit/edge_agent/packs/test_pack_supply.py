@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.config import Config, load
+from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError
 from edge_agent.errors import HubError, PackUnusableError
 from edge_agent.packs.pack_supply import FetchPack, Supplied, supply_pack
+from edge_agent.packs.trusted_packs import TrustedPacks
 from model_packs.manifest import PackRef
 from model_packs.signing import PublicKey, SiteKey, generate_site_key
 from model_packs.store import PackStore
@@ -107,3 +110,14 @@ def test_a_missing_pack_and_no_hub_in_reach_is_the_hubs_error(tmp_path: Path, ke
     """There is no damage to tell."""
     with pytest.raises(HubError, match="nothing listens"):
         supply(configured(tmp_path), key, away)
+
+
+def test_a_device_without_any_pack_is_told_that_it_is_not_here(tmp_path: Path, key: SiteKey) -> None:
+    """Also after its slots were written beside where packs will lie: nothing is damaged, nothing was ever fetched."""
+    config = configured(tmp_path)
+    SlotFile(config.agent.device.packs_dir).open()
+    with pytest.raises(PackUnusableError, match="is not on this device"):
+        supply(config, key, None)
+    with pytest.raises(PackRefusedError, match="is not on this device") as refused:
+        TrustedPacks(config).verified(PackId(config.bindings.binding[0].pack, ""))
+    assert refused.value.reason is FailureReason.NOT_FOUND
