@@ -138,12 +138,13 @@ class PublicKey:
         encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         return KeyId(hashlib.sha256(self._key.public_bytes(encoding, form)).hexdigest())
 
-    def verify(self, pack_json: bytes, signature: Signature) -> None:
+    def verify(self, pack_json: bytes, signature: Signature, *, domain: bytes = DOMAIN) -> None:
         """Check a signature.
 
         Args:
             pack_json: The bytes as received.
             signature: What should be this key's signature of them.
+            domain: What kind of statement the bytes are: a signature of one kind is none of another.
 
         Raises:
             SigningError: It is another key's, or the bytes are not those that were signed.
@@ -152,7 +153,7 @@ class PublicKey:
         if signature.key_id != self.key_id:
             raise SigningError(f"signed by key {signature.key_id[:12]}, not by {self.key_id[:12]}", mend)
         try:
-            self._key.verify(signature.value, DOMAIN + pack_json)
+            self._key.verify(signature.value, domain + pack_json)
         except InvalidSignature as error:
             raise SigningError(f"the signature by key {self.key_id[:12]} does not hold", mend) from error
 
@@ -197,16 +198,17 @@ class SiteKey:
         """The public half."""
         return PublicKey(self._key.public_key())
 
-    def sign(self, pack_json: bytes) -> Signature:
-        """Sign a pack.json.
+    def sign(self, pack_json: bytes, *, domain: bytes = DOMAIN) -> Signature:
+        """Sign a pack.json, or another kind of statement.
 
         Args:
             pack_json: Its canonical bytes.
+            domain: What kind of statement the bytes are.
 
         Returns:
             The signature; the same key and bytes always give the same one.
         """
-        return Signature(self.public.key_id, self._key.sign(DOMAIN + pack_json))
+        return Signature(self.public.key_id, self._key.sign(domain + pack_json))
 
 
 _KEY_MEND = "give the site key that cloud-hub init made"

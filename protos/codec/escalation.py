@@ -215,6 +215,8 @@ def _escalation_to_wire(escalation: Escalation) -> pb.Escalation:
         codec_version=escalation.codec_version,
         threshold=escalation.threshold,
         certificate_digest=escalation.certificate_digest,
+        policy_version=escalation.policy_version,
+        group=escalation.group,
     )
 
 
@@ -253,6 +255,8 @@ def _escalation_from_wire(wire: pb.Escalation, field: str) -> Escalation:
         codec_version=wire.codec_version,
         threshold=wire.threshold if wire.HasField("threshold") else None,
         certificate_digest=wire.certificate_digest,
+        policy_version=wire.policy_version,
+        group=wire.group,
     )
 
 

@@ -6,6 +6,14 @@ from typing import TypeVar
 
 from protos.codec.errors import CodecError
 from protos.codec.inference import model_from_wire, model_to_wire
+from protos.codec.policy import (
+    drift_from_wire,
+    drift_to_wire,
+    policy_from_wire,
+    policy_report_from_wire,
+    policy_report_to_wire,
+    policy_to_wire,
+)
 from protos.messages.escalation import HubIncarnation, StoreId
 from protos.messages.fleet import (
     BindingReport,
@@ -27,6 +35,9 @@ from protos.tandem.v1 import fleet_pb2 as pb
 
 MAX_SLOTS = 256
 """Slots, and bindings, of one heartbeat: it is stored and compared as a whole."""
+
+MAX_POLICIES = 4 * MAX_SLOTS
+"""Policies, and drift alarms, of one heartbeat: a binding has an active policy and a few former ones."""
 
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -56,6 +67,8 @@ def report_to_wire(report: DeviceReport) -> pb.DeviceReport:
                     bindings=[_binding_to_wire(binding) for binding in report.bindings],
                     desired_version=report.desired_version,
                     slots=[_slot_to_wire(slot) for slot in report.slots],
+                    policies=[policy_report_to_wire(policy) for policy in report.policies],
+                    drift=[drift_to_wire(one) for one in report.drift],
                 )
             )
 
@@ -76,9 +89,7 @@ def report_from_wire(wire: pb.DeviceReport) -> DeviceReport:
             )
         case "heartbeat":
             beat = wire.heartbeat
-            for name, entries in (("bindings", len(beat.bindings)), ("slots", len(beat.slots))):
-                if entries > MAX_SLOTS:
-                    raise CodecError(f"heartbeat.{name}", f"{entries} entries, wanted at most {MAX_SLOTS}")
+            _check_entries(beat)
             return Heartbeat(
                 number=beat.number,
                 device_time_ns=beat.device_time_ns,
@@ -92,6 +103,10 @@ def report_from_wire(wire: pb.DeviceReport) -> DeviceReport:
                 ),
                 desired_version=beat.desired_version,
                 slots=tuple(_slot_from_wire(one, f"heartbeat.slots[{i}]") for i, one in enumerate(beat.slots)),
+                policies=tuple(
+                    policy_report_from_wire(one, f"heartbeat.policies[{i}]") for i, one in enumerate(beat.policies)
+                ),
+                drift=tuple(drift_from_wire(one, f"heartbeat.drift[{i}]") for i, one in enumerate(beat.drift)),
             )
         case _:
             raise CodecError("kind", "is not set, or is newer than this program")
@@ -114,7 +129,10 @@ def directive_to_wire(directive: HubDirective) -> pb.HubDirective:
                 heartbeat_ack=pb.HeartbeatAck(number=directive.number, hub_time_ns=directive.hub_time_ns)
             )
         case Desired():
-            slots = [pb.DesiredSlot(binding=one.binding, pack=one.pack, digest=one.digest) for one in directive.slots]
+            slots = [
+                pb.DesiredSlot(binding=one.binding, pack=one.pack, digest=one.digest, policy=policy_to_wire(one.policy))
+                for one in directive.slots
+            ]
             return pb.HubDirective(desired=pb.Desired(version=directive.version, slots=slots))
 
 
@@ -139,10 +157,26 @@ def directive_from_wire(wire: pb.HubDirective) -> HubDirective:
         case "desired":
             if wire.desired.version == 0:
                 raise CodecError("desired.version", "is 0; versions start at 1")
-            slots = tuple(DesiredSlot(one.binding, one.pack, one.digest) for one in wire.desired.slots)
+            slots = tuple(_desired_from_wire(one, f"desired.slots[{i}]") for i, one in enumerate(wire.desired.slots))
             return Desired(wire.desired.version, slots)
         case _:
             raise CodecError("kind", "is not set, or is newer than this program")
+
+
+def _check_entries(beat: pb.Heartbeat) -> None:
+    for name, entries, most in (
+        ("bindings", len(beat.bindings), MAX_SLOTS),
+        ("slots", len(beat.slots), MAX_SLOTS),
+        ("policies", len(beat.policies), MAX_POLICIES),
+        ("drift", len(beat.drift), MAX_POLICIES),
+    ):
+        if entries > most:
+            raise CodecError(f"heartbeat.{name}", f"{entries} entries, wanted at most {most}")
+
+
+def _desired_from_wire(wire: pb.DesiredSlot, field: str) -> DesiredSlot:
+    policy = policy_from_wire(wire.policy, f"{field}.policy") if wire.HasField("policy") else None
+    return DesiredSlot(wire.binding, wire.pack, wire.digest, policy)
 
 
 def _binding_to_wire(report: BindingReport) -> pb.BindingReport:

@@ -54,6 +54,8 @@ class Escalation:
         edge_output: The edge's answer; None when the window could not be scored.
         inputs: Model inputs, batch axis included (1, ...).
         threshold: The policy's threshold; None when the policy escalates everything.
+        policy_version: Of the policy that decided; 0: the pack's own.
+        group: What the edge answered, where the groups of a certificate are watched apart; empty: it could not answer.
     """
 
     prediction_id: PredictionId
@@ -76,6 +78,8 @@ class Escalation:
     codec_version: int = 1
     threshold: float | None = None
     certificate_digest: str = ""
+    policy_version: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

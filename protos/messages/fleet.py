@@ -102,6 +102,60 @@ class SlotReport:
     failure: PackFailure | None = None
 
 
+class PolicyState(StrEnum):
+    """What a policy is to the binding that reports it."""
+
+    ACTIVE = "active"
+    FORMER = "former"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReport:
+    """How one policy of one binding fared; counts are totals for (binding, pack, policy version).
+
+    Attributes:
+        policy_version: 0: the pack's own.
+        pack: name@version that it decided with.
+        kept: Answered at the edge, audited ones included.
+        escalated: Audits are not in it.
+        audits_lost: Drawn, and ended without a verdict.
+        audit_rate: Probability of an audit, 0..1.
+        threshold: None when everything is escalated.
+        detail: Of a refusal: one sentence for a person.
+    """
+
+    binding: str
+    policy_version: int
+    pack: str
+    pack_digest: str
+    decided: int
+    kept: int
+    escalated: int
+    audits_drawn: int
+    audits_lost: int
+    audit_rate: float
+    threshold: float | None
+    state: PolicyState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """An input statistic of a binding has changed.
+
+    Attributes:
+        signal: Which statistic.
+        at_ns: Event time of the window that told it, Unix epoch, UTC.
+        statistic: What the detector saw, in the signal's own unit.
+    """
+
+    binding: str
+    signal: str
+    at_ns: int
+    statistic: float
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """How the device is now.
@@ -110,6 +164,9 @@ class Heartbeat:
         outbox_oldest_age_ms: None when the outbox is empty or the age is not known.
         desired_version: The newest desire that is durable on the device; 0: none yet.
         slots: The reported side of the twin, one for each binding.
+        policies: How the bindings decide: one active each, former ones while answers to them are outstanding, and the
+            latest refused one.
+        drift: The newest alarms of the input statistics, at most one for each (binding, signal).
     """
 
     number: int
@@ -122,6 +179,8 @@ class Heartbeat:
     bindings: tuple[BindingReport, ...]
     desired_version: int = 0
     slots: tuple[SlotReport, ...] = ()
+    policies: tuple[PolicyReport, ...] = ()
+    drift: tuple[DriftReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +201,57 @@ class HeartbeatAck:
     hub_time_ns: int
 
 
+class PolicyMode(StrEnum):
+    """What a policy wants of the binding's decisions."""
+
+    SERVE = "serve"
+    TIGHTEN = "tighten"
+    HUB_ONLY = "hub_only"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredPolicy:
+    """How a binding should decide.
+
+    `tighten` needs a threshold above the one in force and nothing else; `hub_only` needs nothing. `serve` without a
+    threshold is the pack's own policy; with one below the pack's it needs a certificate, and a signature by a key that
+    the device trusts for the pack (`protos.link.signed_policy`).
+
+    Attributes:
+        version: Only grows for each binding of a device, also over changes of the pack; from 1.
+        threshold: With `serve`, None: the pack's own.
+        audit_rate: Probability of an audit, 0..1; None: as the device is configured.
+        certificate: Canonical JSON of what backs the threshold; empty: none.
+        signature: Ed25519, of the policy's statement; empty: none.
+        pack_digest: The policy holds only while this pack runs; empty: whichever runs.
+        voided_certificate: Digest of the certificate that the field has refuted; empty: none.
+    """
+
+    version: int
+    mode: PolicyMode
+    threshold: float | None = None
+    audit_rate: float | None = None
+    certificate: bytes = b""
+    signature: bytes = b""
+    pack_digest: str = ""
+    voided_certificate: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredSlot:
-    """What one binding should run: `pack` is name@version, `digest` that of its pack.json."""
+    """What one binding should run, and how it should decide.
+
+    Attributes:
+        pack: name@version; empty: it keeps the pack that it has, and only the policy is desired. Devices that do not
+            say `policy` in their capabilities are never sent such a slot.
+        digest: Of the pack's pack.json; empty with an empty `pack`.
+        policy: None: it keeps the policy that it has.
+    """
 
     binding: str
     pack: str
     digest: str
+    policy: DesiredPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ own.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,19 @@ from protos.messages.feedback import (
 from protos.messages.fleet import (
     BindingReport,
     Desired,
+    DesiredPolicy,
     DesiredSlot,
     DeviceHello,
+    DriftReport,
     FailureAction,
     FleetWelcome,
     Heartbeat,
     HeartbeatAck,
     InstallPhase,
     PackFailure,
+    PolicyMode,
+    PolicyReport,
+    PolicyState,
     SlotReport,
     SlotState,
 )
@@ -136,6 +141,16 @@ EXAMPLES: Mapping[str, tuple[Kind, object]] = {
         ),
     ),
     "escalate_item": (_ESCALATE_REQUEST, Item(ItemClass.ESCALATION, 42, low_water=41, age_ms=1500, body=_ESCALATION)),
+    "escalate_audit": (
+        _ESCALATE_REQUEST,
+        Item(
+            ItemClass.AUDIT,
+            7,
+            low_water=7,
+            age_ms=None,
+            body=replace(_ESCALATION, reason=Reason.AUDIT, propensity=0.125, policy_version=3, group="ROW"),
+        ),
+    ),
     "escalate_verdict_ack": (_ESCALATE_REQUEST, VerdictAck(41)),
     "escalate_welcome": (
         _ESCALATE_RESPONSE,
@@ -207,6 +222,60 @@ EXAMPLES: Mapping[str, tuple[Kind, object]] = {
                         "engine_failures",
                         "3 of 10 answers could not be scored on trial",
                         _START_NS,
+                    ),
+                ),
+            ),
+        ),
+    ),
+    "fleet_heartbeat_with_policies": (
+        _REPORT,
+        Heartbeat(
+            number=11,
+            device_time_ns=_START_NS,
+            state="ok",
+            problems=(),
+            outbox_bytes=0,
+            outbox_items=0,
+            outbox_oldest_age_ms=None,
+            bindings=(),
+            policies=(
+                PolicyReport(
+                    binding="motion",
+                    policy_version=3,
+                    pack=_EDGE.pack,
+                    pack_digest=_EDGE.digest,
+                    decided=100,
+                    kept=80,
+                    escalated=20,
+                    audits_drawn=9,
+                    audits_lost=1,
+                    audit_rate=0.125,
+                    threshold=0.75,
+                    state=PolicyState.REFUSED,
+                    detail="the threshold is lower and nobody signed it",
+                ),
+            ),
+            drift=(DriftReport("motion", "mean:ax", _START_NS, 0.25),),
+        ),
+    ),
+    "fleet_desired_policy": (
+        _DIRECTIVE,
+        Desired(
+            5,
+            (
+                DesiredSlot(
+                    "motion",
+                    _EDGE.pack,
+                    _EDGE.digest,
+                    DesiredPolicy(
+                        version=3,
+                        mode=PolicyMode.TIGHTEN,
+                        threshold=0.875,
+                        audit_rate=0.25,
+                        certificate=b"{}",
+                        signature=b"signature",
+                        pack_digest=_EDGE.digest,
+                        voided_certificate="sha256:" + "34" * 32,
                     ),
                 ),
             ),

@@ -92,7 +92,7 @@ class Item(_message.Message):
     def __init__(self, item_class: _Optional[_Union[ItemClass, str]] = ..., seq: _Optional[int] = ..., low_water: _Optional[int] = ..., age_ms: _Optional[int] = ..., escalation: _Optional[_Union[Escalation, _Mapping]] = ...) -> None: ...
 
 class Escalation(_message.Message):
-    __slots__ = ("prediction_id", "input_digest", "binding", "partition", "window_start_ns", "window_end_ns", "window_samples", "window_fill", "clock", "edge_model", "hub_pack", "reason", "propensity", "confidence", "edge_output", "inputs", "trace", "codec_version", "threshold", "certificate_digest")
+    __slots__ = ("prediction_id", "input_digest", "binding", "partition", "window_start_ns", "window_end_ns", "window_samples", "window_fill", "clock", "edge_model", "hub_pack", "reason", "propensity", "confidence", "edge_output", "inputs", "trace", "codec_version", "threshold", "certificate_digest", "policy_version", "group")
     PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     BINDING_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +113,8 @@ class Escalation(_message.Message):
     CODEC_VERSION_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     prediction_id: str
     input_digest: str
     binding: str
@@ -133,7 +135,9 @@ class Escalation(_message.Message):
     codec_version: int
     threshold: float
     certificate_digest: str
-    def __init__(self, prediction_id: _Optional[str] = ..., input_digest: _Optional[str] = ..., binding: _Optional[str] = ..., partition: _Optional[str] = ..., window_start_ns: _Optional[int] = ..., window_end_ns: _Optional[int] = ..., window_samples: _Optional[int] = ..., window_fill: _Optional[float] = ..., clock: _Optional[str] = ..., edge_model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., hub_pack: _Optional[str] = ..., reason: _Optional[str] = ..., propensity: _Optional[float] = ..., confidence: _Optional[float] = ..., edge_output: _Optional[_Union[_inference_pb2.Output, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.Tensor, _Mapping]]] = ..., trace: _Optional[str] = ..., codec_version: _Optional[int] = ..., threshold: _Optional[float] = ..., certificate_digest: _Optional[str] = ...) -> None: ...
+    policy_version: int
+    group: str
+    def __init__(self, prediction_id: _Optional[str] = ..., input_digest: _Optional[str] = ..., binding: _Optional[str] = ..., partition: _Optional[str] = ..., window_start_ns: _Optional[int] = ..., window_end_ns: _Optional[int] = ..., window_samples: _Optional[int] = ..., window_fill: _Optional[float] = ..., clock: _Optional[str] = ..., edge_model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., hub_pack: _Optional[str] = ..., reason: _Optional[str] = ..., propensity: _Optional[float] = ..., confidence: _Optional[float] = ..., edge_output: _Optional[_Union[_inference_pb2.Output, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_inference_pb2.Tensor, _Mapping]]] = ..., trace: _Optional[str] = ..., codec_version: _Optional[int] = ..., threshold: _Optional[float] = ..., certificate_digest: _Optional[str] = ..., policy_version: _Optional[int] = ..., group: _Optional[str] = ...) -> None: ...
 
 class VerdictAck(_message.Message):
     __slots__ = ("verdict_seq",)

@@ -68,7 +68,7 @@ class BindingReport(_message.Message):
     def __init__(self, binding: _Optional[str] = ..., model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., decided: _Optional[int] = ..., escalated: _Optional[int] = ..., answered: _Optional[int] = ..., certificate_state: _Optional[str] = ..., answer_p95_ms: _Optional[float] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings", "desired_version", "slots")
+    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings", "desired_version", "slots", "policies", "drift")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,8 @@ class Heartbeat(_message.Message):
     BINDINGS_FIELD_NUMBER: _ClassVar[int]
     DESIRED_VERSION_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
     number: int
     device_time_ns: int
     state: str
@@ -89,7 +91,9 @@ class Heartbeat(_message.Message):
     bindings: _containers.RepeatedCompositeFieldContainer[BindingReport]
     desired_version: int
     slots: _containers.RepeatedCompositeFieldContainer[SlotReport]
-    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ..., desired_version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotReport, _Mapping]]] = ...) -> None: ...
+    policies: _containers.RepeatedCompositeFieldContainer[PolicyReport]
+    drift: _containers.RepeatedCompositeFieldContainer[DriftReport]
+    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ..., desired_version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotReport, _Mapping]]] = ..., policies: _Optional[_Iterable[_Union[PolicyReport, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[DriftReport, _Mapping]]] = ...) -> None: ...
 
 class SlotReport(_message.Message):
     __slots__ = ("binding", "pack", "digest", "state", "previous_pack", "is_pinned", "phase", "done_bytes", "total_bytes", "failure")
@@ -131,6 +135,48 @@ class PackFailure(_message.Message):
     at_ns: int
     def __init__(self, pack: _Optional[str] = ..., digest: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., at_ns: _Optional[int] = ...) -> None: ...
 
+class PolicyReport(_message.Message):
+    __slots__ = ("binding", "policy_version", "pack", "pack_digest", "decided", "kept", "escalated", "audits_drawn", "audits_lost", "audit_rate", "threshold", "state", "detail")
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
+    PACK_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    ESCALATED_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_DRAWN_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_LOST_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    binding: str
+    policy_version: int
+    pack: str
+    pack_digest: str
+    decided: int
+    kept: int
+    escalated: int
+    audits_drawn: int
+    audits_lost: int
+    audit_rate: float
+    threshold: float
+    state: str
+    detail: str
+    def __init__(self, binding: _Optional[str] = ..., policy_version: _Optional[int] = ..., pack: _Optional[str] = ..., pack_digest: _Optional[str] = ..., decided: _Optional[int] = ..., kept: _Optional[int] = ..., escalated: _Optional[int] = ..., audits_drawn: _Optional[int] = ..., audits_lost: _Optional[int] = ..., audit_rate: _Optional[float] = ..., threshold: _Optional[float] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class DriftReport(_message.Message):
+    __slots__ = ("binding", "signal", "at_ns", "statistic")
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    STATISTIC_FIELD_NUMBER: _ClassVar[int]
+    binding: str
+    signal: str
+    at_ns: int
+    statistic: float
+    def __init__(self, binding: _Optional[str] = ..., signal: _Optional[str] = ..., at_ns: _Optional[int] = ..., statistic: _Optional[float] = ...) -> None: ...
+
 class Desired(_message.Message):
     __slots__ = ("version", "slots")
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -140,14 +186,36 @@ class Desired(_message.Message):
     def __init__(self, version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[DesiredSlot, _Mapping]]] = ...) -> None: ...
 
 class DesiredSlot(_message.Message):
-    __slots__ = ("binding", "pack", "digest")
+    __slots__ = ("binding", "pack", "digest", "policy")
     BINDING_FIELD_NUMBER: _ClassVar[int]
     PACK_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     binding: str
     pack: str
     digest: str
-    def __init__(self, binding: _Optional[str] = ..., pack: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+    policy: DesiredPolicy
+    def __init__(self, binding: _Optional[str] = ..., pack: _Optional[str] = ..., digest: _Optional[str] = ..., policy: _Optional[_Union[DesiredPolicy, _Mapping]] = ...) -> None: ...
+
+class DesiredPolicy(_message.Message):
+    __slots__ = ("version", "mode", "threshold", "audit_rate", "certificate", "signature", "pack_digest", "voided_certificate")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    PACK_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VOIDED_CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    mode: str
+    threshold: float
+    audit_rate: float
+    certificate: bytes
+    signature: bytes
+    pack_digest: str
+    voided_certificate: str
+    def __init__(self, version: _Optional[int] = ..., mode: _Optional[str] = ..., threshold: _Optional[float] = ..., audit_rate: _Optional[float] = ..., certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., pack_digest: _Optional[str] = ..., voided_certificate: _Optional[str] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
     __slots__ = ("number", "hub_time_ns")
