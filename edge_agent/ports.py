@@ -22,6 +22,9 @@ from protos.messages.feedback import FeedbackBatch, FeedbackReceipt
 BindingName = NewType("BindingName", str)
 RowId = NewType("RowId", int)
 CounterKey = tuple[BindingName, str]
+ItemKey = tuple[ItemClass, int]
+"""Names an item of the outbox: its class, and its number in it."""
+
 Event = Mapping[str, Any]
 """A prediction event, `edge.prediction/1`, as a JSON object."""
 
@@ -246,15 +249,15 @@ class EscalationBook(Protocol):
         """
         ...
 
-    def next_items(self, limit: int, in_flight: frozenset[int]) -> list[Item]:
-        """Committed items that wait for the hub, newest live ones before backlog, without those in flight (by seq)."""
+    def next_items(self, limit: int, in_flight: frozenset[ItemKey]) -> list[Item]:
+        """Committed items that wait for the hub, newest live ones before backlog, without those in flight."""
         ...
 
     def wait_for_items(self, timeout_s: float) -> bool:
         """Block until something new was committed, or the time is over."""
         ...
 
-    def sent(self, seqs: Sequence[int]) -> None:
+    def sent(self, items: Sequence[ItemKey]) -> None:
         """These items were handed to the stream."""
         ...
 

@@ -225,9 +225,9 @@ class StoreLife:
     def _exchange(self) -> None:
         """Send what waits, hear that some of it is durable at the hub, and take some verdicts."""
         book = self._store.book
-        seqs = [item.seq for item in book.next_items(self._rng.randint(1, 8), frozenset())]
-        book.sent(seqs)
-        for seq in seqs[: self._rng.randint(0, len(seqs))]:
+        items = [(one.item_class, one.seq) for one in book.next_items(self._rng.randint(1, 8), frozenset())]
+        book.sent(items)
+        for _, seq in items[: self._rng.randint(0, len(items))]:
             book.acked(Ack(ItemClass.ESCALATION, ((seq, seq),)))
             sql = "SELECT state NOT IN ('queued', 'sent') FROM escalation WHERE class = ? AND seq = ?"
             self._recorded.promise(f"item {seq} is acked", sql, ItemClass.ESCALATION, seq)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from edge_agent.ports import ItemKey
 from model_packs.tensors import Tensor
 from protos.messages.escalation import (
     Ack,
@@ -100,20 +101,20 @@ class FakeBook:
             self._changed.notify_all()
             return accepts
 
-    def next_items(self, limit: int, in_flight: frozenset[int]) -> list[Item]:
+    def next_items(self, limit: int, in_flight: frozenset[ItemKey]) -> list[Item]:
         """What waits, oldest first."""
         with self._changed:
-            return [item for seq, item in self._waiting.items() if seq not in in_flight][:limit]
+            return [one for one in self._waiting.values() if (one.item_class, one.seq) not in in_flight][:limit]
 
     def wait_for_items(self, timeout_s: float) -> bool:
         """Wait for anything to change."""
         with self._changed:
             return self._changed.wait(timeout_s)
 
-    def sent(self, seqs: Sequence[int]) -> None:
+    def sent(self, items: Sequence[ItemKey]) -> None:
         """Record it."""
         with self._changed:
-            self.sent_seqs.extend(seqs)
+            self.sent_seqs.extend(seq for _, seq in items)
             self._changed.notify_all()
 
     def acked(self, ack: Ack) -> None:

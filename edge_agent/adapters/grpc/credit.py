@@ -1,8 +1,7 @@
 """Owns how much may be on its way to the hub, by the hub's credit. Pure; the caller holds the lock."""
 
-from protos.messages.escalation import Ack, Credit, ItemClass
-
-ItemKey = tuple[ItemClass, int]
+from edge_agent.ports import ItemKey
+from protos.messages.escalation import Ack, Credit
 
 
 class CreditWindow:
@@ -23,9 +22,9 @@ class CreditWindow:
         return max(0, self._credit.items - len(self._bytes_by_item))
 
     @property
-    def in_flight(self) -> frozenset[int]:
-        """Sequence numbers of what was sent and not settled."""
-        return frozenset(seq for _, seq in self._bytes_by_item)
+    def in_flight(self) -> frozenset[ItemKey]:
+        """What was sent and not settled."""
+        return frozenset(self._bytes_by_item)
 
     def grant(self, credit: Credit) -> None:
         """The hub changed its mind."""

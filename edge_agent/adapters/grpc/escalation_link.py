@@ -197,7 +197,7 @@ class _Session:
                     break
                 self._window.sent((item.item_class, item.seq), size_bytes)
             self._stream.send(wire)
-            sent.append(item.seq)
+            sent.append((item.item_class, item.seq))
         if sent:
             crash_point(CrashPoint.UPLOADED)
             self._book.sent(sent)

@@ -15,7 +15,7 @@ from edge_agent.adapters.sqlite.reading import Read, Reader
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.escalation import Move
-from edge_agent.ports import Clock
+from edge_agent.ports import Clock, ItemKey
 from protos.codec.escalation import escalation_from_bytes
 from protos.messages.escalation import (
     Ack,
@@ -35,7 +35,7 @@ STORE_ID = "store_id"
 HUB_INCARNATION = "hub_incarnation"
 VERDICT_CURSOR = "verdict_cursor"
 
-_HUB_CLASSES = (ItemClass.ESCALATION,)  # `sent` and `in_flight` name items by number alone
+_HUB_CLASSES = (ItemClass.ESCALATION, ItemClass.AUDIT)
 _MIN_HOLD_S = 1.0
 _UNTIL_FIXED_HOLD_S = 30.0
 
@@ -89,8 +89,8 @@ class Book:
         self.wake()
         return known
 
-    def next_items(self, limit: int, in_flight: frozenset[int]) -> list[Item]:
-        """Committed items that wait for the hub, newest first; `in_flight` are sequence numbers."""
+    def next_items(self, limit: int, in_flight: frozenset[ItemKey]) -> list[Item]:
+        """Committed items that wait for the hub, newest first, without those in flight."""
         now, now_s = Stamp.now(self._clock), self._clock.monotonic_s()
         with self._changed:
             held_until_s = {key: until_s for key, until_s in self._held_until_s.items() if until_s > now_s}
@@ -105,7 +105,7 @@ class Book:
             )
             items: list[Item] = []
             for row, item_class, seq in waiting:
-                if seq in in_flight or (item_class, seq) in held_until_s:
+                if (item_class, seq) in in_flight or (item_class, seq) in held_until_s:
                     continue
                 found = read("SELECT payload, wall_ns, monotonic_s, boot_id, synced FROM outbox WHERE row = ?", row)
                 payload, wall_ns, monotonic_s, boot_id, synced = found[0]
@@ -143,9 +143,9 @@ class Book:
                 self._held_until_s.pop(key, None)
         self.wake()
 
-    def sent(self, seqs: Sequence[int]) -> None:
+    def sent(self, items: Sequence[ItemKey]) -> None:
         """These items were handed to the stream."""
-        self._writer.call(lambda tx: self._move_all(tx, ItemClass.ESCALATION, seqs, Move.SEND))
+        self._writer.call(lambda tx: self._move_all(tx, items, Move.SEND))
 
     def acked(self, ack: Ack) -> None:
         """These items are durable at the hub."""
@@ -161,7 +161,7 @@ class Book:
         until_s = self._clock.monotonic_s() + max(least_s, reject.retry_after_ms / 1000)
         with self._changed:
             self._held_until_s[reject.item_class, reject.seq] = until_s
-        self._writer.call(lambda tx: self._move_all(tx, reject.item_class, [reject.seq], Move.REQUEUE))
+        self._writer.call(lambda tx: self._move_all(tx, [(reject.item_class, reject.seq)], Move.REQUEUE))
 
     def answered(self, verdict: Verdict) -> None:
         """Store the verdict, its revision's message and the cursor together; a repeated one changes nothing."""
@@ -188,8 +188,8 @@ class Book:
             self._fates.move_item(tx, ItemClass(item_class), seq, Move.REQUEUE)
         return True
 
-    def _move_all(self, tx: Transaction, item_class: ItemClass, seqs: Sequence[int], move: Move) -> None:
-        for seq in seqs:
+    def _move_all(self, tx: Transaction, items: Sequence[ItemKey], move: Move) -> None:
+        for item_class, seq in items:
             self._fates.move_item(tx, item_class, seq, move)
 
     def _acked(self, tx: Transaction, ack: Ack) -> None:
@@ -202,7 +202,7 @@ class Book:
                     "SELECT seq FROM outbox WHERE class = ? AND seq BETWEEN ? AND ? AND state != 'acked'",
                     (ack.item_class, first, min(last, highest)),
                 ).fetchall()
-                self._move_all(tx, ack.item_class, [seq for (seq,) in covered], Move.ACK)
+                self._move_all(tx, [(ack.item_class, seq) for (seq,) in covered], Move.ACK)
 
     def _rejected(self, tx: Transaction, reject: Reject) -> None:
         found = tx.connection.execute(

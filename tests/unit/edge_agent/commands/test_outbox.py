@@ -40,7 +40,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     found = open_store(tmp_path / "state")
     for name in ("p1", "p2", "p3", "p4"):
         found.commit(record_unit(found.store, name.encode(), decided(found.store, name)))
-    found.store.book.sent([2, 3, 4])
+    found.store.book.sent([(ItemClass.ESCALATION, 2), (ItemClass.ESCALATION, 3), (ItemClass.ESCALATION, 4)])
     found.store.book.acked(Ack(ItemClass.ESCALATION, ((2, 2),)))
     found.store.book.rejected(Reject(ItemClass.ESCALATION, 3, Status.INVALID_ARGUMENT, "no such pack"))
     found.store.book.answered(verdict("p4", 1))

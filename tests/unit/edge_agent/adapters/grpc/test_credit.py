@@ -16,7 +16,7 @@ def test_items_use_up_the_credit_and_acks_give_it_back() -> None:
     assert window.room == 0
     window.settle_acked(Ack(ESCALATION, ((1, 2),)))
     assert window.room == 2
-    assert window.in_flight == {3}
+    assert window.in_flight == {(ESCALATION, 3)}
 
 
 def test_bytes_are_bounded_too() -> None:

@@ -55,9 +55,9 @@ class TestClock:
 
 
 def limits(max_bytes: int = 1 << 20, on_full: OnFull = OnFull.DROP_OLDEST) -> Limits:
-    """Half of the outbox for predictions, most of the rest for questions, a little for feedback."""
-    shares = dict.fromkeys(ItemClass, 0.0) | {ItemClass.PREDICTION: 0.5, ItemClass.ESCALATION: 0.45}
-    shares[ItemClass.FEEDBACK] = 0.05
+    """Half of the outbox for predictions, most of the rest for questions, a little for audits and for feedback."""
+    shares = dict.fromkeys(ItemClass, 0.0) | {ItemClass.PREDICTION: 0.5, ItemClass.ESCALATION: 0.4}
+    shares |= {ItemClass.AUDIT: 0.05, ItemClass.FEEDBACK: 0.05}
     return Limits(max_bytes, shares, dict.fromkeys(ItemClass, on_full) | {ItemClass.FEEDBACK: OnFull.DROP_NEWEST})
 
 
@@ -133,6 +133,12 @@ def event_json(name: str, status: str) -> bytes:
             "latency_ms": 1.0,
         }
     ).encode()
+
+
+def audited(store: Store, name: str, *, propensity: float = 0.1) -> Decided:
+    """A final prediction that the lottery drew."""
+    asked = replace(escalation(name), reason=Reason.AUDIT, propensity=propensity, confidence=0.95)
+    return replace(decided(store, name, escalate=False), escalate=asked, escalate_class=ItemClass.AUDIT)
 
 
 def decided(store: Store, name: str, *, escalate: bool = True, expiry_s: int | None = None) -> Decided:

@@ -11,13 +11,14 @@ import pytest
 from edge_agent.adapters.sqlite.store import StoreSettings
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.outbox import OnFull
-from edge_agent.ports import Unit
+from edge_agent.ports import ItemKey, Unit
 from protos.messages.escalation import Ack, Credit, HubIncarnation, ItemClass, Reject, Welcome
 from protos.status import Status
 from tests.unit.edge_agent.adapters.sqlite.builders import (
     BINDING,
     Opened,
     TestClock,
+    audited,
     decided,
     limits,
     open_store,
@@ -25,7 +26,7 @@ from tests.unit.edge_agent.adapters.sqlite.builders import (
     verdict,
 )
 
-NONE_IN_FLIGHT: frozenset[int] = frozenset()
+NONE_IN_FLIGHT: frozenset[ItemKey] = frozenset()
 
 
 def welcome(incarnation: str = "hub-1", applied: int = 0) -> Welcome:
@@ -53,10 +54,30 @@ def waiting(opened: Opened) -> int:
     return sum(use.items for use in opened.store.outbox() if use.item_class is ItemClass.ESCALATION)
 
 
+def test_an_audit_and_an_escalation_of_one_number_are_two_items(tmp_path: Path) -> None:
+    """Each class counts for itself: what is in flight, sent or acked is named by class and number."""
+    opened = open_store(tmp_path)
+    book = opened.store.book
+    opened.commit(Unit(decided=(decided(opened.store, "p1"), audited(opened.store, "p2"))))
+    assert {(one.item_class, one.seq) for one in book.next_items(10, NONE_IN_FLIGHT)} == {
+        (ItemClass.ESCALATION, 1),
+        (ItemClass.AUDIT, 1),
+    }
+    (audit,) = book.next_items(10, frozenset({(ItemClass.ESCALATION, 1)}))
+    assert (audit.item_class, audit.body.prediction_id) == (ItemClass.AUDIT, "p2")
+    book.sent([(ItemClass.AUDIT, 1)])
+    book.acked(Ack(ItemClass.AUDIT, ((1, 1),)))
+    (left,) = book.next_items(10, NONE_IN_FLIGHT)
+    assert left.item_class is ItemClass.ESCALATION
+    assert book.hello().highest == ((ItemClass.ESCALATION, 1), (ItemClass.AUDIT, 1))
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
 def test_items_come_newest_first_without_those_in_flight(tmp_path: Path) -> None:
     """Live questions overtake the backlog; the low-water mark tells the hub what it may forget."""
     opened = with_escalations(tmp_path, 3)
-    items = opened.store.book.next_items(10, frozenset({2}))
+    items = opened.store.book.next_items(10, frozenset({(ItemClass.ESCALATION, 2)}))
     assert [(item.seq, item.body.prediction_id, item.low_water) for item in items] == [(3, "p3", 1), (1, "p1", 1)]
     assert items[0].age_ms == 0
     opened.store.close()
@@ -66,7 +87,7 @@ def test_an_item_goes_through_sent_and_acked_to_answered(tmp_path: Path) -> None
     """Each step is in the store when the call returns, and the equations hold at each."""
     opened = with_escalations(tmp_path, 1)
     book = opened.store.book
-    book.sent([1])
+    book.sent([(ItemClass.ESCALATION, 1)])
     assert book.next_items(10, NONE_IN_FLIGHT) == []
     assert opened.counts()["escalations_pending{sent}"] == 1
     book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
@@ -83,7 +104,7 @@ def test_an_item_goes_through_sent_and_acked_to_answered(tmp_path: Path) -> None
 def test_a_verdict_may_overtake_its_ack(tmp_path: Path) -> None:
     """An ack that comes after the answer changes nothing."""
     opened = with_escalations(tmp_path, 1)
-    opened.store.book.sent([1])
+    opened.store.book.sent([(ItemClass.ESCALATION, 1)])
     opened.store.book.answered(verdict("p1", 1))
     opened.store.book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
@@ -128,7 +149,7 @@ def test_a_new_stream_queues_again_what_was_not_acked(tmp_path: Path) -> None:
     opened = with_escalations(tmp_path, 2)
     book = opened.store.book
     assert book.welcomed(welcome())
-    book.sent([1, 2])
+    book.sent([(ItemClass.ESCALATION, 1), (ItemClass.ESCALATION, 2)])
     book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     assert book.welcomed(welcome(applied=2))
     assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [2]
@@ -140,7 +161,7 @@ def test_a_restored_hub_is_told_again(tmp_path: Path) -> None:
     opened = with_escalations(tmp_path, 3)
     book = opened.store.book
     book.welcomed(welcome())
-    book.sent([1, 2])
+    book.sent([(ItemClass.ESCALATION, 1), (ItemClass.ESCALATION, 2)])
     book.acked(Ack(ItemClass.ESCALATION, ((1, 2),)))
     book.answered(verdict("p1", 7))
     assert not book.welcomed(welcome("hub-2"))  # the stream's verdicts begin behind a cursor of the other log
@@ -155,14 +176,14 @@ def test_an_answered_question_that_is_told_again_changes_nothing_here(tmp_path: 
     opened = with_escalations(tmp_path, 1)
     book = opened.store.book
     book.welcomed(welcome())
-    book.sent([1])
+    book.sent([(ItemClass.ESCALATION, 1)])
     book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     book.answered(verdict("p1", 7))
     assert waiting(opened) == 0
     assert not book.welcomed(welcome("hub-2"))
     assert book.welcomed(welcome("hub-2"))
     assert waiting(opened) == 1
-    book.sent([1])
+    book.sent([(ItemClass.ESCALATION, 1)])
     assert book.next_items(10, NONE_IN_FLIGHT) == []
     assert book.welcomed(welcome("hub-2"))  # another stream: what was sent and not acked comes again
     assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [1]
@@ -303,7 +324,7 @@ def test_numbers_are_never_used_again(tmp_path: Path) -> None:
 def test_a_final_rejection_ends_the_question_and_says_so(tmp_path: Path) -> None:
     """The hub's refusal is published as unrevised, under its own name."""
     opened = with_escalations(tmp_path, 1)
-    opened.store.book.sent([1])
+    opened.store.book.sent([(ItemClass.ESCALATION, 1)])
     opened.store.book.rejected(Reject(ItemClass.ESCALATION, 1, Status.INVALID_ARGUMENT, "wrong shape"))
     assert statuses(opened)[-1] == ("p1", "unrevised", 0)
     assert opened.counts()[Count.ESCALATIONS_REJECTED] == 1
@@ -315,7 +336,7 @@ def test_a_passing_rejection_holds_the_item_back(tmp_path: Path) -> None:
     """A hub that is short of something gets the item again after the time that it named."""
     opened = with_escalations(tmp_path, 1)
     book = opened.store.book
-    book.sent([1])
+    book.sent([(ItemClass.ESCALATION, 1)])
     book.rejected(Reject(ItemClass.ESCALATION, 1, Status.RESOURCE_EXHAUSTED, "busy", retry_after_ms=5000))
     assert book.next_items(10, NONE_IN_FLIGHT) == []
     opened.clock.pass_s(5.1)

@@ -24,7 +24,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     found = open_store(tmp_path)
     for name in ("p1", "p2", "p3"):
         found.commit(record_unit(found.store, name.encode(), decided(found.store, name)))
-    found.store.book.sent([2, 3])
+    found.store.book.sent([(ItemClass.ESCALATION, 2), (ItemClass.ESCALATION, 3)])
     found.store.book.acked(Ack(ItemClass.ESCALATION, ((3, 3),)))
     yield found
     assert found.broken_equations() == []

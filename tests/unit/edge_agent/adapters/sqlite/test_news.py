@@ -61,7 +61,7 @@ def test_a_forgotten_prediction_is_no_news(tmp_path: Path) -> None:
 def test_the_newest_event_says_how_its_escalation_stands_now(tmp_path: Path) -> None:
     """Also where the published event was made before."""
     opened = with_answers(tmp_path, "p1")
-    opened.store.book.sent([1])
+    opened.store.book.sent([(ItemClass.ESCALATION, 1)])
     opened.store.book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     newest = opened.store.news.newest("p1")
     assert newest is not None
