@@ -9,10 +9,13 @@ from cloud_hub.core.twin import SlotDesire
 from model_packs.outputs import Output, from_json
 from protos.messages.fleet import (
     BindingReport,
+    DriftReport,
     FailureAction,
     Heartbeat,
     InstallPhase,
     PackFailure,
+    PolicyReport,
+    PolicyState,
     SlotReport,
     SlotState,
 )
@@ -45,13 +48,16 @@ def heartbeat_text(heartbeat: Heartbeat) -> str:
 
 
 def read_heartbeat(text: str) -> Heartbeat:
-    """What `heartbeat_text` wrote, also before it knew slots and desires."""
+    """What `heartbeat_text` wrote, also before it knew slots, desires and policies."""
     document: dict[str, Any] = json.loads(text)
     bindings = tuple(
         BindingReport(**{**binding, "model": _model(binding["model"])}) for binding in document["bindings"]
     )
     slots = tuple(_slot(slot) for slot in document.get("slots", ()))
-    return Heartbeat(**{**document, "problems": tuple(document["problems"]), "bindings": bindings, "slots": slots})
+    policies = tuple(_policy(policy) for policy in document.get("policies", ()))
+    drift = tuple(DriftReport(**one) for one in document.get("drift", ()))
+    typed = {"bindings": bindings, "slots": slots, "policies": policies, "drift": drift}
+    return Heartbeat(**{**document, "problems": tuple(document["problems"]), **typed})
 
 
 def desires_text(slots: Sequence[SlotDesire]) -> str:
@@ -72,6 +78,10 @@ def _slot(document: Mapping[str, Any]) -> SlotReport:
         "failure": failure and PackFailure(**{**failure, "action": FailureAction(failure["action"])}),
     }
     return SlotReport(**{**document, **typed})
+
+
+def _policy(document: Mapping[str, Any]) -> PolicyReport:
+    return PolicyReport(**{**document, "state": PolicyState(document["state"])})
 
 
 def _model(document: Mapping[str, str]) -> ModelUse:

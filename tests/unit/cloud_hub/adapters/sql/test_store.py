@@ -25,6 +25,7 @@ from protos.messages.escalation import Hello, HubIncarnation, ItemClass, Predict
 from protos.messages.fleet import Heartbeat
 from protos.messages.inference import ModelUse, Tier
 from tests.simulators.loops import in_loop
+from tests.contract.wire_examples import EXAMPLES
 from tests.unit.cloud_hub.escalations import PRESS, SAW, escalation
 
 STORE = StoreId("store-1")
@@ -337,6 +338,18 @@ async def test_the_latest_heartbeat_replaces_the_one_before(tmp_path: Path) -> N
         (facts,) = await store.devices()
         assert facts.last_heartbeat_at_ns == 20
         assert facts.heartbeat == Heartbeat(2, 5, "ok", ("p",), 1, 2, None, ())
+
+
+@in_loop
+async def test_a_heartbeat_with_policies_is_kept_as_it_was_said(tmp_path: Path) -> None:
+    """How each policy fares, and what input statistics tell, are read back as they were reported."""
+    beat = EXAMPLES["fleet_heartbeat_with_policies"][1]
+    assert isinstance(beat, Heartbeat)
+    async with opened(tmp_path) as store:
+        await store.register_local(PRESS, 1)
+        await store.save_heartbeat(PRESS, beat, 10)
+        (facts,) = await store.devices()
+        assert facts.heartbeat == beat
 
 
 @in_loop
