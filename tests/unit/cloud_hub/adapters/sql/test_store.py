@@ -24,8 +24,8 @@ from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Hello, HubIncarnation, ItemClass, PredictionId, StoreId
 from protos.messages.fleet import Heartbeat
 from protos.messages.inference import ModelUse, Tier
-from tests.simulators.loops import in_loop
 from tests.contract.wire_examples import EXAMPLES
+from tests.simulators.loops import in_loop
 from tests.unit.cloud_hub.escalations import PRESS, SAW, escalation
 
 STORE = StoreId("store-1")
