@@ -53,3 +53,15 @@ def test_unarmed_nothing_happens() -> None:
     arm("")
     for point in CrashPoint:
         crash_point(point)
+
+
+def test_a_simulated_program_ends_as_it_is_told() -> None:
+    """Where a process holds both programs, the end of one is given along; disarmed, nothing happens."""
+    ended: list[str] = []
+    arm("hub_ack:2", lambda: ended.append("the agent"))
+    for _ in range(2):
+        crash_point(CrashPoint.HUB_ACK)
+        crash_point(CrashPoint.VERDICT)
+    arm("")
+    crash_point(CrashPoint.HUB_ACK)
+    assert ended == ["the agent"]
