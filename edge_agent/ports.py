@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol
 
 from edge_agent.core.accounting import DEVICE
+from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
 from edge_agent.core.feedback import Said
 from edge_agent.core.pack_slots import PackId
 from edge_agent.errors import InputFault
@@ -177,7 +178,7 @@ class GivenFeedback:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Everything that one pass of the pipeline changes; the store commits it whole or not at all.
+    """What one pass changes for the bindings of the same terms; the store commits it whole or not at all.
 
     Attributes:
         counts: What to add to the counters.
@@ -188,6 +189,7 @@ class Unit:
         forgotten: Dedupe keys to forget.
         states: Window state by (binding, partition); None when the partition is gone.
         acks: Messages to acknowledge after the commit, in the order of arrival.
+        terms: How safe it has to be before they are, and what becomes of it while the disk fails.
     """
 
     counts: Mapping[CounterKey, int] = field(default_factory=dict)
@@ -201,6 +203,7 @@ class Unit:
     dead_letters: tuple[DeadLetter, ...] = ()
     feedback: tuple[GivenFeedback, ...] = ()
     acks: tuple[AckHandle, ...] = ()
+    terms: JournalTerms = DEFAULT_TERMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
 from edge_agent.core.windows import Changes
 from edge_agent.ports import (
     AckHandle,
@@ -21,6 +22,7 @@ from edge_agent.ports import (
 class Draft:
     """Mutable twin of `Unit`; lives for one pass, in one thread."""
 
+    terms: JournalTerms = DEFAULT_TERMS
     counts: Counter[CounterKey] = field(default_factory=Counter)
     journal: dict[RowId, JournalRow] = field(default_factory=dict)
     pending: dict[RowId, int] = field(default_factory=dict)
@@ -67,4 +69,5 @@ class Draft:
             dead_letters=tuple(self.dead_letters),
             feedback=tuple(self.feedback),
             acks=tuple(self.acks),
+            terms=self.terms,
         )

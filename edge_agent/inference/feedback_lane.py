@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from edge_agent.core.accounting import DEVICE, Count, of_reason
+from edge_agent.core.durability import DEFAULT_TERMS
 from edge_agent.core.feedback import read_feedback
 from edge_agent.errors import InputFault, InputFaultError
 from edge_agent.inference.draft import Draft
@@ -24,6 +25,7 @@ class FeedbackLane:
     """
 
     binding = BindingName(DEVICE)
+    terms = DEFAULT_TERMS
 
     def __init__(self, on_failure: Callable[[str], None]) -> None:
         self._on_failure = on_failure

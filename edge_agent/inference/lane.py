@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.durability import DEFAULT_TERMS, Durability, JournalTerms
 from edge_agent.errors import InputFault, InputFaultError
 from edge_agent.inference.answering import Answerer, Asked
 from edge_agent.inference.dedupe import SeenKeys
@@ -31,6 +32,7 @@ class LaneSpec:
         topic: Where records come from.
         result_topic: Where answers go; its captures are those that a question has one value for, or fixed ones.
         seen_limit: Dedupe keys that are remembered.
+        terms: What the journal promises for its records.
     """
 
     binding: BindingName
@@ -41,6 +43,7 @@ class LaneSpec:
     result_expiry_s: int | None
     fixed_captures: Mapping[str, str]
     seen_limit: int
+    terms: JournalTerms = DEFAULT_TERMS
 
 
 class Lane(Generic[DecodedT]):
@@ -78,6 +81,11 @@ class Lane(Generic[DecodedT]):
     def binding(self) -> BindingName:
         """Its binding."""
         return self._spec.binding
+
+    @property
+    def terms(self) -> JournalTerms:
+        """What the journal promises for its records."""
+        return self._spec.terms
 
     def restore(self, now_s: float) -> None:
         """Go on where the last commit was.
@@ -145,7 +153,8 @@ class Lane(Generic[DecodedT]):
         if not self._asked:
             return
         asked, self._asked = self._asked, []
-        decided = self._answerer.answer(asked, is_durable=is_durable)
+        is_kept = is_durable and self._spec.terms.durability is not Durability.NONE
+        decided = self._answerer.answer(asked, is_durable=is_kept)
         draft.count(self._spec.binding, Count.WINDOWS_INFERRED, len(decided))
         draft.decided += decided
 

@@ -1,16 +1,18 @@
 """Owns the inference thread: a bounded queue of deliveries, and the pass that turns them into answers.
 
 One pass drains what waits, feeds every binding's lane, runs one inference a binding over all closed windows, hands the
-store one unit, and publishes the answers directly. Nothing in it waits for the disk or the network: the store commits
-and acknowledges behind it, and what cannot be published now is published by `publisher.py`.
+store one unit for all bindings of the same terms, and publishes the answers directly. Nothing in it waits for the disk
+or the network: the store commits and acknowledges behind it, and what cannot be published now is published by
+`publisher.py`.
 """
 
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from edge_agent.core.durability import JournalTerms
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.inference.draft import Draft
 from edge_agent.ports import AckHandle, BindingName, Clock, Delivery, Unit, UnitStore
@@ -25,7 +27,7 @@ HOLD_S = 20.0
 
 
 OnPass = Callable[[Unit, float], None]
-"""A pass was handed to the store; it took so many seconds from its first delivery in hand to its last publish."""
+"""A unit was handed to the store; its pass took so many seconds from its first delivery in hand to its last publish."""
 
 
 class Taker(Protocol):
@@ -34,6 +36,11 @@ class Taker(Protocol):
     @property
     def binding(self) -> BindingName:
         """Whose records."""
+        ...
+
+    @property
+    def terms(self) -> JournalTerms:
+        """What the journal promises for them."""
         ...
 
     def restore(self, now_s: float) -> None:
@@ -92,7 +99,7 @@ class Pipeline:
         self._shed: Counter[tuple[BindingName, str]] = Counter()
         self._again: deque[Delivery] = deque()
         self._is_spoilt = False
-        self._shed_acks: list[AckHandle] = []
+        self._shed_acks: list[tuple[BindingName, AckHandle]] = []
         self.last_pass_s = clock.monotonic_s()
 
     def restore(self) -> None:
@@ -139,26 +146,30 @@ class Pipeline:
     def _pass(self, deliveries: Sequence[Delivery]) -> None:
         began_s = self._clock.monotonic_s()
         self.last_pass_s = began_s
-        draft = Draft()
+        drafts = {lane.terms: Draft(lane.terms) for lane in self._lanes.values()}
         for delivery in deliveries:
-            self._lanes[delivery.binding].accept(delivery, began_s, draft)
+            lane = self._lanes[delivery.binding]
+            lane.accept(delivery, began_s, drafts[lane.terms])
         is_durable = self._store.is_durable
         for lane in self._lanes.values():
-            lane.tick(began_s, self._clock.wall_ns(), draft)
-            lane.answer(draft, is_durable=is_durable)
-        self._add_shed(draft)
-        unit = draft.unit()
-        if unit is None:
+            lane.tick(began_s, self._clock.wall_ns(), drafts[lane.terms])
+            lane.answer(drafts[lane.terms], is_durable=is_durable)
+        self._add_shed(drafts)
+        units = [unit for unit in map(Draft.unit, drafts.values()) if unit is not None]
+        if not units:
             return
         crash_point(CrashPoint.INFERRED)
-        taken = [one.publish for one in unit.decided if self._publisher.take(one.publish)]
-        self._store.submit(unit)
+        answers = [one.publish for unit in units for one in unit.decided]
+        taken = [publish for publish in answers if self._publisher.take(publish)]
+        for unit in units:
+            self._store.submit(unit)
         for publish in taken:
             self._publisher.publish_now(publish)
         crash_point(CrashPoint.ANSWERED)
         took_s = self._clock.monotonic_s() - began_s
         for told in self._observers:
-            told(unit, took_s)
+            for unit in units:
+                told(unit, took_s)
 
     def _drain(self) -> list[Delivery]:
         if self._again:
@@ -176,12 +187,14 @@ class Pipeline:
         with self._shed_lock:
             self._shed[delivery.binding, reason] += 1
             if delivery.ack is not None:
-                self._shed_acks.append(delivery.ack)
+                self._shed_acks.append((delivery.binding, delivery.ack))
 
-    def _add_shed(self, draft: Draft) -> None:
+    def _add_shed(self, drafts: Mapping[JournalTerms, Draft]) -> None:
         with self._shed_lock:
             shed, self._shed = self._shed, Counter()
             acks, self._shed_acks = self._shed_acks, []
         for (binding, reason), amount in shed.items():
-            self._lanes[binding].shed(reason, amount, draft)
-        draft.acks += acks
+            lane = self._lanes[binding]
+            lane.shed(reason, amount, drafts[lane.terms])
+        for binding, ack in acks:
+            drafts[self._lanes[binding].terms].acks.append(ack)
