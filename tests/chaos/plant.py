@@ -11,13 +11,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from model_packs.process.crash_points import VARIABLE
+from tests.chaos.disks import Disk
 from tests.chaos.ledger import Balance, applied_at, balance, items_of
 from tests.chaos.listener import Listener
 from tests.chaos.oracle import Oracle, Sent
@@ -63,6 +64,11 @@ class Setting:
         return max(1, round(count * self.scale))
 
 
+def state_of(setting: Setting) -> Path:
+    """Where the agent of a scenario keeps its state."""
+    return setting.folder / DEVICE / "state"
+
+
 def found(folder: Path) -> Path:
     """Make a hub with a device enrolled at it, by their own commands: each scenario copies them; return the folder."""
     broker = Mosquitto(folder)  # named in the agent's files, and not needed to enrol
@@ -83,13 +89,19 @@ class Plant:
     Args:
         setting: Where, with which seed.
         more: TOML to add to agent.toml, for a scenario's own bounds.
+        disk: Where the agent's state lies, instead of the disk of everything else; made for `state_of(setting)`.
+        environ: More of it for the agent.
     """
 
-    def __init__(self, setting: Setting, more: str = "") -> None:
+    def __init__(
+        self, setting: Setting, more: str = "", disk: Disk | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.setting = setting
         self.chance = seeded(setting.seed)
         self._closing = ExitStack()
         self._more = more
+        self._disk = disk
+        self._environ = environ
         self.broker = Mosquitto(setting.folder)
         self.hub = Hub(setting.folder, setting.founded / "hub")
         self.oracle = Oracle(self.broker, DEVICE, setting.seed)
@@ -119,14 +131,19 @@ class Plant:
         self.hub_link = self._closing.enter_context(ToxicProxy(self.hub.ports.grpc, self.setting.seed))
         self.broker_link = self._closing.enter_context(ToxicProxy(self.broker.port, self.setting.seed))
         self.agent = Agent(folder, DEVICE, self.broker, self.hub)
-        shutil.copytree(self.setting.founded / DEVICE / "state", self.agent.folder / "state")
+        self.agent.process = Process(
+            self.agent.process.argv, log_path=self.agent.process.log_path, cwd=folder, environ=self._environ
+        )
+        if self._disk is not None:
+            self._closing.enter_context(self._disk)
+        shutil.copytree(self.setting.founded / DEVICE / "state", state_of(self.setting), dirs_exist_ok=True)
         for path, port, proxy in (
             (self.agent.config, self.hub.ports.grpc, self.hub_link),
             (self.agent.folder / "bindings.toml", self.broker.port, self.broker_link),
         ):
             path.write_text(path.read_text().replace(f":{port}", f":{proxy.port}"))
         self.agent.config.write_text(self.agent.config.read_text() + self._more)
-        self.store = StoreView(self.agent.folder / "state" / "edge.db")
+        self.store = StoreView(state_of(self.setting) / "edge.db")
         self.watch = OutboxWatch(self.store)
         self._closing.callback(self.agent.process.kill)
         for part in (self.watch, self.oracle, self.listener):
@@ -334,10 +351,3 @@ class Quiet:
 def line(found: Balance, *figures: str) -> str:
     """What a scenario shows, in one line."""
     return "; ".join([f"{found.owed:,} owed, {found.lost} lost, {found.twice} twice", *figures])
-
-
-def clean(folder: Path) -> Path:
-    """An empty folder at this place."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.plant import Setting, found
-from tests.chaos.reliability_page import BEGIN, END, Result, kept, write_page
+from tests.chaos.reliability_page import BEGIN, END, Outcome, Result, kept, write_page
 from tests.chaos.scenarios import SCENARIOS
 
 SHORT = ("rst", "broker-down-while-verdicts-arrive")
@@ -35,12 +35,14 @@ def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
     """What stands around it stays, and an older table goes."""
     page = tmp_path / "reliability.md"
     page.write_text(f"# Words\n{BEGIN}\nold\n{END}\nmore words\n")
-    Result("flap", "Nothing is lost.", True, "12 owed", 3.4, 7, "2026-11-22").keep(tmp_path)
-    write_page(page, kept([tmp_path, tmp_path / "never-run"]))
+    Result("flap", "Nothing is lost.", Outcome.OK, "12 owed", 3.4, 7, "2026-11-22").keep(tmp_path)
+    flap = kept(tmp_path)
+    assert flap is not None
+    write_page(page, [[flap]])
     text = page.read_text()
     assert text.startswith(f"# Words\n{BEGIN}\n")
     assert text.endswith(f"{END}\nmore words\n")
-    assert "| `flap` | Nothing is lost. | 12 owed | 3 s | 7 |" in text
+    assert "| 1 | `flap` | Nothing is lost. | 12 owed | 3 s | 7 |" in text
     assert "2026-11-22" in text
     assert "old" not in text
 
