@@ -17,7 +17,7 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e images wheel docs fmt clean
+.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-escalation images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ protos: .venv/.installed-dev ## Regenerate the protobuf code and the sample conf
 
 packs: ## Retrain the shipped packs from their pinned data (torch, in an environment of its own; ARGS="--family NAME")
 	@PYTHON=$(PYTHON) .ci/packs $(ARGS)
+
+bench-escalation: .venv/.installed-test ## Measure how little must be escalated to be as right as the hub; writes build/bench/escalation.*
+	@$(BIN)/python -m tests.bench.bench_escalation $(ARGS)
 
 bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalation round trip; writes build/bench/e2e.json
 	@$(BIN)/python -m tests.bench.bench_e2e $(ARGS)

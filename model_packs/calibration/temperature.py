@@ -31,7 +31,7 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
     """
     if not temperature > 0:
         raise ValueError(f"a temperature is above 0, not {temperature}")
-    table = _table(logits)
+    table = logit_table(logits)
     # Shift before dividing: the largest becomes 0, so neither the division nor the exponential overflows upwards.
     with np.errstate(over="ignore", under="ignore"):
         powers: NDArray[np.float64] = np.exp((table - table.max(axis=1, keepdims=True)) / temperature)
@@ -55,7 +55,7 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike, temperature: f
     """
     if not temperature > 0:
         raise ValueError(f"a temperature is above 0, not {temperature}")
-    table, truth = _labelled(logits, labels)
+    table, truth = labelled(logits, labels)
     scaled = table / temperature
     largest = scaled.max(axis=1)
     log_sum = largest + np.log(np.exp(scaled - largest[:, None]).sum(axis=1))
@@ -78,7 +78,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         ValueError: Tables that do not belong together, or no rows.
     """
-    table, truth = _labelled(logits, labels)
+    table, truth = labelled(logits, labels)
     low, high = -_LOG_BOUND, _LOG_BOUND
     while high - low > _LOG_TOLERANCE:
         step = (high - low) * _INVERSE_GOLDEN_RATIO
@@ -133,8 +133,18 @@ def _loss_at(logits: NDArray[np.float64], labels: NDArray[np.intp], log_temperat
     return negative_log_likelihood(logits, labels, float(np.exp(log_temperature)))
 
 
-def _table(logits: ArrayLike) -> NDArray[np.float64]:
-    """Logits as float64 [rows, classes]."""
+def logit_table(logits: ArrayLike) -> NDArray[np.float64]:
+    """Read a table of logits.
+
+    Args:
+        logits: [rows, classes], finite.
+
+    Returns:
+        float64 [rows, classes].
+
+    Raises:
+        ValueError: It is no table, or holds a value that is not finite.
+    """
     table = np.asarray(logits, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] == 0:  # noqa: PLR2004 - a table has two axes
         raise ValueError(f"logits are a table [rows, classes], not of shape {table.shape}")
@@ -143,9 +153,20 @@ def _table(logits: ArrayLike) -> NDArray[np.float64]:
     return table
 
 
-def _labelled(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Logits and labels that belong together."""
-    table = _table(logits)
+def labelled(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Read logits and labels that belong together.
+
+    Args:
+        logits: [rows, classes], finite.
+        labels: int [rows], class indices.
+
+    Returns:
+        float64 [rows, classes] and intp [rows], at least one row.
+
+    Raises:
+        ValueError: They do not belong together, there are no rows, or a label is no class index.
+    """
+    table = logit_table(logits)
     truth = np.asarray(labels, dtype=np.intp)
     if truth.shape != table.shape[:1]:
         raise ValueError(f"{table.shape[0]} rows of logits but labels of shape {truth.shape}")
