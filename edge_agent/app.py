@@ -292,6 +292,7 @@ class Agent:
             result_expiry_s=binding.result.expiry_s,
             fixed_captures={"device": self._device, "binding": binding.name},
             seen_limit=binding.dedupe_keys,
+            terms=binding.terms,
         )
         answerer = Answerer(
             self._device,
@@ -427,6 +428,7 @@ def store_settings(config: Config) -> StoreSettings:
         retain_after_ack_s=outbox.retain_after_ack_s,
         max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
         reserve_bytes=outbox.reserve_bytes,
+        commit_interval_s=outbox.commit_interval_s,
     )
 
 

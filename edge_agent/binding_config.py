@@ -15,6 +15,7 @@ from typing import Literal
 
 from edge_agent.broker_settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
 from edge_agent.core.decision import Egress
+from edge_agent.core.durability import Durability, JournalTerms, OnJournalFailure
 from edge_agent.core.grid import MAX_RATE_HZ, rate_fraction, whole_slots
 from edge_agent.core.image import ImagePayload
 from edge_agent.core.missing import Missing
@@ -310,6 +311,17 @@ class BindingConfig:
         Egress.TENSOR,
         doc='What may leave the device: "tensor" (model inputs go to the hub when the edge is not sure) or "never".',
     )
+    durability: Durability = setting(
+        Durability.POWER,
+        doc='What an acknowledged message survives: "power" (a power cut), "process" (the end of the agent, not of the '
+        'machine: fewer writes that wait for the disk) or "none" (nothing: it is acknowledged at once, and its answers '
+        "say durable: false).",
+    )
+    on_journal_failure: OnJournalFailure = setting(
+        OnJournalFailure.ANSWER,
+        doc='What becomes of messages while nothing can be written: "answer" (answered, acknowledged and counted as '
+        'shed) or "hold" (not acknowledged before they are durable: the broker keeps the next ones, and answers stop).',
+    )
     dedupe_keys: int = setting(100_000, doc="Messages that are remembered, so that a repeated one is recognised.")
     payload: PayloadConfig = setting(doc="How a message is read.")
     window: WindowConfig | None = setting(
@@ -329,6 +341,7 @@ class BindingConfig:
         yield from _between("qos", self.qos, 0, 1)
         if self.dedupe_keys < 1:
             yield "dedupe_keys", "expected at least 1"
+        yield from self._terms_problems()
         yield from self._topic_problems()
         yield from self._image_problems() if self.takes_images else self._window_problems()
 
@@ -394,6 +407,22 @@ class BindingConfig:
             image: What the pack takes.
         """
         return ImagePayload(image, self.payload.max_bytes, self.payload.key)
+
+    @property
+    def terms(self) -> JournalTerms:
+        """What the journal promises for its records."""
+        return JournalTerms(self.durability, self.on_journal_failure)
+
+    def _terms_problems(self) -> Iterator[tuple[str, str]]:
+        if self.on_journal_failure is OnJournalFailure.ANSWER:
+            return
+        if self.qos == 0:
+            yield "on_journal_failure", "a broker holds no message back at qos 0: write qos = 1, or drop this key"
+        if self.durability is Durability.NONE:
+            yield (
+                "on_journal_failure",
+                'durability "none" acknowledges at once, so nothing is held: drop one of the two',
+            )
 
     @property
     def _sampled(self) -> tuple[float, WindowConfig]:

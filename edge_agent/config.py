@@ -34,6 +34,7 @@ _MIN_RESERVE_BYTES = 6 << 20  # a write-ahead log of 4 MiB, its index, and the b
 _PAGE_SLACK = 2  # a row that is a little larger than half a page takes a whole one
 _DEDUPE_KEY_BYTES = 160  # the row and its index
 _OPEN_WINDOWS_BYTES = 512 << 20  # records of open windows, and the predictions that are remembered
+_MAX_COMMIT_INTERVAL_S = 10.0  # well below what links and people wait for an answer of the store
 _MAX_THREADS = 64
 _ROUNDING = 1e-9
 
@@ -230,8 +231,16 @@ class OutboxConfig:
         "delete. 0 keeps none.",
     )
 
+    commit_interval_s: float = setting(
+        0.0,
+        doc="From one write to the next, at least, in seconds; 0 writes as soon as it can. More spares flash memory. "
+        "Until it is over, a broker sends at most its window of unacknowledged messages, and revisions wait as long.",
+    )
+
     def validate(self) -> Problems:
         """Check what types cannot say."""
+        if not 0 <= self.commit_interval_s <= _MAX_COMMIT_INTERVAL_S:
+            yield "commit_interval_s", f"expected 0 to {_MAX_COMMIT_INTERVAL_S:g}"
         if self.max_bytes < _MIN_OUTBOX_BYTES:
             yield "max_bytes", f"expected at least {_MIN_OUTBOX_BYTES}"
         shares = {key: getattr(self, key) for key in ("prediction_share", "escalation_share", "feedback_share")}

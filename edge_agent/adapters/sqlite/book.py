@@ -1,6 +1,7 @@
 """Owns the store as the escalation link sees it: what to send, and what becomes of what the hub says.
 
-Implements `EscalationBook`. Every method that changes state returns after the commit.
+Implements `EscalationBook`. Every method that changes state returns after the commit. What a power cut may take back,
+since it would only be sent once more, does not wait for the disk.
 """
 
 import logging
@@ -14,6 +15,7 @@ from edge_agent.adapters.sqlite.outbox import HUB, RowState
 from edge_agent.adapters.sqlite.reading import Read, Reader
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.writer import Writer
+from edge_agent.core.durability import Durability
 from edge_agent.core.escalation import Move
 from edge_agent.ports import Clock, ItemKey
 from protos.codec.escalation import escalation_from_bytes
@@ -145,11 +147,11 @@ class Book:
 
     def sent(self, items: Sequence[ItemKey]) -> None:
         """These items were handed to the stream."""
-        self._writer.call(lambda tx: self._move_all(tx, items, Move.SEND))
+        self._writer.call(lambda tx: self._move_all(tx, items, Move.SEND), Durability.PROCESS)
 
     def acked(self, ack: Ack) -> None:
         """These items are durable at the hub."""
-        self._writer.call(lambda tx: self._acked(tx, ack))
+        self._writer.call(lambda tx: self._acked(tx, ack), Durability.PROCESS)
 
     def rejected(self, reject: Reject) -> None:
         """Final statuses end the item; the others leave it queued for a while."""

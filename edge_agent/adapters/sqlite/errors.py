@@ -3,6 +3,8 @@
 StoreError (edge_agent.errors)
 ├── StoreVersionError   the file is of a newer major version
 └── StoreClosedError    asked after, or while, the store closed
+
+NoRoomYetError          no fault: what is written has to wait for room in the outbox
 """
 
 import contextlib
@@ -50,6 +52,10 @@ class StoreClosedError(StoreError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path}: the store is closed", "start the agent again", Status.CANCELLED)
+
+
+class NoRoomYetError(Exception):
+    """A class of the outbox is full and blocks: what was to be inserted waits. Never leaves the writer."""
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Self
 
 from edge_agent.adapters.sqlite.age import OLDER, Stamp
-from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.adapters.sqlite.transaction import Transaction, read_meta
 from edge_agent.ports import BindingName, Publish, RowId
 from protos.messages.escalation import ItemClass, PredictionId
 
@@ -22,6 +22,10 @@ ROW_OVERHEAD_BYTES = 200
 LAST_ROW = 2**63 - 1
 """No row has a larger number."""
 
+UNSYNCED_BOOT = "unsynced_boot"
+"""The boot in which units were committed without reaching the disk: a power cut may have taken their numbers back."""
+
+_NUMBERS_PASSED_OVER = 1 << 20  # far more than fit into what of the log a checkpoint has not synced yet
 _OLDEST_LIMIT = 64
 _BROKERS = "mqtt:"
 _IS_RETAINED = "destination = 'hub' AND state = 'acked'"
@@ -109,6 +113,21 @@ def next_seq(tx: Transaction, item_class: ItemClass) -> int:
         "INSERT INTO sequence VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last", (item_class,)
     ).fetchone()
     return int(found[0])
+
+
+def pass_over_lost_numbers(connection: sqlite3.Connection, boot_id: str) -> None:
+    """Skip numbers that a power cut may have taken back: the hub may have applied items that had them.
+
+    Args:
+        connection: The write connection, before the writer has it.
+        boot_id: Of the present boot.
+    """
+    if read_meta(connection, UNSYNCED_BOOT) in {None, boot_id}:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE sequence SET last = last + ?", (_NUMBERS_PASSED_OVER,))
+    connection.execute("DELETE FROM meta WHERE name = ?", (UNSYNCED_BOOT,))
+    connection.execute("COMMIT")
 
 
 def insert(tx: Transaction, row: OutboxRow) -> None:

@@ -1,7 +1,7 @@
 """Owns the store as one thing: opens edge.db, gives its parts to those who need them, closes it.
 
 schema.py        tables, migrations, connections
-writer.py        the one write connection and its thread; backlog.py: what it holds while the disk fails
+writer.py        the one write connection and its thread; entries.py: what waits for it; backlog.py: what is shed
 room.py          how large the file may grow, and what is done when the disk is full
 units.py         what one pass of the pipeline writes
 fates.py         what becomes of predictions and escalations; outbox.py: the rows that wait; age.py: how old they are
@@ -30,13 +30,14 @@ from edge_agent.adapters.sqlite.feedback import FeedbackOutbox, Judgements
 from edge_agent.adapters.sqlite.handling import Handling
 from edge_agent.adapters.sqlite.lock import StateLock
 from edge_agent.adapters.sqlite.news import News
-from edge_agent.adapters.sqlite.outbox import RowState, broker_destination
+from edge_agent.adapters.sqlite.outbox import RowState, broker_destination, pass_over_lost_numbers
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
 from edge_agent.adapters.sqlite.room import Room, release
 from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.units import Units
 from edge_agent.adapters.sqlite.writer import Writer
+from edge_agent.core.durability import Durability
 from edge_agent.core.outbox import Limits
 from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, DeadLetter, Publish, Remembered, RowId, Unit
@@ -60,6 +61,7 @@ class StoreSettings:
         retain_after_ack_s: How long what the hub has is kept for a hub that is put back to an older state.
         max_file_bytes: How large edge.db may grow, whatever is in it.
         reserve_bytes: Disk space kept in reserve for a full disk; 0 keeps none.
+        commit_interval_s: From one commit to the next, at least.
     """
 
     limits: Limits
@@ -70,6 +72,7 @@ class StoreSettings:
     retain_after_ack_s: float = 86_400.0
     max_file_bytes: int = 1 << 40
     reserve_bytes: int = 0
+    commit_interval_s: float = 0.0
 
 
 class Store:
@@ -119,6 +122,7 @@ class Store:
             self._path,
             clock,
             self._room,
+            commit_interval_s=settings.commit_interval_s,
             new_row=self.new_row,
             apply=self._units.apply,
             acknowledge=acknowledge,
@@ -170,6 +174,7 @@ class Store:
             connection = open_writer(self._path)
             with translated(self._path):
                 self._rows = itertools.count(upkeep.prepare(connection))
+                pass_over_lost_numbers(connection, self._clock.boot_id())
                 self._room.keep_reserve()
                 self._room.bind(connection)
         except BaseException as error:
@@ -198,7 +203,7 @@ class Store:
 
     def remembered(self, binding: BindingName) -> Remembered:
         """What is left of a binding after everything submitted so far is committed."""
-        self._writer.call(lambda tx: None)  # noqa: ARG005 - nothing to write, only to wait for
+        self._writer.call(lambda tx: None, is_in_order=True)  # noqa: ARG005 - nothing to write, only to wait for
         return self._reader.remembered(binding)
 
     def publishable(self, broker: str, limit: int, in_flight: Collection[RowId]) -> list[Publish]:
@@ -222,11 +227,11 @@ class Store:
 
     def published(self, rows: Sequence[RowId]) -> None:
         """Trim what brokers have acknowledged; returns after the commit."""
-        self._writer.call(lambda tx: self._fates.published(tx, rows))
+        self._writer.call(lambda tx: self._fates.published(tx, rows), Durability.PROCESS)
 
     def sweep(self) -> None:
         """Expire and forget what is too old; returns after the commit."""
-        self._writer.call(self._sweep)
+        self._writer.call(self._sweep, Durability.PROCESS)
 
     def figures(self) -> dict[CounterKey, int]:
         """Every counter, and what rows say is pending, at one commit."""

@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.ports import BindingName, CounterKey, DeadLetter, RowId
@@ -34,12 +35,25 @@ class Transaction:
         self._counts[binding, name] += amount
 
     def counts(self) -> dict[CounterKey, int]:
-        """What was counted so far, for `restore_counts`."""
+        """What was counted so far."""
         return dict(self._counts)
 
-    def restore_counts(self, counts: Mapping[CounterKey, int]) -> None:
-        """Forget what was counted since `counts`."""
-        self._counts = defaultdict(int, counts)
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Let what fails inside leave nothing behind; after an error of the disk the whole transaction is of no use."""
+        counts, letters = self.counts(), len(self.dead_letters)
+        self.connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except sqlite3.OperationalError:
+            raise
+        except BaseException:
+            self.connection.execute("ROLLBACK TO part")
+            self._counts = defaultdict(int, counts)
+            del self.dead_letters[letters:]
+            self.connection.execute("RELEASE part")
+            raise
+        self.connection.execute("RELEASE part")
 
     def write_counts(self) -> None:
         """Write what `count` gathered; called once, before the commit."""

@@ -7,6 +7,13 @@ counts it as shed, so that inference goes on, and bounds what it holds in memory
 A disk without room is told apart from a broken one (`room.py`): then the books are committed without the payloads, so
 a record is acknowledged after the commit that counts it as shed.
 
+What has to wait for something else than the disk is set aside and tried again with each commit: units of a class that
+is full and blocks (`core/outbox.py`), and, on a full disk, units whose terms forbid to shed them. It is not
+acknowledged, so the broker holds back what comes after its window of unacknowledged messages.
+
+A commit reaches the disk before anything in it is acknowledged if one of its parts asks for that; what the parts may
+ask for is `core/durability.py`, how they are told apart is `entries.py`.
+
 A commit that hangs (another program's lock, a stalling disk) is said after the same time, and what waits behind it is
 bounded, too. What is in it is neither acknowledged nor given up before it ends, since it may still succeed: until then
 a broker holds back what exceeds its window of unacknowledged messages.
@@ -17,64 +24,45 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.age import Stamp
-from edge_agent.adapters.sqlite.errors import StoreClosedError, hanging_mend, mend
+from edge_agent.adapters.sqlite.entries import (
+    HELD_MAX_BYTES,
+    MAX_ENTRIES,
+    Call,
+    Entry,
+    books,
+    durability_of,
+    is_in_order,
+    is_kept,
+    parted,
+    undurable,
+)
+from edge_agent.adapters.sqlite.errors import NoRoomYetError, StoreClosedError, hanging_mend, mend
+from edge_agent.adapters.sqlite.outbox import UNSYNCED_BOOT
 from edge_agent.adapters.sqlite.room import Room
 from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import NewRow, Transaction, read_meta
+from edge_agent.core.durability import Durability, needs_sync
 from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, Clock, Unit
 from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.link.backoff import Backoff
 
 UNAVAILABLE_AFTER_S = 1.0
-HELD_MAX_BYTES = 16 << 20
 THREAD_NAME = "store-writer"
 
 _COMMIT_NUMBER = "commit_number"
-_MAX_ENTRIES = 512
 _FAILING_POLL_S = 0.05
 _CLOSE_DEADLINE_S = 10.0
 
 ResultT = TypeVar("ResultT")
 logger = logging.getLogger(__name__)
-
-
-class _Call:
-    """Something to do in the next transaction, whose caller waits for the commit."""
-
-    def __init__(self, change: Callable[[Transaction], object]) -> None:
-        self.future: Future[object] = Future()
-        self._change = change
-        self._outcome: tuple[object, Exception | None] = (None, None)
-
-    def run(self, tx: Transaction) -> None:
-        """Apply the change behind a savepoint: a refused change leaves the rest of the transaction whole."""
-        counts = tx.counts()
-        tx.connection.execute("SAVEPOINT call")
-        try:
-            self._outcome = (self._change(tx), None)
-        except sqlite3.OperationalError:
-            raise  # the disk, not the change: the whole transaction is tried again
-        except Exception as error:  # noqa: BLE001 - handed to the caller, who waits for it
-            tx.connection.execute("ROLLBACK TO call")
-            tx.restore_counts(counts)
-            self._outcome = (None, error)
-        tx.connection.execute("RELEASE call")
-
-    def committed(self) -> None:
-        """Give the caller what it waits for."""
-        result, error = self._outcome
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
 
 
 class Writer:
@@ -84,11 +72,13 @@ class Writer:
         path: edge.db; opened (and migrated) by `open`.
         clock: For stamps and for the time without a commit.
         room: What the file may take.
+        commit_interval_s: From one commit to the next, at least; 0 commits what waits as soon as it can.
         new_row: Row ids for transactions.
         apply: Writes one unit.
         acknowledge: Sends acknowledgements; called from the writer thread, in order, after their commit.
         committed: Told of every commit: the transaction and how long it took, in seconds.
         on_failure: Told, with the thread's name, when `acknowledge` or `committed` raised; the thread goes on.
+        may_block: Whether a unit may find no room and wait (`NoRoomYetError`).
         connect: Opens the file again after a failure.
     """
 
@@ -98,29 +88,38 @@ class Writer:
         clock: Clock,
         room: Room,
         *,
+        commit_interval_s: float = 0.0,
         new_row: NewRow,
         apply: Callable[[Transaction, Unit], None],
         acknowledge: Callable[[Sequence[AckHandle]], None],
         committed: Callable[[Transaction, float], None],
         on_failure: Callable[[str], None],
+        may_block: bool = False,
         connect: Callable[[Path], sqlite3.Connection] = open_writer,
     ) -> None:
         self._path = path
         self._clock = clock
         self._room = room
+        self._commit_interval_s = commit_interval_s
         self._new_row = new_row
         self._apply = apply
         self._acknowledge = acknowledge
         self._committed = committed
         self._on_failure = on_failure
+        self._may_block = may_block
         self._connect = connect
         self._changed = threading.Condition()
-        self._entries: deque[Unit | _Call] = deque()
+        self._entries: deque[Entry] = deque()
         self._waiting_bytes = 0
-        self._held: list[Unit | _Call] = []
+        self._held: list[Entry] = []
+        self._aside: list[Entry] = []  # in order, and all of it later than what is held
+        self._waits_for: str | None = None
         self._tried = 0  # so many of them, from the oldest on, were in the last try, which may have been committed
         self._is_closing = False
         self._connection: sqlite3.Connection | None = None
+        self._is_synced: bool | None = None  # whether a commit on the connection reaches the disk
+        self._unsynced_boot: str | None = None
+        self._committed_at_s: float | None = None
         self._commit_number = 0
         self._failing_since_s: float | None = None
         self._trying_since_s: float | None = None
@@ -147,7 +146,12 @@ class Writer:
         problem, overdue_s = self._problem, self._overdue_s()
         if problem is None and overdue_s >= UNAVAILABLE_AFTER_S:
             return f"journal: a commit has been running for {overdue_s:.0f} s; {hanging_mend(self._path)}"
-        return self._room.problem or problem
+        return self._room.problem or problem or self._waits_for
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a full class of the outbox holds units back."""
+        return self._waits_for is not None
 
     def open(self, connection: sqlite3.Connection) -> None:
         """Take over an open write connection and start the thread."""
@@ -156,21 +160,38 @@ class Writer:
         self._thread.start()
 
     def submit(self, unit: Unit) -> None:
-        """Queue a unit; never waits."""
+        """Queue a unit; never waits. What need not be durable is acknowledged now."""
+        if unit.acks and unit.terms.durability is Durability.NONE:
+            self._tell(partial(self._acknowledge, unit.acks))
+            unit = replace(unit, acks=())
         with self._changed:
             self._entries.append(unit)
             self._waiting_bytes += backlog.size_bytes(unit)
-            if self._waiting_bytes > HELD_MAX_BYTES or len(self._entries) > _MAX_ENTRIES:
+            if self._waiting_bytes > HELD_MAX_BYTES or len(self._entries) > MAX_ENTRIES:
                 self._bound_waiting()
             self._changed.notify()
 
-    def call(self, change: Callable[[Transaction], ResultT]) -> ResultT:
+    def call(
+        self,
+        change: Callable[[Transaction], ResultT],
+        durability: Durability = Durability.POWER,
+        *,
+        is_in_order: bool = False,
+    ) -> ResultT:
         """Run `change` in the next transaction and wait for its commit.
+
+        Args:
+            change: What to do.
+            durability: Less than a power cut for what would only be done once more after one.
+            is_in_order: Not before every unit that was handed in earlier, whatever that waits for.
+
+        Returns:
+            What `change` returned.
 
         Raises:
             StoreClosedError: The store closed before the commit.
         """
-        call = _Call(change)
+        call = Call(change, durability, is_in_order=is_in_order)
         with self._changed:
             if self._is_closing:
                 raise StoreClosedError(self._path)
@@ -196,9 +217,9 @@ class Writer:
                     self._changed.wait()
                 if self._failing_since_s is not None and not self._is_closing:
                     self._changed.wait(_FAILING_POLL_S)
-                while self._entries and len(self._held) < _MAX_ENTRIES:
-                    self._held.append(self._entries.popleft())
-                self._waiting_bytes = sum(backlog.size_bytes(one) for one in self._entries if isinstance(one, Unit))
+                elif self._commit_interval_s and not self._held:
+                    self._changed.wait_for(self._is_pressing, self._too_early_s())
+                self._gather()
                 is_last = self._is_closing and not self._entries
             while self._held and (is_last or self._clock.monotonic_s() >= self._retry_at_s):
                 if not self._try_to_commit():  # else what came after a commit in doubt is still held
@@ -208,6 +229,26 @@ class Writer:
             if is_last:
                 self._give_up()
                 return
+
+    def _gather(self) -> None:
+        """Take what waits, as much as one commit may have, behind what is held and what was set aside."""
+        self._held += self._aside
+        self._aside = []
+        left = MAX_ENTRIES - sum(not is_kept(one) for one in self._held)
+        while self._entries and left > 0:
+            self._held.append(self._entries.popleft())
+            left -= 1
+        self._waiting_bytes = sum(backlog.size_bytes(one) for one in self._entries if isinstance(one, Unit))
+
+    def _is_pressing(self) -> bool:
+        """Whether the next commit may not wait for its time."""
+        return self._is_closing or len(self._entries) >= MAX_ENTRIES
+
+    def _too_early_s(self) -> float:
+        """How long the next commit has to wait for its time."""
+        if self._committed_at_s is None:
+            return 0.0
+        return max(0.0, self._committed_at_s + self._commit_interval_s - self._clock.monotonic_s())
 
     def _try_to_commit(self) -> bool:
         began_s = self._trying_since_s = self._clock.monotonic_s()
@@ -225,13 +266,13 @@ class Writer:
         self._tried = 0
         self._acknowledge_all(done)
         for entry in done:
-            if isinstance(entry, _Call):
+            if isinstance(entry, Call):
                 entry.committed()
         if tx is not None:
             self._tell(partial(self._committed, tx, self._clock.monotonic_s() - began_s))
         return True
 
-    def _acknowledge_all(self, entries: Sequence[Unit | _Call]) -> None:
+    def _acknowledge_all(self, entries: Sequence[Entry]) -> None:
         acks = [ack for entry in entries if isinstance(entry, Unit) for ack in entry.acks]
         if acks:
             # Where it fails, the broker sends the messages again, and they are found to be repeats.
@@ -256,30 +297,70 @@ class Writer:
                 return None
         connection = self._connection
         self._room.loosen(connection)
+        entries, kept = self._held, list[Entry]()
         if self._room.is_tight:
-            self._held = _books(self._held)
-        self._tried = 1 if self._room.is_tight else len(self._held)
+            kept, entries = parted(entries)
+            entries = books(entries)
+        self._tried = 1 if self._room.is_tight else len(entries)
+        self._held = [*entries, *kept]
+        tried, rest = entries[: self._tried], entries[self._tried :]
+        has_units = any(isinstance(one, Unit) for one in tried)
+        is_synced = needs_sync(durability_of(one) for one in tried)
+        if is_synced is not self._is_synced:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+            self._is_synced = is_synced
         connection.execute("BEGIN IMMEDIATE")
         changes = connection.total_changes
         tx = Transaction(connection, Stamp.now(self._clock), self._new_row)
-        for entry in self._held[: self._tried]:
-            if isinstance(entry, Unit):
-                self._apply(tx, entry)
-            else:
-                entry.run(tx)
+        done, aside = self._written(tx, tried)
         tx.write_counts()
         if connection.total_changes != changes:  # an empty commit costs no sync, so it stays empty
             tx.set_meta(_COMMIT_NUMBER, str(self._commit_number + 1))
+            if has_units and not is_synced and self._unsynced_boot != tx.now.boot_id:
+                tx.set_meta(UNSYNCED_BOOT, tx.now.boot_id)
+            self._committed_at_s = tx.now.monotonic_s
+        self._held, self._tried = [*done, *rest], len(done)
+        self._aside += [*aside, *kept]
         crash_point(CrashPoint.BEFORE_COMMIT)
         connection.execute("COMMIT")
         self._commit_number = int(read_meta(connection, _COMMIT_NUMBER) or 0)
+        if has_units and not is_synced:
+            self._unsynced_boot = tx.now.boot_id
         return tx
+
+    def _written(self, tx: Transaction, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """Write what has room; what is done, and what has to wait: behind a unit that waits no other one is written."""
+        done: list[Entry] = []
+        aside: list[Entry] = []
+        waits_for = None
+        for entry in entries:
+            if aside and is_in_order(entry):
+                aside.append(entry)
+                continue
+            try:
+                if isinstance(entry, Call):
+                    entry.run(tx)
+                else:
+                    self._write(tx, entry)
+                done.append(entry)
+            except NoRoomYetError as error:
+                aside.append(entry)
+                waits_for = str(error)
+        self._waits_for = waits_for
+        return done, aside
+
+    def _write(self, tx: Transaction, unit: Unit) -> None:
+        if not self._may_block:
+            self._apply(tx, unit)
+            return
+        with tx.savepoint():
+            self._apply(tx, unit)
 
     def _failed(self, error: Exception, began_s: float) -> None:
         # After a failed sync nothing that the connection remembers can be trusted, so it is opened again.
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection, self._is_synced = None, None
         help_text = error.mend if isinstance(error, StoreError) else mend(error, self._path)
         self._problem = f"journal: {error}; {help_text}"
         if self._failing_since_s is None:
@@ -304,40 +385,25 @@ class Writer:
         """Fold what waits behind a commit that fails or hangs; one that runs goes on to take it as it is."""
         if self.is_durable:
             return
-        units = [entry for entry in self._entries if isinstance(entry, Unit)]
-        calls = [entry for entry in self._entries if isinstance(entry, _Call)]
+        kept = [one for one in self._entries if is_kept(one)]
+        units = [one for one in self._entries if isinstance(one, Unit) and not is_kept(one)]
+        calls = [one for one in self._entries if isinstance(one, Call)]
         whole = backlog.shed(units)
-        self._entries, self._waiting_bytes = deque([whole, *calls]), backlog.size_bytes(whole)
+        self._entries = deque([whole, *kept, *calls])
+        self._waiting_bytes = backlog.size_bytes(whole) + sum(map(backlog.size_bytes, kept))
 
     def _shed(self) -> None:
-        """Acknowledge what cannot be made durable, and keep the memory that it takes bounded."""
-        self._acknowledge_all(self._held)
+        """Acknowledge what cannot be made durable and need not, and keep the memory that it takes bounded."""
+        self._acknowledge_all([one for one in self._held if not is_kept(one)])
         # What may be on disk already is never folded with what is not.
-        tried, untried = _undurable(self._held[: self._tried]), _undurable(self._held[self._tried :])
+        tried, untried = undurable(self._held[: self._tried]), undurable(self._held[self._tried :])
         self._held, self._tried = [*tried, *untried], len(tried)
 
     def _give_up(self) -> None:
-        for entry in self._held:
-            if isinstance(entry, _Call):
+        left = [*self._held, *self._aside]
+        for entry in left:
+            if isinstance(entry, Call):
                 entry.future.set_exception(StoreClosedError(self._path))
-        if self._held:
-            logger.error("journal_closed_with_uncommitted_work", extra={"held": len(self._held)})
-        self._held = []
-
-
-def _books(entries: Sequence[Unit | _Call]) -> list[Unit | _Call]:
-    """The same entries without payloads, units first, then the calls, another one at their head each time.
-
-    They are committed one by one: a call that finds no room then keeps nothing else from its commit.
-    """
-    units = [entry for entry in entries if isinstance(entry, Unit)]
-    calls = [entry for entry in entries if isinstance(entry, _Call)]
-    return [*([backlog.shed(units)] if units else []), *calls[1:], *calls[:1]]
-
-
-def _undurable(entries: Sequence[Unit | _Call]) -> list[Unit | _Call]:
-    """The same entries once their messages are acknowledged; units that take too much memory are folded into one."""
-    units = [backlog.undurable(entry) if entry.acks else entry for entry in entries if isinstance(entry, Unit)]
-    if len(units) > _MAX_ENTRIES // 2 or sum(map(backlog.size_bytes, units)) > HELD_MAX_BYTES:
-        units = [backlog.as_one(units)]
-    return [*units, *(entry for entry in entries if isinstance(entry, _Call))]
+        if left:
+            logger.error("journal_closed_with_uncommitted_work", extra={"held": len(left)})
+        self._held, self._aside = [], []
