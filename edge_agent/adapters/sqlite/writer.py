@@ -304,28 +304,31 @@ class Writer:
         self._tried = 1 if self._room.is_tight else len(entries)
         self._held = [*entries, *kept]
         tried, rest = entries[: self._tried], entries[self._tried :]
-        has_units = any(isinstance(one, Unit) for one in tried)
+        now = Stamp.now(self._clock)
         is_synced = needs_sync(durability_of(one) for one in tried)
+        # The commit that says that there are unsynced ones has to be synced itself.
+        is_first = not is_synced and self._unsynced_boot != now.boot_id and any(isinstance(one, Unit) for one in tried)
+        is_synced = is_synced or is_first
         if is_synced is not self._is_synced:
             connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
             self._is_synced = is_synced
         connection.execute("BEGIN IMMEDIATE")
         changes = connection.total_changes
-        tx = Transaction(connection, Stamp.now(self._clock), self._new_row)
+        tx = Transaction(connection, now, self._new_row)
         done, aside = self._written(tx, tried)
         tx.write_counts()
         if connection.total_changes != changes:  # an empty commit costs no sync, so it stays empty
             tx.set_meta(_COMMIT_NUMBER, str(self._commit_number + 1))
-            if has_units and not is_synced and self._unsynced_boot != tx.now.boot_id:
-                tx.set_meta(UNSYNCED_BOOT, tx.now.boot_id)
-            self._committed_at_s = tx.now.monotonic_s
+            self._committed_at_s = now.monotonic_s
+        if is_first:
+            tx.set_meta(UNSYNCED_BOOT, now.boot_id)
         self._held, self._tried = [*done, *rest], len(done)
         self._aside += [*aside, *kept]
         crash_point(CrashPoint.BEFORE_COMMIT)
         connection.execute("COMMIT")
         self._commit_number = int(read_meta(connection, _COMMIT_NUMBER) or 0)
-        if has_units and not is_synced:
-            self._unsynced_boot = tx.now.boot_id
+        if is_first:
+            self._unsynced_boot = now.boot_id
         return tx
 
     def _written(self, tx: Transaction, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:

@@ -58,6 +58,8 @@ def unit(opened: Opened, number: int, terms: JournalTerms, *, escalate: bool = T
 def test_a_commit_reaches_the_disk_if_one_of_its_units_asks_for_it(tmp_path: Path) -> None:
     """Units that only have to outlive the process spare a sync, but not beside one that has to outlive a power cut."""
     opened = open_store(tmp_path)
+    commit(opened, unit(opened, 0, PROCESS))  # says for later starts that there are such units
+    assert synchronous(opened) == FULL
     commit(opened, unit(opened, 1, PROCESS))
     assert synchronous(opened) == NORMAL
     commit(opened, unit(opened, 2, PROCESS), unit(opened, 3, JournalTerms()))
