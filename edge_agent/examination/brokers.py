@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.adapters.mqtt.broker import ONLINE, TRIAL_S
 from edge_agent.adapters.mqtt.connection import Accepted, Connection, Ended, Event, Refused, Subscribed
 from edge_agent.adapters.mqtt.failures import Heard, LinkFailure, refusal, silence
 from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
+from edge_agent.adapters.mqtt.wire import Received
 from edge_agent.broker_settings import BrokerSettings
 from edge_agent.config import Config
 from edge_agent.examination.findings import Finding, failed, ok, warning
@@ -81,8 +81,8 @@ def look_at(settings: BrokerSettings) -> Visit:
 def _visit(settings: BrokerSettings, choice: VersionChoice) -> Visit:
     retained: list[bytes] = []
 
-    def keep(message: paho.MQTTMessage) -> None:
-        retained.append(bytes(message.payload))
+    def keep(message: Received) -> None:
+        retained.append(message.payload)
 
     connection = Connection(settings, 1, choice.version, keep, is_probe=True)
     began_s = time.monotonic()

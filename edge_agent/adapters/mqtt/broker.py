@@ -14,8 +14,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-import paho.mqtt.client as paho
-
 from edge_agent.adapters.mqtt.connection import (
     CONNECT_TIMEOUT_S,
     Accepted,
@@ -32,6 +30,7 @@ from edge_agent.adapters.mqtt.link import Link
 from edge_agent.adapters.mqtt.routing import Routes, Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
+from edge_agent.adapters.mqtt.wire import Received
 from edge_agent.broker_settings import BrokerSettings
 from edge_agent.ports import AckHandle, Clock, Delivery, OnConnection, OnDelivery, OnPublished, Publish, RowId
 from protos.link.backoff import Backoff
@@ -275,42 +274,48 @@ class MqttBroker:
         if rows:
             self._on_published(rows)
 
-    def _received(self, message: paho.MQTTMessage) -> None:
-        """Paho's callback: hand the record in; nothing here waits."""
+    def _received(self, message: Received) -> None:
+        """Hand a record in, on the connection's turn; nothing here waits."""
         link = self._link
         if link is None:
             return
         handle = None
         if message.qos:
-            handle = AckHandle(self._settings.name, link.generation, message.mid, message.qos)
+            handle = AckHandle(self._settings.name, link.generation, message.message_id, message.qos)
             with self._lock:
-                link.acks.arrived(message.mid)
-        source = self._source_of(message)
-        if source is None:
+                link.acks.arrived(message.message_id)
+        found = self._source_of(message)
+        if found is None:
             if handle is not None:
                 self.acknowledge([handle])
             return
+        source, topic = found
         delivery = Delivery(
             binding=source.binding,
-            topic=message.topic,
-            payload=bytes(message.payload),
+            topic=topic,
+            payload=message.payload,
             retained=message.retain,
             received_ns=self._clock.wall_ns(),
             ack=handle,
         )
         if not self._on_delivery(delivery):
-            logger.warning("record_shed", extra={"broker": self._settings.name, "topic": message.topic})
+            logger.warning("record_shed", extra={"broker": self._settings.name, "topic": topic})
 
-    def _source_of(self, message: paho.MQTTMessage) -> Source | None:
-        """Whose record it is; None for a removed filter's last messages, an old retained value, or a broken topic."""
+    def _source_of(self, message: Received) -> tuple[Source, str] | None:
+        """Whose record it is, and its topic.
+
+        Returns:
+            None for a removed filter's last messages, an old retained value, or a broken topic.
+        """
         try:
-            source = self._routes.find(message.topic)
+            topic = message.topic.decode()
+            source = self._routes.find(topic)
         except UnicodeDecodeError:
             source = None
         if source is None or (message.retain and not source.takes_retained):
             logger.debug("message_passed_over", extra={"broker": self._settings.name, "retained": message.retain})
             return None
-        return source
+        return source, topic
 
     def _watch_subscriptions(self, link: Link) -> None:
         now_s = self._clock.monotonic_s()

@@ -3,16 +3,21 @@
 A new connection is a new object with a new generation, so nothing of an old one (packet ids, unsent packets, acks) can
 reach the next. What happens on it is handed out as events after each `turn`; who reacts to them is `broker.py`.
 
-Threads: `dial`, `turn` and `abandon` belong to the broker's thread. `publish` and `ack` may be called from any: paho
-queues the packet and wakes `turn` (a registered socket callback is what tells paho not to write from there itself).
+Messages and their acknowledgements go past paho, through `wire.py`; the loop over the socket is `turn`'s own, as paho
+provides for (`loop_read`, `loop_write`, `loop_misc`).
+
+Threads: `dial`, `turn` and `abandon` belong to the broker's thread. `publish` and `ack` may be called from any: the
+packet is queued and `turn` is woken (a registered socket callback is what tells paho not to write from there itself).
 """
 
+import contextlib
+import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -24,12 +29,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_agent.adapters.mqtt.failures import dial_failure, file_failure
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.version_choice import V5
+from edge_agent.adapters.mqtt.wire import Received, Wire
 from edge_agent.broker_settings import BrokerSettings
 
 CONNECT_TIMEOUT_S = 5.0
 
 OFFLINE = b"offline"
 _AT_LEAST_ONCE = 1
+_WAKES_BYTES = 1 << 12
 _NEVER_SEND_RETAINED = 2
 _SEND_RETAINED = 0
 
@@ -81,7 +88,7 @@ class Ended:
 
 Event = Accepted | Refused | Published | Subscribed | Unsubscribed | Ended
 
-OnMessage = Callable[[paho.MQTTMessage], None]
+OnMessage = Callable[[Received], None]
 
 
 class _ClosedWhenRefused(ssl.SSLSocket):
@@ -94,6 +101,39 @@ class _ClosedWhenRefused(ssl.SSLSocket):
         except OSError:
             self.close()
             raise
+
+
+class _Client(paho.Client):
+    """Paho's client on a `Wire`.
+
+    Args:
+        on_message: Takes the messages.
+        client_id: As of paho.
+        version: As of paho.
+        clean_session: As of paho; None on MQTT 5.
+    """
+
+    wire: Wire | None = None
+
+    def __init__(
+        self, on_message: OnMessage, client_id: str, version: MQTTProtocolVersion, *, clean_session: bool | None
+    ) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=version,
+            clean_session=clean_session,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        self._version = version
+        self._on_received = on_message
+
+    def _create_socket(self) -> Wire:
+        """Connect as paho does; what it reads and writes goes through the wire."""
+        connection = cast("socket.socket", super()._create_socket())
+        self.wire = Wire(connection, has_properties=self._version is V5, on_message=self._on_received)
+        return self.wire
 
 
 class Connection:
@@ -121,13 +161,11 @@ class Connection:
         self._version = version
         self._is_probe = is_probe
         self._events: deque[Event] = deque()
-        self._client = client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            settings.client_id,
-            protocol=version,
-            clean_session=None if version is V5 else is_probe,
-            manual_ack=True,
-            reconnect_on_failure=False,
+        self._waker, self._wakes = socket.socketpair()
+        for end in (self._waker, self._wakes):
+            end.setblocking(False)
+        self._client = client = _Client(
+            on_message, settings.client_id, version, clean_session=None if version is V5 else is_probe
         )
         client.max_inflight_messages_set(0)  # the window is counted by the broker object, per outbox row
         client.connect_timeout = CONNECT_TIMEOUT_S
@@ -136,9 +174,8 @@ class Connection:
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
-        client.on_message = lambda _client, _userdata, message: on_message(message)
         client.on_socket_open = _sent_at_once
-        client.on_socket_register_write = _woken_through_paho
+        client.on_socket_register_write = lambda _client, _data, _socket: self._wake()
         if not is_probe:
             client.will_set(settings.status_topic, OFFLINE, _AT_LEAST_ONCE, retain=True)
 
@@ -169,7 +206,11 @@ class Connection:
 
     def turn(self, timeout_s: float) -> list[Event]:
         """Read and write what there is, waiting at most `timeout_s` for something; return what happened."""
-        if self._client.loop(timeout_s) is not MQTTErrorCode.MQTT_ERR_SUCCESS and not self._has_ended():
+        try:
+            is_alive = self._turn(timeout_s)
+        except OSError:
+            is_alive = False
+        if not is_alive and not self._has_ended():
             self._events.append(Ended(None))
         events = list(self._events)
         self._events.clear()
@@ -186,8 +227,9 @@ class Connection:
 
     def ack(self, message_ids: Iterable[int]) -> None:
         """Queue PUBACKs."""
-        for message_id in message_ids:
-            self._client.ack(message_id, _AT_LEAST_ONCE)
+        if self._client.wire is not None:
+            self._client.wire.acknowledge(message_ids)
+            self._wake()
 
     def subscribe(self, sources: Sequence[Source]) -> int | None:
         """Queue one SUBSCRIBE for all; on MQTT 5 retained messages are not even sent where nobody takes them."""
@@ -214,6 +256,32 @@ class Connection:
         connection = self._client.socket()
         if connection is not None:
             connection.close()
+        self._wakes.close()
+        self._waker.close()
+
+    def _turn(self, timeout_s: float) -> bool:
+        """One round of the loop; False when the connection is gone."""
+        client, wire = self._client, self._client.wire
+        if wire is None or client.socket() is None:
+            return False
+        readable: list[Wire | socket.socket] = [wire, self._wakes]
+        writable = [wire] if client.want_write() else []
+        ready, _, _ = select.select(readable, writable, [], 0.0 if wire.pending() else timeout_s)
+        if self._wakes in ready:
+            self._wakes.recv(_WAKES_BYTES)
+        if wire in ready or wire.pending():
+            while client.loop_read() is MQTTErrorCode.MQTT_ERR_SUCCESS and wire.has_packets:
+                pass
+        if client.socket() is not None and not client.want_write():
+            wire.send_acknowledgements()
+        if client.want_write():
+            client.loop_write()
+        return client.loop_misc() is MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _wake(self) -> None:
+        """Let `turn` look again; where it has not looked yet since the last time, or is over, nothing is needed."""
+        with contextlib.suppress(OSError):
+            self._waker.send(b"!")
 
     def _password(self) -> str | None:
         path = self._settings.password_file
@@ -305,7 +373,3 @@ def _options(source: Source) -> SubscribeOptions:
 def _sent_at_once(_client: paho.Client, _data: object, connection: Any) -> None:  # noqa: ANN401 - paho's socket, TLS or not
     """Small packets go out without waiting for the ACK of the one before (Nagle's algorithm costs 40 ms here)."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _woken_through_paho(_client: paho.Client, _data: object, _socket: object) -> None:
-    """Nothing to do: paho has already written to the socket pair that `loop` waits on."""
