@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.chaos import agent_faults, broker_faults, disk_faults, hub_faults, link_faults, store_faults
+from tests.chaos import agent_faults, broker_faults, disk_faults, herd_faults, hub_faults, link_faults, store_faults
 from tests.chaos.plant import Setting
 
 
@@ -45,6 +45,7 @@ ROWS: tuple[tuple[Scenario, ...], ...] = (
     (Scenario("clock-step", agent_faults.clock_step, 30),),
     (Scenario("gray", hub_faults.gray, 40),),
     (Scenario("hub-restore", hub_faults.hub_restore, 40),),
+    (Scenario("thundering-herd", herd_faults.thundering_herd, 30, is_alone=True),),
     (Scenario("same-identity", agent_faults.same_identity, 60),),
     (Scenario("broker-down-while-verdicts-arrive", broker_faults.broker_down_while_verdicts_arrive, 15),),
 )

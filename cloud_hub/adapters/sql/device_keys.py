@@ -1,15 +1,27 @@
-"""Owns how a device's key stands in a table: its columns, the condition on them, and reading it back from a row."""
+"""Owns how a device's key stands in a table: its columns, conditions on them, reading it, and rows of many devices."""
 
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_
+from sqlalchemy import BindParameter, ColumnElement, Row, Select, Table, and_, bindparam, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS
 from cloud_hub.core.devices import DeviceKey
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+
+
+class FromDevice(Protocol):
+    """What a device sent."""
+
+    @property
+    def device(self) -> DeviceKey:
+        """Whose it is."""
+
+
+FromDeviceT = TypeVar("FromDeviceT", bound=FromDevice)
 
 
 def columns(key: DeviceKey) -> dict[str, str]:
@@ -41,3 +53,42 @@ def by_site(table: Table, keys: Iterable[DeviceKey]) -> tuple[ColumnElement[bool
 def key_of(row: AnyRow) -> DeviceKey:
     """The device that a row with the key's columns is about."""
     return DeviceKey(row.org_id, row.site_id, row.device_id)
+
+
+def each_once(arrivals: Sequence[FromDeviceT]) -> Sequence[FromDeviceT]:
+    """The arrivals up to the first whose device is among those before it."""
+    seen: set[DeviceKey] = set()
+    for place, one in enumerate(arrivals):
+        if one.device in seen:
+            return arrivals[:place]
+        seen.add(one.device)
+    return arrivals
+
+
+async def write_rows(
+    connection: AsyncConnection,
+    table: Table,
+    values: Mapping[DeviceKey, Mapping[str, Any]],
+    known: Collection[DeviceKey],
+) -> None:
+    """Write one row a device, in two statements however many there are.
+
+    Args:
+        connection: Inside a transaction.
+        table: Has the key's columns.
+        values: The other columns, the same ones for each device.
+        known: Devices that have a row already.
+    """
+    new = [{**columns(key), **row} for key, row in values.items() if key not in known]
+    changed = [
+        {**{f"at_{name}": value for name, value in columns(key).items()}, **row}
+        for key, row in values.items()
+        if key in known
+    ]
+    if new:
+        await connection.execute(insert(table), new)
+    if changed:
+        place = [table.c[name] == bindparam(f"at_{name}") for name in DEVICE_COLUMNS]
+        names = next(iter(values.values()))
+        fields: dict[str, BindParameter[Any]] = {name: bindparam(name) for name in names}
+        await connection.execute(update(table).where(*place).values(fields), changed)

@@ -1,10 +1,12 @@
 """Owns the statements on devices. How one gets a certificate is `enrolments.py`, what it reports `heartbeats.py`."""
 
-from sqlalchemy import Insert, insert, select, update
+from collections.abc import Sequence
+
+from sqlalchemy import Insert, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import events
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, write_rows
 from cloud_hub.adapters.sql.schema import device
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
@@ -43,7 +45,8 @@ async def register_local(connection: AsyncConnection, key: DeviceKey, now_ns: in
         await events.add(connection, [Happening(at_ns=now_ns, kind=EventKind.DEVICE_ENROLLED, device=key)])
 
 
-async def save_hello(connection: AsyncConnection, key: DeviceKey, hello: DeviceHello) -> None:
-    """Note what the device says it is."""
-    version = hello.agent_version[:_MAX_VERSION_CHARS]
-    await connection.execute(update(device).where(belongs_to(device, key)).values(agent_version=version))
+async def save_hellos(connection: AsyncConnection, hellos: Sequence[tuple[DeviceKey, DeviceHello]]) -> list[None]:
+    """Note what devices say they are."""
+    said = {key: {"agent_version": hello.agent_version[:_MAX_VERSION_CHARS]} for key, hello in hellos}
+    await write_rows(connection, device, said, said)
+    return [None] * len(hellos)

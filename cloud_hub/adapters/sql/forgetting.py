@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql.device_keys import AnySelect, belongs_to, columns, key_columns, key_of
+from cloud_hub.adapters.sql.device_keys import AnySelect, belongs_to, by_site, columns, key_columns, key_of
 from cloud_hub.adapters.sql.items import ANSWERED, REPEATED
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, case_record, device_session, item, outbox_floor, verdict
 from cloud_hub.core.devices import DeviceKey
@@ -37,13 +37,13 @@ async def note_floors(connection: AsyncConnection, key: DeviceKey, items: Sequen
             await connection.execute(update(outbox_floor).where(at_place).values(**raised))
 
 
-def select_applied(key: DeviceKey, store_id: StoreId) -> AnySelect:
-    """The highest seq that was applied of each class of an outbox."""
-    return (
-        select(outbox_floor.c.item_class, outbox_floor.c.applied)
-        .where(belongs_to(outbox_floor, key), outbox_floor.c.store_id == store_id)
-        .order_by(outbox_floor.c.item_class)
-    )
+def select_applied(outboxes: Collection[tuple[DeviceKey, StoreId]]) -> tuple[AnySelect, ...]:
+    """The highest seq that was applied of each class of these outboxes, and perhaps of others of the same devices."""
+    floor = outbox_floor.c
+    wanted = select(*key_columns(outbox_floor), floor.store_id, floor.item_class, floor.applied)
+    stores = floor.store_id.in_({store for _, store in outboxes})
+    conditions = by_site(outbox_floor, (key for key, _ in outboxes))
+    return tuple(wanted.where(one, stores).order_by(floor.item_class) for one in conditions)
 
 
 def select_forgettable(before_ns: int, limit: int) -> AnySelect:

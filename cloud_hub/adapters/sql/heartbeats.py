@@ -5,13 +5,12 @@ What is news is `core.twin`. A batch costs the same few statements however many 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import BindParameter, FromClause, and_, bindparam, insert, select, update
+from sqlalchemy import FromClause, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import events, trends, twins
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, by_site, columns, key_columns, key_of
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, by_site, each_once, key_columns, key_of, write_rows
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, desired_twin, device, heartbeat
 from cloud_hub.adapters.sql.stored_json import heartbeat_text, read_heartbeat
 from cloud_hub.core.devices import DeviceKey
@@ -43,7 +42,7 @@ async def save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket_
     saved: list[Saved] = []
     rest = arrivals
     while rest:
-        first = _each_once(rest)
+        first = each_once(rest)
         saved += await _save(connection, first, bucket_ns)
         rest = rest[len(first) :]
     return saved
@@ -62,23 +61,14 @@ async def _save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket
             twin, lifting = await twins.lift(connection, twin, one.report.desired_version, one.at_ns)
             happenings += lifting
         found.append(twin)
-    await _replace(connection, arrivals, {key for key, row in before.items() if row.report is not None})
+    values = {one.device: {"received_at_ns": one.at_ns, "report": heartbeat_text(one.report)} for one in arrivals}
+    await write_rows(connection, heartbeat, values, {key for key, row in before.items() if row.report is not None})
     await trends.save(
         connection,
         [row for one in arrivals for row in totals(one.device, one.report, bucket_of(one.at_ns, bucket_ns))],
     )
     has_news = await events.add(connection, happenings) > 0
     return [Saved(twin, has_news) for twin in found]
-
-
-def _each_once(arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-    """The arrivals up to the first whose device is among those before it."""
-    seen: set[DeviceKey] = set()
-    for place, one in enumerate(arrivals):
-        if one.device in seen:
-            return arrivals[:place]
-        seen.add(one.device)
-    return arrivals
 
 
 async def _before(connection: AsyncConnection, keys: Iterable[DeviceKey]) -> Mapping[DeviceKey, AnyRow]:
@@ -94,19 +84,3 @@ def _select_before() -> AnySelect:
     for other in (heartbeat, desired_twin):
         joined = joined.outerjoin(other, and_(*(device.c[name] == other.c[name] for name in DEVICE_COLUMNS)))
     return select(*key_columns(device), heartbeat.c.report, *twins.COLUMNS).select_from(joined)
-
-
-async def _replace(connection: AsyncConnection, arrivals: Sequence[Arrival], reported: set[DeviceKey]) -> None:
-    values = {one.device: {"received_at_ns": one.at_ns, "report": heartbeat_text(one.report)} for one in arrivals}
-    new = [{**columns(key), **row} for key, row in values.items() if key not in reported]
-    changed = [
-        {**{f"at_{name}": value for name, value in columns(key).items()}, **row}
-        for key, row in values.items()
-        if key in reported
-    ]
-    if new:
-        await connection.execute(insert(heartbeat), new)
-    if changed:
-        place = [heartbeat.c[name] == bindparam(f"at_{name}") for name in DEVICE_COLUMNS]
-        fields: dict[str, BindParameter[Any]] = {name: bindparam(name) for name in ("received_at_ns", "report")}
-        await connection.execute(update(heartbeat).where(*place).values(fields), changed)

@@ -1,46 +1,87 @@
 """Owns the statements on sessions: one row a device, with its epoch, its verdict counter and its cursor."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import forgetting, identity
-from cloud_hub.adapters.sql.device_keys import belongs_to, columns
+from cloud_hub.adapters.sql.device_keys import AnyRow, belongs_to, by_site, columns, each_once, key_of, write_rows
 from cloud_hub.adapters.sql.schema import device_session
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.restores import is_older_than
 from cloud_hub.ports import OpenedSession
-from protos.messages.escalation import Hello, ItemClass
+from protos.messages.escalation import Hello, ItemClass, StoreId
 
 _NO_SESSION = {"session_epoch": 0, "store_id": "", "opened_at_ns": 0, "verdict_seq": 0, "verdict_acked": 0}
 
 
-async def open_session(connection: AsyncConnection, key: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
-    """Start a new epoch, and lift the verdict counter above what the device has seen.
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """One Hello on its way into the tables."""
 
-    A device that has seen more of this very database than there is gives it away as an older copy.
+    device: DeviceKey
+    hello: Hello
+    at_ns: int
+
+
+async def open_sessions(connection: AsyncConnection, greetings: Sequence[Greeting]) -> list[OpenedSession]:
+    """Start a new epoch for each, and lift its verdict counter above what the device has seen.
+
+    A batch costs the same few statements however many devices are in it: after an outage all of them greet at once. Of
+    two Hellos of one device, the second comes after the first.
     """
-    before = (await connection.execute(select(device_session).where(belongs_to(device_session, key)))).first()
-    seen = hello.verdict_cursor
-    this = await identity.found_or_minted(connection, now_ns)
-    is_older = before is not None and is_older_than(hello, this.incarnation, before.verdict_seq)
-    if is_older:
-        this = await identity.renew(connection, actor="", device=key, now_ns=now_ns)
-    values = {
-        "session_epoch": 1 if before is None else before.session_epoch + 1,
-        "store_id": hello.store_id,
-        "opened_at_ns": now_ns,
-        "verdict_seq": seen if before is None else max(seen, before.verdict_seq),
-        "verdict_acked": seen if before is None else max(seen, before.verdict_acked),
-    }
-    if before is None:
-        await connection.execute(insert(device_session).values(**columns(key), **values))
-    else:
-        await connection.execute(update(device_session).where(belongs_to(device_session, key)).values(**values))
-    rows = await connection.execute(forgetting.select_applied(key, hello.store_id))
-    applied = tuple((ItemClass(row.item_class), int(row.applied)) for row in rows)
-    return OpenedSession(int(values["session_epoch"]), applied, this.incarnation, is_restored=is_older)
+    opened: list[OpenedSession] = []
+    rest = greetings
+    while rest:
+        first = each_once(rest)
+        opened += await _open_sessions(connection, first)
+        rest = rest[len(first) :]
+    return opened
+
+
+async def _open_sessions(connection: AsyncConnection, greetings: Sequence[Greeting]) -> list[OpenedSession]:
+    keys = [one.device for one in greetings]
+    before: dict[DeviceKey, AnyRow] = {}
+    for condition in by_site(device_session, keys):
+        rows = await connection.execute(select(device_session).where(condition))
+        before |= {key_of(row): row for row in rows}
+    applied = await _applied(connection, greetings)
+    this = await identity.found_or_minted(connection, greetings[0].at_ns)
+    opened: list[OpenedSession] = []
+    values: dict[DeviceKey, dict[str, Any]] = {}
+    for one in greetings:
+        row, seen = before.get(one.device), one.hello.verdict_cursor
+        # A device that has seen more of this very database than there is gives it away as an older copy.
+        is_older = row is not None and is_older_than(one.hello, this.incarnation, row.verdict_seq)
+        if is_older:
+            this = await identity.renew(connection, actor="", device=one.device, now_ns=one.at_ns)
+        epoch = 1 if row is None else row.session_epoch + 1
+        values[one.device] = {
+            "session_epoch": epoch,
+            "store_id": one.hello.store_id,
+            "opened_at_ns": one.at_ns,
+            "verdict_seq": seen if row is None else max(seen, row.verdict_seq),
+            "verdict_acked": seen if row is None else max(seen, row.verdict_acked),
+        }
+        found = applied.get((one.device, one.hello.store_id), ())
+        opened.append(OpenedSession(epoch, found, this.incarnation, is_restored=is_older))
+    await write_rows(connection, device_session, values, before)
+    return opened
+
+
+async def _applied(
+    connection: AsyncConnection, greetings: Iterable[Greeting]
+) -> dict[tuple[DeviceKey, StoreId], tuple[tuple[ItemClass, int], ...]]:
+    """The highest seq that was applied of each class, by outbox."""
+    found: dict[tuple[DeviceKey, StoreId], tuple[tuple[ItemClass, int], ...]] = {}
+    for query in forgetting.select_applied([(one.device, one.hello.store_id) for one in greetings]):
+        for row in await connection.execute(query):
+            place = (key_of(row), StoreId(row.store_id))
+            found[place] = (*found.get(place, ()), (ItemClass(row.item_class), int(row.applied)))
+    return found
 
 
 async def acknowledge(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:

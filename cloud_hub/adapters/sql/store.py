@@ -72,6 +72,9 @@ from protos.messages.fleet import DesiredSlot, DeviceHello, Heartbeat
 LAZY_S = 0.5
 """How long a heartbeat or a cursor may wait, so that those of many devices share one commit."""
 
+AT_ONCE_S = 0.0
+"""A Hello waits for nobody: what shares its commit came while the one before ran."""
+
 POLL_S = 1.0
 """How often one who waits for an event looks without being woken: commands write from other processes."""
 
@@ -107,6 +110,8 @@ class SqlStore:
         self._clock = clock
         save = partial(heartbeats.save, bucket_ns=round(trend_bucket_s * _NS_PER_S))
         self._heartbeats = Gathering(self._writer, save, LAZY_S)
+        self._greetings = Gathering(self._writer, sessions.open_sessions, AT_ONCE_S)
+        self._hellos = Gathering(self._writer, devices.save_hellos, AT_ONCE_S)
         self._bell = EventBell()
         self._reports_stored = 0
         self._incarnation: HubIncarnation | None = None
@@ -173,7 +178,7 @@ class SqlStore:
 
     async def save_hello(self, device: DeviceKey, hello: DeviceHello) -> None:
         """Note what the device says it is."""
-        await self._writer.write(lambda connection: devices.save_hello(connection, device, hello))
+        await self._hellos.write((device, hello))
 
     async def save_heartbeat(self, device: DeviceKey, heartbeat: Heartbeat, now_ns: int) -> DesiredTwin | None:
         """Replace the device's latest heartbeat, with its trend and what it tells anew."""
@@ -296,7 +301,9 @@ class SqlStore:
 
     async def open_session(self, device: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
         """Start a new epoch, and lift the verdict counter above what the device has seen."""
-        opened = await self._write_and_tell(lambda connection: sessions.open_session(connection, device, hello, now_ns))
+        opened = await self._greetings.write(sessions.Greeting(device, hello, now_ns))
+        if opened.is_restored:
+            self._bell.ring()
         self._incarnation = opened.incarnation
         return opened
 
