@@ -7,15 +7,36 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from model_packs.calibration.scaling import VectorScaling
 from model_packs.digests import digest_of
 from model_packs.errors import ManifestError, PackError, TensorError
 from model_packs.golden import read_npy
 from model_packs.layout import describe_pack
-from model_packs.manifest import FileRole, GoldenSpec, ImageSpec, PackFile, PackManifest, PackRef, Variant, WindowSpec
+from model_packs.manifest import (
+    FileRole,
+    GoldenSpec,
+    ImageSpec,
+    PackFile,
+    PackManifest,
+    PackRef,
+    ScoreSpec,
+    Variant,
+    WindowSpec,
+)
 from model_packs.manifest_checks import path_problem
 from model_packs.manifest_reading import MAX_FILE_BYTES, read_manifest
 from model_packs.pack import Pack
-from model_packs.pack_spec import ABSENT_MEND, GoldenEntry, ImageEntry, OutputEntry, PackSpec, TensorEntry, WindowEntry
+from model_packs.pack_spec import (
+    ABSENT_MEND,
+    GoldenEntry,
+    ImageEntry,
+    OutputEntry,
+    PackSpec,
+    ScoreEntry,
+    TensorEntry,
+    VectorScalingEntry,
+    WindowEntry,
+)
 from model_packs.process.settings import load_toml
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -141,6 +162,8 @@ def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, by
         license=spec.license,
         provenance=dict(spec.provenance),
         image=None if spec.image is None else _image(spec.image),
+        score=None if spec.score is None else _score(spec.score),
+        vector_scaling=None if spec.vector_scaling is None else _vector(label, spec.vector_scaling, spec.labels),
     )
 
 
@@ -154,6 +177,21 @@ def _window(entry: WindowEntry) -> WindowSpec:
 
 def _image(entry: ImageEntry) -> ImageSpec:
     return ImageSpec(entry.height, entry.width, entry.mode)
+
+
+def _score(entry: ScoreEntry) -> ScoreSpec | None:
+    """A pack says how its confidence is made only where it is not the largest probability: one way to say a thing."""
+    if entry.kind == "max_probability":
+        return None
+    return ScoreSpec(entry.kind, entry.output, dict(entry.weights), float(entry.bias))
+
+
+def _vector(label: str, entry: VectorScalingEntry, labels: tuple[str, ...]) -> VectorScaling:
+    for key, numbers in (("scale", entry.scale), ("offset", entry.offset)):
+        if numbers.keys() != set(labels):
+            raise PackError(label, f"vector_scaling.{key}: must give one number for each label", _MEND)
+    scale, offset = (tuple(float(numbers[name]) for name in labels) for numbers in (entry.scale, entry.offset))
+    return VectorScaling(scale, offset)
 
 
 def _golden(label: str, entry: GoldenEntry, contents: dict[str, tuple[FileRole, bytes]]) -> GoldenSpec:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from model_packs.calibration.scaling import VectorScaling
+from model_packs.calibration.scores import ScoreKind
 from model_packs.digests import Digest, digest_of
 from model_packs.strict_json import JsonValue, canonical
 from model_packs.tensors import TensorSpec
@@ -152,6 +154,24 @@ class GoldenSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreSpec:
+    """How an answer's confidence is made, where it is not the largest probability.
+
+    Attributes:
+        kind: Which score; `max_probability` is what a pack without a `ScoreSpec` has.
+        output: For `escalate_output`: the output, a float [batch] or [batch, 1], that holds the model's own
+            probability that the hub should be asked.
+        weights: For `deferral`: weight by feature, as in `calibration.deferral.FEATURES`.
+        bias: For `deferral`: what is added.
+    """
+
+    kind: ScoreKind
+    output: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class PackManifest:
     """A pack's statement about itself.
 
@@ -175,6 +195,8 @@ class PackManifest:
         license: SPDX expression of the weights.
         provenance: Free facts about its origin (data set digest, training script digest, teacher, …).
         image: Declared when the first input is an image; never together with `window`.
+        score: How the confidence is made; None: the largest probability.
+        vector_scaling: Scales the logits by class, before the temperature; None: they stay as they are.
     """
 
     ref: PackRef
@@ -196,6 +218,13 @@ class PackManifest:
     license: str
     provenance: Mapping[str, str] = field(hash=False)
     image: ImageSpec | None = None
+    score: ScoreSpec | None = None
+    vector_scaling: VectorScaling | None = None
+
+    @property
+    def score_kind(self) -> ScoreKind:
+        """What `confidence` is for this pack, as certificates name it."""
+        return "max_probability" if self.score is None else self.score.kind
 
     def to_document(self) -> dict[str, JsonValue]:
         """Write the manifest as a JSON document.
@@ -238,8 +267,13 @@ class PackManifest:
             "license": self.license,
             "provenance": dict(self.provenance),
         }
-        if self.image is not None:  # the key is younger than the schema: absent, packs keep the digests that they had
+        # These keys are younger than the schema: absent, packs keep the digests that they had.
+        if self.image is not None:
             document["image"] = _image_document(self.image)
+        if self.score is not None:
+            document["score"] = _score_document(self.score)
+        if self.vector_scaling is not None:
+            document["vector_scaling"] = _vector_document(self.vector_scaling, self.labels)
         return document
 
     def canonical_json(self) -> bytes:
@@ -288,6 +322,23 @@ def _window_document(window: WindowSpec) -> dict[str, JsonValue]:
 
 def _image_document(image: ImageSpec) -> dict[str, JsonValue]:
     return {"height": image.height, "width": image.width, "mode": image.mode}
+
+
+def _score_document(score: ScoreSpec) -> dict[str, JsonValue]:
+    document: dict[str, JsonValue] = {"kind": score.kind}
+    if score.output is not None:
+        document["output"] = score.output
+    if score.weights:
+        document["weights"] = {name: float(weight) for name, weight in score.weights.items()}
+        document["bias"] = float(score.bias)
+    return document
+
+
+def _vector_document(scaling: VectorScaling, labels: tuple[str, ...]) -> dict[str, JsonValue]:
+    return {
+        "scale": dict(zip(labels, scaling.scale, strict=True)),
+        "offset": dict(zip(labels, scaling.offset, strict=True)),
+    }
 
 
 def _golden_document(golden: GoldenSpec) -> dict[str, JsonValue]:

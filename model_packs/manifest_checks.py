@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from model_packs.calibration.deferral import FEATURES
 from model_packs.manifest import PackManifest
 from model_packs.tensors import DYNAMIC
 
@@ -15,6 +16,7 @@ MAX_PATH_CHARS: Final = 200
 MAX_PATH_DEPTH: Final = 8
 MAX_FILES: Final = 1000
 
+_FLOATS: Final = ("FP16", "FP32", "FP64")
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -59,6 +61,7 @@ def contradictions(manifest: PackManifest) -> Iterator[str]:
     yield from _window(manifest)
     yield from _image(manifest)
     yield from _golden(manifest)
+    yield from _score(manifest)
     if manifest.escalates_to is not None and manifest.role != "edge":
         yield "escalates_to: only an edge pack escalates; remove it from a hub pack"
     if manifest.certificate_path is not None:
@@ -129,6 +132,28 @@ def _image(manifest: PackManifest) -> Iterator[str]:
         yield "image: the first input is a window or an image, not both"
     if manifest.inputs and (manifest.inputs[0].datatype, manifest.inputs[0].shape[1:]) != ("UINT8", image.shape):
         yield f"image: the first input must be UINT8 {[DYNAMIC, *image.shape]} for a {image.mode} image of this size"
+
+
+def _score(manifest: PackManifest) -> Iterator[str]:
+    score = manifest.score
+    if score is None:
+        return
+    if (score.output is not None) != (score.kind == "escalate_output"):
+        yield "score.output: names the output of the score escalate_output, and of no other"
+    if bool(score.weights) != (score.kind == "deferral"):
+        yield "score.weights: belong to the score deferral, and to no other"
+    if score.weights and set(score.weights) != set(FEATURES):
+        yield f"score.weights: must weigh {', '.join(FEATURES)}, not {', '.join(sorted(score.weights))}"
+    if score.kind != "escalate_output" and len(manifest.labels) == 1:
+        yield f"score.kind: with a single label {score.kind} says nothing"
+    if score.output is None:
+        return
+    named = [spec for spec in manifest.outputs[1:] if spec.name == score.output]
+    if not named:
+        yield f"score.output: {score.output!r} must be an output other than the first"
+    for spec in named:
+        if spec.datatype not in _FLOATS or spec.shape[1:] not in ((), (1,)):
+            yield f"score.output: {score.output!r} must be {' or '.join(_FLOATS)} [-1] or [-1, 1]"
 
 
 def _golden(manifest: PackManifest) -> Iterator[str]:

@@ -6,6 +6,8 @@ What the values mean is `manifest.py`; what they must agree on is `manifest_chec
 from typing import Final, cast
 
 from model_packs import digests
+from model_packs.calibration.scaling import VectorScaling
+from model_packs.calibration.scores import SCORE_KINDS, ScoreKind
 from model_packs.digests import Digest
 from model_packs.errors import ManifestError
 from model_packs.manifest import (
@@ -20,6 +22,7 @@ from model_packs.manifest import (
     PackManifest,
     PackRef,
     Role,
+    ScoreSpec,
     Variant,
     WindowSpec,
 )
@@ -38,6 +41,7 @@ FILE_ROLES: Final[tuple[FileRole, ...]] = ("weights", "certificate", "golden", "
 TASKS: Final = ("classification",)
 AGREEMENT_LOSSES: Final = ("zero_one",)
 PRECISIONS: Final = ("fp32", "fp16", "int8")
+_LARGEST_WEIGHT: Final = 1e6
 
 
 def read_manifest(data: bytes) -> PackManifest:
@@ -73,12 +77,13 @@ def read_manifest(data: bytes) -> PackManifest:
 
 def _read(table: Table) -> PackManifest:
     table.text("schema")
+    labels = table.texts("labels")
     manifest = PackManifest(
         ref=PackRef(table.text("name", NAME_PATTERN), table.text("version", VERSION_PATTERN)),
         family=table.text("family", NAME_PATTERN),
         role=cast("Role", table.text("role", choices=ROLES)),
         task=table.text("task", choices=TASKS),
-        labels=table.texts("labels"),
+        labels=labels,
         inputs=tuple(_read_tensor(item) for item in table.tables("inputs")),
         outputs=tuple(_read_tensor(item) for item in table.tables("outputs")),
         window=_read_window(table.table("window")) if table.has("window") else None,
@@ -93,6 +98,8 @@ def _read(table: Table) -> PackManifest:
         license=table.text("license", r".{1,100}"),
         provenance=table.mapping("provenance"),
         image=_read_image(table.table("image")) if table.has("image") else None,
+        score=_read_score(table.table("score")) if table.has("score") else None,
+        vector_scaling=_read_vector(table.table("vector_scaling"), labels) if table.has("vector_scaling") else None,
     )
     table.finish()
     return manifest
@@ -134,6 +141,27 @@ def _read_image(table: Table) -> ImageSpec:
     )
     table.finish()
     return image
+
+
+def _read_score(table: Table) -> ScoreSpec:
+    is_learned = table.has("weights")
+    score = ScoreSpec(
+        kind=cast("ScoreKind", table.text("kind", choices=(kind for kind in SCORE_KINDS if kind != "max_probability"))),
+        output=table.text("output", r".{1,128}") if table.has("output") else None,
+        weights=table.numbers("weights", -_LARGEST_WEIGHT, _LARGEST_WEIGHT) if is_learned else {},
+        bias=table.number("bias", -_LARGEST_WEIGHT, _LARGEST_WEIGHT) if is_learned else 0.0,
+    )
+    table.finish()
+    return score
+
+
+def _read_vector(table: Table, labels: tuple[str, ...]) -> VectorScaling:
+    scale, offset = (table.numbers(key, -_LARGEST_WEIGHT, _LARGEST_WEIGHT) for key in ("scale", "offset"))
+    for key, numbers in (("scale", scale), ("offset", offset)):
+        if numbers.keys() != set(labels):
+            table.note(key, "must give one number for each label")
+    table.finish()
+    return VectorScaling(*(tuple(numbers.get(label, 0.0) for label in labels) for numbers in (scale, offset)))
 
 
 def _read_file(table: Table) -> PackFile:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from model_packs.calibration.scores import ScoreKind
 from model_packs.process.settings import setting
 
 ABSENT_MEND: Final = "write pack.toml first (model-pack new DIR makes a commented one) or name another folder"
@@ -48,6 +49,26 @@ class ImageEntry:
     height: int = setting(doc="Rows of pixels.", example=28)
     width: int = setting(doc="Pixels of a row.", example=28)
     mode: Literal["L", "RGB"] = setting("L", doc="L: one grey value a pixel; RGB: three, in the last axis.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreEntry:
+    """What an answer's confidence is, which the threshold is compared with (docs/calibration.md)."""
+
+    kind: ScoreKind = setting("max_probability", doc="max_probability, margin, entropy, escalate_output or deferral.")
+    output: str | None = setting(
+        None, doc="escalate_output: the output with the model's own probability of asking.", example="escalate"
+    )
+    weights: Mapping[str, float] = setting(dict, doc="deferral: weight by feature; model-pack calibrate prints them.")
+    bias: float = setting(0.0, doc="deferral: what is added.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorScalingEntry:
+    """Scales the logits by class; model-pack calibrate prints it where it helps."""
+
+    scale: Mapping[str, float] = setting(doc="A factor by label.", example={"ok": 1.0, "faulty": 1.0})
+    offset: Mapping[str, float] = setting(doc="What is added, by label.", example={"ok": 0.0, "faulty": 0.0})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +120,10 @@ class PackSpec:
     )
     window: WindowEntry | None = setting(None, doc="Present when the first input is a window of samples.")
     image: ImageEntry | None = setting(None, doc="Present when the first input is an image; never beside a window.")
+    score: ScoreEntry | None = setting(
+        None, doc="What the threshold is compared with; absent: the largest probability."
+    )
+    vector_scaling: VectorScalingEntry | None = setting(None, doc="Makes the logits of single classes more honest.")
     variants: tuple[VariantEntry, ...] = setting(doc="Ways to run the model.", example=True)
     golden: GoldenEntry | None = setting(
         None, doc="Recorded examples, made with the engine that the model was made with."

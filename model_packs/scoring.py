@@ -1,16 +1,18 @@
-"""Owns turning a model's raw outputs into answers with a confidence: temperature, softmax, largest probability.
+"""Owns turning a model's raw outputs into answers with a confidence: scaling, softmax, and the pack's score.
 
-Whether an answer is kept or escalated is decided elsewhere. Pure NumPy; the arithmetic is
-`calibration/temperature.py`.
+The confidence is one number from 0 to 1, whatever score the pack declares: higher is safer, and an answer stays at the
+edge when it reaches the threshold. Whether it does is decided elsewhere. Pure NumPy; the arithmetic is `calibration/`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_packs.calibration import deferral, scores
+from model_packs.calibration.scores import ScoreKind
 from model_packs.calibration.temperature import softmax
 from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
@@ -19,6 +21,9 @@ from model_packs.outputs import Classification, Output
 NON_FINITE: Final = "non_finite"
 """Why a window could not be scored: a logit is NaN or infinite."""
 
+ESCALATE_OUTPUT_RANGE: Final = "escalate_output_range"
+"""Why a window could not be scored: what the model says of asking the hub is no probability."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -26,7 +31,8 @@ class Scored:
 
     Attributes:
         output: The answer; None when it could not be scored.
-        confidence: From 0 to 1; 0 when it could not be scored.
+        confidence: The pack's score, from 0 to 1; 0 when it could not be scored. For a pack without a declared score it
+            is the answer's probability.
         unscorable: Why not, or None.
     """
 
@@ -40,13 +46,14 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
 
     Args:
         manifest: The pack; its first output holds the logits, its labels name them.
-        outputs: What `Session.run` returned: logits [batch, labels], any float dtype; not changed.
+        outputs: What `Session.run` returned: logits [batch, labels], any float dtype, and for the score
+            `escalate_output` its output, [batch] or [batch, 1]; not changed.
 
     Returns:
         One `Scored` per row, in order.
 
     Raises:
-        TensorError: The logits are missing or have another shape; the engine and the pack disagree.
+        TensorError: An output is missing or has another shape; the engine and the pack disagree.
     """
     name = manifest.outputs[0].name
     logits = outputs.get(name)
@@ -58,14 +65,52 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
         return ()
     wide = logits.astype(np.float64)
     is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(wide), axis=1)
-    probabilities = softmax(np.where(is_finite[:, None], wide, 0.0), manifest.temperature)
-    best = probabilities.argmax(axis=1)
+    usable = np.where(is_finite[:, None], wide, 0.0)
+    scaled = usable if manifest.vector_scaling is None else manifest.vector_scaling.apply(usable)
+    probabilities = softmax(scaled, manifest.temperature)
+    confidence, is_in_range = _confidence(manifest, probabilities, outputs)
+    reasons = np.where(is_finite, np.where(is_in_range, "", ESCALATE_OUTPUT_RANGE), NON_FINITE)
+    rows = zip(probabilities, probabilities.argmax(axis=1), confidence, reasons.tolist(), strict=True)
     return tuple(
-        _answer(manifest.labels, row, int(top)) if is_usable else Scored(None, 0.0, NON_FINITE)
-        for row, top, is_usable in zip(probabilities, best, is_finite, strict=True)
+        Scored(None, 0.0, reason) if reason else _answer(manifest.labels, row, int(top), float(sure))
+        for row, top, sure, reason in rows
     )
 
 
-def _answer(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int) -> Scored:
+_BY_PROBABILITY: Final[dict[ScoreKind, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {
+    "max_probability": scores.max_probability,
+    "margin": scores.margin,
+    "entropy": scores.certainty,
+}
+
+
+def _confidence(
+    manifest: PackManifest, probabilities: NDArray[np.float64], outputs: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Each row's confidence, and whether it is one."""
+    spec = manifest.score
+    if spec is not None and spec.output is not None:
+        return _own_confidence(manifest, spec.output, len(probabilities), outputs)
+    if spec is not None and spec.weights:
+        sure = deferral.confidence(deferral.Deferral(spec.weights, spec.bias), probabilities)
+    else:
+        sure = _BY_PROBABILITY[manifest.score_kind](probabilities)
+    return sure, np.ones(len(sure), dtype=np.bool_)
+
+
+def _own_confidence(
+    manifest: PackManifest, name: str, n_rows: int, outputs: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """One minus what the model itself says of asking the hub."""
+    values = outputs.get(name)
+    if values is None or values.shape not in ((n_rows,), (n_rows, 1)):
+        found = "nothing" if values is None else list(values.shape)
+        raise TensorError(f"{manifest.ref}: output {name!r} must be [{n_rows}] or [{n_rows}, 1], not {found}")
+    asks = values.astype(np.float64).reshape(n_rows)
+    is_in_range = (asks >= 0.0) & (asks <= 1.0)  # NaN is in no range
+    return np.where(is_in_range, 1.0 - asks, 0.0), is_in_range
+
+
+def _answer(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int, confidence: float) -> Scored:
     values = probabilities.tolist()
-    return Scored(Classification(labels[top], dict(zip(labels, values, strict=True))), values[top], None)
+    return Scored(Classification(labels[top], dict(zip(labels, values, strict=True))), confidence, None)

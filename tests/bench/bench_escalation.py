@@ -80,7 +80,7 @@ class Beforehand:
 
 @dataclass(frozen=True, slots=True)
 class Least:
-    """The least shares of a rule: for the hub's accuracy, for half a point less, and the first minus the plain rule's."""
+    """A rule's least shares: for the hub's accuracy, for half a point less; and the first minus the plain rule's."""
 
     equal: Interval
     less: Interval

@@ -1,5 +1,7 @@
 """From logits to an answer with a confidence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,9 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+from model_packs.calibration.deferral import FEATURES, Deferral, confidence
+from model_packs.calibration.scores import certainty, margin
+from model_packs.calibration.temperature import softmax
 from model_packs.errors import TensorError
-from model_packs.scoring import score
+from model_packs.manifest import PackManifest, ScoreSpec
+from model_packs.scoring import ESCALATE_OUTPUT_RANGE, NON_FINITE, score
 from tests.unit.model_packs.test_manifest import MANIFEST
+from tests.unit.model_packs.test_manifest_scores import LEARNED, MARGIN, OWN_OUTPUT, SCALED
 
 LOGITS = npst.arrays(np.float32, st.tuples(st.integers(0, 6), st.just(2)), elements=st.floats(width=32))
 
@@ -47,3 +54,53 @@ def test_an_engine_that_returns_something_else_is_an_error(outputs: dict[str, ND
     """Missing logits and wrong shapes are no answers."""
     with pytest.raises(TensorError, match="'logits' must be"):
         score(MANIFEST, outputs)
+
+
+ENTROPY = replace(MANIFEST, score=ScoreSpec("entropy"))
+
+
+@pytest.mark.parametrize("manifest", [MARGIN, ENTROPY, LEARNED])
+@given(logits=LOGITS)
+def test_a_declared_score_is_the_confidence(manifest: PackManifest, logits: NDArray[np.float32]) -> None:
+    """Margin, entropy and deferral of the probabilities, from 0 to 1; the answer and its scores stay as they were."""
+    plain = score(MANIFEST, {"logits": logits})
+    for answer, before in zip(score(manifest, {"logits": logits}), plain, strict=True):
+        assert (answer.output, answer.unscorable) == (before.output, before.unscorable)
+        if before.output is None:
+            assert answer.confidence == 0.0
+            continue
+        table = np.array([list(before.output.scores.values())])
+        expected = {
+            "margin": margin(table),
+            "entropy": certainty(table),
+            "deferral": confidence(Deferral(dict.fromkeys(FEATURES, 0.5), -1.0), table),
+        }[manifest.score_kind]
+        assert answer.confidence == pytest.approx(expected[0], abs=1e-9)
+        assert 0.0 <= answer.confidence <= 1.0
+
+
+def test_the_model_s_own_word_is_the_confidence() -> None:
+    """One minus what it says of asking; what is no probability makes the row hard, by name, and no other row."""
+    logits = np.array([[0.0, 3.0]] * 5 + [[np.nan, 0.0]], np.float32)
+    asks = np.array([[0.25], [0.0], [1.0], [1.5], [np.nan], [0.5]], np.float32)
+    for said in (asks, asks[:, 0]):
+        scored = score(OWN_OUTPUT, {"logits": logits, "ask": said})
+        assert [answer.confidence for answer in scored] == [0.75, 1.0, 0.0, 0.0, 0.0, 0.0]
+        assert [answer.unscorable for answer in scored] == [None] * 3 + [ESCALATE_OUTPUT_RANGE] * 2 + [NON_FINITE]
+        assert [answer.output is None for answer in scored] == [False] * 3 + [True] * 3
+
+
+@pytest.mark.parametrize("asks", [{}, {"ask": np.zeros((1, 2), np.float32)}, {"ask": np.zeros(2, np.float32)}])
+def test_a_model_that_does_not_say_what_was_declared_is_an_error(asks: dict[str, NDArray[np.float32]]) -> None:
+    """A missing or misshaped escalate output is no answer."""
+    with pytest.raises(TensorError, match=r"'ask' must be \[1\] or \[1, 1\]"):
+        score(OWN_OUTPUT, {"logits": np.zeros((1, 2), np.float32), **asks})
+
+
+def test_the_scaling_by_class_comes_before_the_answer() -> None:
+    """It may change which label is the largest, and the temperature divides what it gives."""
+    (answer,) = score(SCALED, {"logits": np.array([[1.0, 1.5]], np.float32)})
+    scaled = np.array([[-0.25 * 0.5, 0.25 * 2.0 - 1.0]])
+    assert answer.output is not None
+    assert answer.output.label == "idle"
+    assert list(answer.output.scores.values()) == pytest.approx(softmax(scaled, MANIFEST.temperature)[0].tolist())
