@@ -4,6 +4,7 @@ Owns the lower tail of the binomial distribution and the sample sizes that follo
 without a normal approximation. What is tested with it is `selection`'s business.
 """
 
+import functools
 import math
 from typing import Final
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 MAX_TRIALS: Final = 1_000_000
 
 
+@functools.lru_cache(maxsize=1 << 16)  # pure; a sequence of tests asks for the same few counts again and again
 def lower_tail(errors: int, trials: int, rate: float) -> float:
     """P(X <= errors) for X ~ Binomial(trials, rate): the p-value of "the true rate is at least `rate`".
 

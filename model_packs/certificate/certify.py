@@ -1,20 +1,30 @@
 """From scores and outcomes to a threshold with the evidence for it.
 
 Owns what a set of rows can be certified for: refusing rows that no statement can be made of, setting tuning rows aside,
-running the selection and counting. The procedure itself is `selection`; what the result says to others, and on which
-graph and data, is `document`.
+running the selection and counting. The procedures themselves are `selection` and `cluster_selection`; one threshold for
+each class or site is `groups`; what the result says to others, and on which graph and data, is `document`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model_packs.certificate import binomial, clustering, selection
-from model_packs.certificate.errors import CertificateError
+from model_packs.certificate import binomial, cluster_selection, clustering, forecasting, selection
+from model_packs.certificate.cluster_selection import Rows
+from model_packs.certificate.errors import CertificateError, TooFewCases
+from model_packs.certificate.evidence import Evidence
+from model_packs.certificate.selection import Method, Tested
 
 TUNE_PERCENT: Final = 30
+
+EXACT: Final = "learn-then-test, fixed sequence from the power start, exact binomial"
+BETTING: Final = "learn-then-test, fixed sequence from the power start, betting on rows in the order drawn"
+CLUSTER_BETTING: Final = "learn-then-test, fixed sequence from the power start, betting on cluster sums"
+
+Unit = Literal["row", "cluster"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +39,15 @@ class Certified:
         n_units: Calibration windows.
         n_kept: Kept ones among them at the threshold, or at the strictest threshold tested when none qualifies.
         k_errors: Wrong ones among the kept.
-        p_value: Exact p-value of "at least the target share of the kept is wrong".
+        p_value: Of "at least the target share of the kept is wrong".
         n_tune: Tuning windows that fixed the order of the tests.
         n_clusters: Clusters that the calibration windows come from; None when not told.
         design_effect: Of the kept windows' errors over the clusters; None when it cannot be measured.
+        method: How the threshold was found, in words.
+        unit: What was taken as an independent draw.
+        evidence: What the p-value rests on beside the counts; None for the exact binomial test.
+        more_needed: Without a threshold, how many more judged units (rows, or clusters) would do if they fall out as
+            these did, those set aside for tuning included; None if no number would, or none is missing.
     """
 
     target: float
@@ -46,6 +61,29 @@ class Certified:
     n_tune: int
     n_clusters: int | None
     design_effect: float | None
+    method: str = EXACT
+    unit: Unit = "row"
+    evidence: Evidence = None
+    more_needed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows that were found usable.
+
+    Attributes:
+        scores: float64 [rows].
+        is_right: bool [rows].
+        clusters: int [rows], from 0 in the order of their first row; None when not told.
+    """
+
+    scores: NDArray[np.float64]
+    is_right: NDArray[np.bool_]
+    clusters: NDArray[np.intp] | None
+
+    def __getitem__(self, chosen: NDArray[np.bool_] | slice) -> "_Rows":
+        clusters = None if self.clusters is None else self.clusters[chosen]
+        return _Rows(self.scores[chosen], self.is_right[chosen], clusters)
 
 
 def certify(
@@ -56,87 +94,198 @@ def certify(
     delta: float,
     tune_scores: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
+    method: Method | None = None,
+    unit: Unit = "row",
+    tune_clusters: ArrayLike | None = None,
+    largest_cluster: int | None = None,
 ) -> Certified:
-    """Choose the loosest threshold that exact fixed-sequence testing supports.
+    """Choose the loosest threshold that fixed-sequence testing supports.
+
+    Method and unit are chosen before the outcomes are looked at: who tries both and takes the better one has spent
+    delta twice.
 
     Args:
-        score: float [rows], finite; windows with higher scores are kept first.
-        correct: bool [rows], whether the answer was right.
+        score: float [rows], finite; windows with higher scores are kept first. In the order drawn.
+        correct: bool [rows], whether the answer was right, as the risk reads it (`risks.outcomes`).
         target: The error share that the kept windows shall stay below, strictly between 0 and 1.
         delta: The risk of a wrong statement, strictly between 0 and 1.
         tune_scores: float [rows], scores of other windows, which fix the order of the tests. When not given, the first
-            30 % of the rows are set aside for it; their outcomes are not used.
-        clusters: int [rows], which recording (device, day) each row comes from, to measure the design effect.
+            30 % of the rows (of the clusters, if they are the unit) are set aside for it; their outcomes are not used.
+        clusters: int or str [rows], which recording (device, day) each row comes from. With rows as the unit, to
+            measure the design effect only.
+        method: `exact`, the default for rows: the exact binomial test. `betting`: never below it, and it looks at the
+            order of the rows; the only one for clusters.
+        unit: What is drawn independently: `row`, or `cluster` where the rows of a cluster fail together.
+        tune_clusters: int or str [rows], the clusters of tune_scores; needed with them if the cluster is the unit.
+        largest_cluster: Rows of a cluster that count at most, the first ones; when not given, as many as the largest
+            tuning cluster has.
 
     Returns:
         The outcome, with or without a threshold.
 
     Raises:
         CertificateError: No rows, rows that do not belong together, scores that are not finite, outcomes that are not
-            yes or no, levels out of range, or fewer rows than any outcome could certify (the message says how many it
-            takes).
+            yes or no, levels out of range, or a method that the unit does not have.
+        TooFewCases: Fewer rows or clusters than any outcome could certify; the message says how many it takes.
     """
     for name, level in (("target", target), ("delta", delta)):
         if not 0.0 < level < 1.0:
             raise CertificateError(f"{name} lies strictly between 0 and 1, not {level}")
     scores = _scores("scores", score)
-    is_right = _outcomes(correct, len(scores))
-    groups = _clusters(clusters, len(scores))
-    if tune_scores is None:
-        n_tune = len(scores) * TUNE_PERCENT // 100
-        tuning, scores, is_right = scores[:n_tune], scores[n_tune:], is_right[n_tune:]
-        groups = None if groups is None else groups[n_tune:]
-        _enough(len(scores), target, delta, set_aside=n_tune)
-    else:
-        tuning = _scores("tuning scores", tune_scores)
-        _enough(len(scores), target, delta, set_aside=0)
-    thresholds = selection.threshold_sequence(tuning, len(scores), target, delta)
-    tested = selection.select(thresholds, scores, ~is_right, target=target, delta=delta)
-    return _outcome(tested, scores, is_right, groups, target=target, delta=delta, n_tune=len(tuning))
+    rows = _Rows(scores, _outcomes(correct, len(scores)), _clusters(clusters, len(scores)))
+    tuning = None if tune_scores is None else _scores("tuning scores", tune_scores)
+    if unit == "row":
+        return _certify_rows(rows, tuning, target=target, delta=delta, method=method or "exact")
+    if rows.clusters is None or (tuning is not None and tune_clusters is None):
+        raise CertificateError("with the cluster as the unit, give the clusters of all rows, of tuning rows too")
+    if method == "exact":
+        raise CertificateError("there is no exact binomial test of clusters: leave the method out, or say betting")
+    named = None if tuning is None else _clusters(tune_clusters, len(tuning))
+    before = None if tuning is None or named is None else (tuning, named)
+    return _certify_clusters(rows, rows.clusters, before, largest_cluster, target=target, delta=delta)
+
+
+def _certify_rows(
+    rows: _Rows, tuning: NDArray[np.float64] | None, *, target: float, delta: float, method: Method
+) -> Certified:
+    """Rows are drawn independently."""
+    n_aside = 0 if tuning is not None else max(1, len(rows.scores) * TUNE_PERCENT // 100)
+    if tuning is None:
+        tuning, rows = rows.scores[:n_aside], rows[slice(n_aside, None)]
+    _enough(len(rows.scores), target, delta, set_aside=n_aside)
+    thresholds = selection.threshold_sequence(tuning, len(rows.scores), target, delta)
+    tested = selection.select(thresholds, rows.scores, ~rows.is_right, target=target, delta=delta, method=method)
+    more = None
+    if not tested[0].is_rejected:
+        counted = zip(*selection.counts(thresholds, rows.scores, ~rows.is_right), strict=True)
+        forecasts = (forecasting.more_rows(n, k, len(rows.scores), target=target, delta=delta) for n, k in counted)
+        more = _least(forecasts, set_aside=n_aside > 0)
+    return _outcome(
+        tested,
+        rows,
+        target=target,
+        delta=delta,
+        n_tune=len(tuning),
+        method=EXACT if method == "exact" else BETTING,
+        unit="row",
+        more_needed=more,
+    )
+
+
+def _certify_clusters(
+    rows: _Rows,
+    names: NDArray[np.intp],
+    before: tuple[NDArray[np.float64], NDArray[np.intp]] | None,
+    largest: int | None,
+    *,
+    target: float,
+    delta: float,
+) -> Certified:
+    """Clusters are drawn independently."""
+    n_aside = 0
+    if before is None:
+        n_aside = (int(names.max()) + 1) * TUNE_PERCENT // 100
+        is_tuning = names < n_aside
+        before, rows, names = (rows.scores[is_tuning], names[is_tuning]), rows[~is_tuning], names[~is_tuning] - n_aside
+        if n_aside == 0:
+            raise TooFewCases("3 clusters or fewer leave none for tuning", n_cases=len(np.unique(names)), n_needed=4)
+    largest = int(np.bincount(before[1]).max()) if largest is None else largest
+    if largest < 1:
+        raise CertificateError(f"of a cluster at least 1 row counts, not {largest}")
+    tuning_cut, rows_cut = cluster_selection.cut(before[1], largest), cluster_selection.cut(names, largest)
+    tuning = Rows(before[0][tuning_cut], before[1][tuning_cut], int(before[1].max()) + 1)
+    rows, names = rows[rows_cut], names[rows_cut]
+    calibration = Rows(rows.scores, names, int(names.max()) + 1)
+    stakes = cluster_selection.lay_down(tuning, calibration.n_clusters, largest=largest, target=target, delta=delta)
+    if not stakes:
+        needed = cluster_selection.required_clusters(tuning, largest=largest, target=target, delta=delta)
+        raise _too_few(calibration.n_clusters, needed, target, delta, set_aside=n_aside, what="clusters")
+    tested = cluster_selection.select(stakes, calibration, ~rows.is_right, largest=largest, target=target, delta=delta)
+    more = None
+    if not tested[0].is_rejected:
+        found = cluster_selection.counts(stakes, calibration, ~rows.is_right, largest)
+        n_clusters = calibration.n_clusters
+        forecasts = (forecasting.more_clusters(each, n_clusters, target=target, delta=delta) for each in found)
+        more = _least(forecasts, set_aside=n_aside > 0)
+    return _outcome(
+        tested,
+        rows,
+        target=target,
+        delta=delta,
+        n_tune=len(tuning.scores),
+        method=CLUSTER_BETTING,
+        unit="cluster",
+        more_needed=more,
+    )
 
 
 def _outcome(
-    tested: tuple[selection.Tested, ...],
-    scores: NDArray[np.float64],
-    is_right: NDArray[np.bool_],
-    groups: NDArray[np.intp] | None,
+    tested: tuple[Tested, ...],
+    rows: _Rows,
     *,
     target: float,
     delta: float,
     n_tune: int,
+    method: str,
+    unit: Unit,
+    more_needed: int | None,
 ) -> Certified:
     """The last rejected threshold, or the evidence that there is none."""
     rejected = [test for test in tested if test.is_rejected]
     shown = rejected[-1] if rejected else tested[0]
-    kept = scores >= shown.threshold
+    kept = rows.scores >= shown.threshold
+    names = rows.clusters
     return Certified(
         target=target,
         delta=delta,
         threshold=shown.threshold if rejected else None,
-        coverage=shown.n_kept / len(scores) if rejected else None,
-        n_units=len(scores),
+        coverage=shown.n_kept / len(kept) if rejected else None,
+        n_units=len(kept),
         n_kept=shown.n_kept,
         k_errors=shown.k_errors,
         p_value=shown.p_value,
         n_tune=n_tune,
-        n_clusters=None if groups is None else len(np.unique(groups)),
-        design_effect=None if groups is None else clustering.design_effect(~is_right[kept], groups[kept]),
+        n_clusters=None if names is None else len(np.unique(names)),
+        design_effect=None if names is None else clustering.design_effect(~rows.is_right[kept], names[kept]),
+        method=method,
+        unit=unit,
+        evidence=shown.evidence,
+        more_needed=more_needed,
     )
 
 
-def _enough(n_calibration: int, target: float, delta: float, *, set_aside: int) -> None:
+def _least(forecasts: Iterable[int | None], *, set_aside: bool) -> int | None:
+    """The cheapest forecast, with what will be set aside of the new cases, too."""
+    known = [number for number in forecasts if number is not None]
+    if not known:
+        return None
+    return _with_tuning(min(known)) if set_aside else min(known)
+
+
+def _with_tuning(number: int) -> int:
+    """How many cases leave this many for calibration."""
+    return -(-number * 100 // (100 - TUNE_PERCENT))
+
+
+def _enough(n_rows: int, target: float, delta: float, *, set_aside: int) -> None:
     """Refuse fewer rows than any outcome could certify."""
     try:
-        needed = binomial.required_trials(target, delta, selection.START_ERRORS)
+        needed = binomial.required_trials(target, delta, errors=0)
     except ValueError as exc:
         raise CertificateError(f"target {target} with delta {delta} is out of reach: {exc}") from exc
-    if n_calibration >= needed:
-        return
-    rows = needed if not set_aside else -(-needed * 100 // (100 - TUNE_PERCENT))
+    if n_rows < needed:
+        raise _too_few(n_rows, needed, target, delta, set_aside=set_aside, what="rows")
+
+
+def _too_few(n_units: int, needed: int, target: float, delta: float, *, set_aside: int, what: str) -> TooFewCases:
+    """Say how many it takes."""
+    total = _with_tuning(needed) if set_aside else needed
     aside = f", of which {TUNE_PERCENT} % are set aside for tuning" if set_aside else ""
-    raise CertificateError(
-        f"{n_calibration} calibration rows cannot show an error share below {target:g} at delta {delta:g}: "
-        f"collect at least {rows}{aside}, or choose a larger target"
+    return TooFewCases(
+        f"{n_units} calibration {what} cannot show an error share below {target:g} at delta {delta:g}, even if none is "
+        f"wrong: collect at least {total}{aside}, or choose a larger target",
+        n_cases=n_units + set_aside,
+        n_needed=total,
     )
 
 
@@ -158,16 +307,21 @@ def _outcomes(correct: ArrayLike, n_rows: int) -> NDArray[np.bool_]:
     values = np.asarray(correct)
     if values.shape != (n_rows,):
         raise CertificateError(f"{n_rows} scores but outcomes of shape {values.shape}")
+    if values.dtype == np.bool_:
+        return values
     if not np.isin(values, (0, 1)).all():
         raise CertificateError("outcomes are right (1, true) or wrong (0, false), nothing else")
     return values.astype(np.bool_)
 
 
 def _clusters(clusters: ArrayLike | None, n_rows: int) -> NDArray[np.intp] | None:
-    """A list of cluster numbers, one for each score."""
+    """Cluster numbers, one for each score, from 0 in the order of the first row of each."""
     if clusters is None:
         return None
     names = np.asarray(clusters)
     if names.shape != (n_rows,):
         raise CertificateError(f"{n_rows} scores but clusters of shape {names.shape}")
-    return np.unique(names, return_inverse=True)[1].astype(np.intp)
+    _, first_rows, sorted_numbers = np.unique(names, return_index=True, return_inverse=True)
+    place = np.empty(len(first_rows), dtype=np.intp)
+    place[np.argsort(first_rows)] = np.arange(len(first_rows))
+    return place[sorted_numbers]

@@ -1,37 +1,43 @@
 """The certificate as a document: what a threshold may be trusted for, and on what evidence.
 
-Owns the fields, their canonical JSON (`tandem.certificate/1`), the digest, the sentences that a person reads, and the
-check that the stored counts support the stored statement. How the threshold is found is `certify` and `selection`.
+Owns the fields, their canonical JSON, the digest, the sentences that a person reads, and the check that the stored
+counts support the stored statement. How the threshold is found is `certify`; one tested statement and its check is
+`tally`.
 
-A certificate is a statement *under its assumption*, for its population, sampling unit, graph and provider. In this
-first form the unit is the single window or image and the assumption is that they are independent; windows are not, so
-the document names the assumption and gives the measured design effect beside it.
+A certificate is a statement *under its assumption*, for its population, sampling unit, graph and provider. Where single
+windows or images are the unit, the assumption is that they are independent; windows are not, so the document names the
+assumption and gives the measured design effect beside it. Where the cluster is the unit, only clusters are taken to be.
+
+Two schemas are read. `tandem.certificate/1` is the exact binomial test of rows; `/2` adds `unit`, `evidence`,
+`more_needed`, `group_by` and `groups`, and is written only where one of these is set: a document that `/1` can hold
+keeps its bytes and its digest.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Final, Literal, cast
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, cast
 
 from model_packs import digests
 from model_packs.certificate import binomial
-from model_packs.certificate.certify import Certified
+from model_packs.certificate.certify import Certified, Unit
 from model_packs.certificate.errors import CertificateError
+from model_packs.certificate.evidence import Clusters, Evidence
+from model_packs.certificate.groups import Grouped
+from model_packs.certificate.risks import BLIND_TO, RISKS, Risk
+from model_packs.certificate.tally import LEAST_LEVEL, Tally, evidence_document, read_evidence, read_tally, tally_of
 from model_packs.digests import Digest
 from model_packs.strict_json import Table, canonical, parse
 
 SCHEMA: Final = "tandem.certificate/1"
-METHOD: Final = "learn-then-test, fixed sequence from the power start, exact binomial"
+SCHEMA_2: Final = "tandem.certificate/2"
 SAMPLING_UNIT: Final = "window"
 ASSUMPTION: Final = "windows independent, same persons and wrist"
 SCORE: Final = "max_probability"
 MAX_CERTIFICATE_BYTES: Final = 1 << 16
 
-Risk = Literal["error", "disagreement_with_hub", "excess"]
-RISKS: Final[tuple[Risk, ...]] = ("error", "disagreement_with_hub", "excess")
-
 _INSTANT: Final = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z"
 _TEXT: Final = r".{1,500}"
-_P_VALUE_TOLERANCE: Final = 1e-9
+_DELTA_TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,9 @@ class Circumstances:
         temperature: Divided the logits before the score was taken.
         issued_at: RFC 3339 UTC, to the second.
         valid_until: The same; None when no end is stated.
-        sampling_unit: What was counted, in one word: `window`, `image`.
+        sampling_unit: What is drawn independently, in one word: `window`, `image`; where the cluster is the unit, the
+            cluster: `recording`.
+        group_by: What the groups are, in one word: `predicted_class`, `site`; None without groups.
     """
 
     risk: Risk
@@ -70,6 +78,7 @@ class Circumstances:
     issued_at: str
     valid_until: str | None
     sampling_unit: str = SAMPLING_UNIT
+    group_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +103,12 @@ class Recomputation:
 class Certificate:
     """A threshold and what backs it; numbers as in `certify.Certified`, circumstances as in `Circumstances`.
 
+    With groups there is no common threshold: `thresholds` has one for each, and the counts are their sums.
+
     Attributes:
         method: How the threshold was found.
         score: What the threshold is compared with; a window is kept when its score is the threshold or more.
+        groups: The groups' own statements; empty without groups.
     """
 
     risk: Risk
@@ -127,6 +139,11 @@ class Certificate:
     issued_at: str
     valid_until: str | None
     signatures: tuple[str, ...] = ()
+    unit: Unit = "row"
+    evidence: Evidence = None
+    more_needed: int | None = None
+    group_by: str | None = None
+    groups: tuple[Tally, ...] = ()
 
     @classmethod
     def from_json(cls, data: bytes) -> "Certificate":
@@ -146,12 +163,13 @@ class Certificate:
         except ValueError as exc:
             raise CertificateError(f"certificate: not readable: {exc}") from exc
         schema = value.get("schema") if isinstance(value, dict) else None
-        if schema != SCHEMA:
+        if schema not in {SCHEMA, SCHEMA_2}:
             raise CertificateError(
-                f"certificate: schema must be {SCHEMA}, not {schema!r}; a newer certificate needs a newer program"
+                f"certificate: schema must be {SCHEMA} or {SCHEMA_2}, not {schema!r}: a newer certificate needs a "
+                "newer program"
             )
         problems: list[str] = []
-        certificate = _read(Table(value, "", problems))
+        certificate = _read(Table(value, "", problems), is_newer=schema == SCHEMA_2)
         if not problems and certificate.to_json() != data:
             problems.append("the bytes are not the canonical JSON of what they say")
         if problems:
@@ -160,61 +178,129 @@ class Certificate:
 
     def to_json(self) -> bytes:
         """The canonical bytes: UTF-8, sorted keys, no spaces."""
-        return canonical({"schema": SCHEMA, **asdict(self), "signatures": list(self.signatures)})
+        document: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        document |= {
+            "signatures": list(self.signatures),
+            "evidence": evidence_document(self.evidence),
+            "groups": [group.to_document() for group in self.groups],
+        }
+        plain: dict[str, Any] = {"unit": "row", "evidence": None, "more_needed": None, "group_by": None, "groups": []}
+        if all(document[name] == value for name, value in plain.items()):
+            return canonical({"schema": SCHEMA} | {name: document[name] for name in document.keys() - plain.keys()})
+        return canonical({"schema": SCHEMA_2} | document)
 
     @property
     def digest(self) -> Digest:
         """Digest of the canonical bytes; events name the certificate by it."""
         return digests.digest_of(self.to_json())
 
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """The threshold of each group, by its name; None for a group that is escalated whole. Empty without groups."""
+        return {group.group: group.threshold for group in self.groups}
+
     def recompute(self) -> Recomputation:
         """Test the stored counts again.
 
         Returns:
-            The p-value and every contradiction between counts and statement.
+            The p-value and every contradiction between counts and statement; with groups the largest p-value of those
+            that have a threshold.
         """
-        if not 0 <= self.k_errors <= self.n_kept <= self.n_units:
-            counts = f"{self.k_errors} errors among {self.n_kept} kept of {self.n_units}"
-            return Recomputation(math.nan, (f"impossible counts: {counts}",))
-        p_value = binomial.lower_tail(self.k_errors, self.n_kept, self.target)
-        return Recomputation(p_value, tuple(self._contradictions(p_value)))
+        if not self.groups:
+            whole = _recomputed(self._tally(), self.target)
+            return Recomputation(whole.p_value, (*whole.problems, *self._unit_contradictions()))
+        tested = [(group, _recomputed(group, self.target)) for group in self.groups]
+        problems = [f"group {group.group}: {problem}" for group, again in tested for problem in again.problems]
+        p_value = max((again.p_value for group, again in tested if group.threshold is not None), default=1.0)
+        return Recomputation(p_value, (*problems, *self._unit_contradictions(), *self._group_contradictions()))
 
-    def _contradictions(self, p_value: float) -> list[str]:
-        """Where a document with possible counts contradicts them."""
+    def _tally(self) -> Tally:
+        """The statement about all cases."""
+        return Tally(
+            group="",
+            delta=self.delta,
+            threshold=self.threshold,
+            coverage=self.coverage,
+            n_units=self.n_units,
+            n_kept=self.n_kept,
+            k_errors=self.k_errors,
+            p_value=self.p_value,
+            evidence=self.evidence,
+            more_needed=self.more_needed,
+        )
+
+    def _unit_contradictions(self) -> list[str]:
+        """Where another unit was tested than is stated."""
+        tested = [self._tally()] if not self.groups else [group for group in self.groups if group.n_kept]
+        if all(isinstance(tally.evidence, Clusters) == (self.unit == "cluster") for tally in tested):
+            return []
+        return [f"the unit is said to be the {self.unit}, and the evidence is about another"]
+
+    def _group_contradictions(self) -> list[str]:
+        """Where the whole contradicts its groups."""
         found: list[str] = []
-        if not math.isclose(p_value, self.p_value, rel_tol=_P_VALUE_TOLERANCE, abs_tol=_P_VALUE_TOLERANCE):
-            found.append(f"the p-value of the counts is {p_value:.6g}, not {self.p_value:.6g}")
-        if self.threshold is not None and p_value > self.delta:
-            found.append(f"the counts do not support the threshold: p {p_value:.4g} is above delta {self.delta:g}")
-        if self.threshold is None and p_value <= self.delta:
-            found.append(f"the counts support a threshold (p {p_value:.4g}), yet none is stated")
-        if (self.threshold is None) != (self.coverage is None):
-            found.append("threshold and coverage are stated together or not at all")
-        if self.coverage is not None and not math.isclose(self.coverage, self.n_kept / max(self.n_units, 1)):
-            found.append(f"coverage {self.coverage:.4f} is not {self.n_kept} of {self.n_units}")
+        if sum(group.delta for group in self.groups) > self.delta * (1.0 + _DELTA_TOLERANCE):
+            found.append("the groups' deltas add up to more than the delta")
+        if len(self.thresholds) != len(self.groups):
+            found.append("a group is stated twice")
+        if self.threshold is not None:
+            found.append("with groups there is no common threshold")
+        sums = _sums(self.groups)
+        if (self.n_units, self.n_kept, self.k_errors) != sums:
+            found.append(f"the groups add up to {sums[2]} errors among {sums[1]} kept of {sums[0]}")
         return found
 
     def statement(self) -> str:
         """What the certificate says, in sentences for a person."""
-        counts = f"{self.k_errors} wrong of {self.n_kept} kept among {self.n_units} calibration {self.sampling_unit}s"
-        if self.threshold is None or self.coverage is None:
-            head = f"No threshold qualifies for {self.risk} below {self.target:.1%} at delta {self.delta:g} ({counts})."
+        parts = (
+            self._group_heads() if self.groups else self._head(),
+            f"For: {self.population}. Assuming: {self.assumption}.",
+            f"Blind to {BLIND_TO[self.risk]}." if BLIND_TO[self.risk] else "",
+            self._dependence(),
+        )
+        return " ".join(part for part in parts if part)
+
+    def _head(self) -> str:
+        """What is kept, and how often it is wrong."""
+        if isinstance(self.evidence, Clusters):
+            cases = f"cases from {self.n_clusters} calibration {self.sampling_unit}s"
+            things = "cases"
         else:
-            head = (
-                f"Keeping {self.sampling_unit}s scored {self.threshold:.4f} or more ({self.coverage:.1%} of them), the "
-                f"share of {self.risk} against {self.reference} among the kept is at most {self.target:.1%}, with "
-                f"confidence {1.0 - self.delta:.0%} ({counts}, p {self.p_value:.3g})."
-            )
-        return f"{head} For: {self.population}. Assuming: {self.assumption}. {self._dependence()}"
+            cases = f"calibration {self.sampling_unit}s"
+            things = f"{self.sampling_unit}s"
+        counts = f"{self.k_errors} wrong of {self.n_kept} kept among {self.n_units} {cases}"
+        if self.threshold is None or self.coverage is None:
+            more = "" if self.more_needed is None else f" {self._missing(self.more_needed)}"
+            levels = f"below {self.target:.1%} at delta {self.delta:g}"
+            return f"No threshold qualifies for {self.risk} {levels} ({counts}).{more}"
+        return (
+            f"Keeping {things} scored {self.threshold:.4f} or more ({self.coverage:.1%} of them), the "
+            f"share of {self.risk} against {self.reference} among the kept is at most {self.target:.1%}, with "
+            f"confidence {1.0 - self.delta:.0%} ({counts}, p {self.p_value:.3g})."
+        )
+
+    def _group_heads(self) -> str:
+        """The same for each group."""
+        rows = "; ".join(f"{group.group}: {_kept_of(group)}" for group in self.groups)
+        return (
+            f"Keeping by {self.group_by or 'group'} what is {rows}: the share of {self.risk} against {self.reference} "
+            f"among the kept of each is at most {self.target:.1%}, with confidence {1.0 - self.delta:.0%} in all."
+        )
+
+    def _missing(self, more: int) -> str:
+        """How much more data would do."""
+        return f"About {more} more judged {self.sampling_unit}s like these would do."
 
     def _dependence(self) -> str:
         """How far the assumption is from what was measured."""
         if self.design_effect is None:
             return "The design effect was not measured."
-        return (
-            f"Measured design effect by {self.cluster_unit or 'cluster'}: {self.design_effect:.2f}; above 1, the "
-            f"{self.sampling_unit}s carry less than their number says."
-        )
+        measured = f"Measured design effect by {self.cluster_unit or 'cluster'}: {self.design_effect:.2f}"
+        if isinstance(self.evidence, Clusters):
+            return (
+                f"{measured}; the {self.sampling_unit}, not the case, is the unit, so it is told as sensitivity only."
+            )
+        return f"{measured}; above 1, the {self.sampling_unit}s carry less than their number says."
 
 
 def certificate_of(certified: Certified, circumstances: Circumstances) -> Certificate:
@@ -227,17 +313,78 @@ def certificate_of(certified: Certified, circumstances: Circumstances) -> Certif
     Returns:
         The certificate.
     """
-    return Certificate(method=METHOD, score=SCORE, **asdict(certified), **asdict(circumstances))
+    numbers = {each.name: getattr(certified, each.name) for each in fields(certified)}
+    return Certificate(score=SCORE, **numbers, **asdict(circumstances))
 
 
-def _read(table: Table) -> Certificate:
+def certificate_of_groups(grouped: Grouped, circumstances: Circumstances) -> Certificate:
+    """Write the outcomes of a certification by groups down.
+
+    Args:
+        grouped: From `groups.certify_groups`.
+        circumstances: What it is about.
+
+    Returns:
+        The certificate: no common threshold, and the groups' sums.
+    """
+    tallies = tuple(tally_of(name, certified) for name, certified in grouped.groups)
+    outcomes = [certified for _, certified in grouped.groups]
+    n_units, n_kept, k_errors = _sums(tallies)
+    return Certificate(
+        target=grouped.target,
+        delta=grouped.delta,
+        threshold=None,
+        coverage=n_kept / n_units if n_kept else None,
+        n_units=n_units,
+        n_kept=n_kept,
+        k_errors=k_errors,
+        p_value=max((tally.p_value for tally in tallies if tally.threshold is not None), default=1.0),
+        n_tune=sum(certified.n_tune for certified in outcomes),
+        n_clusters=None,
+        design_effect=None,
+        method=next(certified.method for certified in outcomes if certified.n_tune),
+        unit=outcomes[0].unit,
+        score=SCORE,
+        groups=tallies,
+        **asdict(circumstances),
+    )
+
+
+def _recomputed(tally: Tally, target: float) -> Recomputation:
+    """Test one statement's counts again."""
+    try:
+        p_value = tally.recomputed(target)
+    except ValueError as problem:
+        return Recomputation(math.nan, (str(problem),))
+    return Recomputation(p_value, tuple(tally.contradictions(p_value)))
+
+
+def _kept_of(group: Tally) -> str:
+    """What a group keeps, in words."""
+    if group.threshold is None or group.coverage is None:
+        return "nothing (no threshold qualifies)"
+    counts = f"{group.k_errors} wrong of {group.n_kept}"
+    return f"scored {group.threshold:.4f} or more ({group.coverage:.1%} of {group.n_units}, {counts})"
+
+
+def _sums(groups: tuple[Tally, ...]) -> tuple[int, int, int]:
+    """Cases of all groups; kept ones, and wrong ones among them, of those that have a threshold."""
+    standing = [group for group in groups if group.threshold is not None]
+    return (
+        sum(group.n_units for group in groups),
+        sum(group.n_kept for group in standing),
+        sum(group.k_errors for group in standing),
+    )
+
+
+def _read(table: Table, *, is_newer: bool) -> Certificate:
     """Read the fields; problems are noted in the table."""
     table.text("schema")
     certificate = Certificate(
         risk=cast("Risk", table.text("risk", choices=RISKS)),
         reference=table.text("reference", _TEXT),
-        target=table.number("target", 1e-9, 1.0 - 1e-9),
-        delta=table.number("delta", 1e-9, 1.0 - 1e-9),
+        target=table.number("target", LEAST_LEVEL, 1.0 - LEAST_LEVEL),
+        delta=table.number("delta", LEAST_LEVEL, 1.0 - LEAST_LEVEL),
         method=table.text("method", _TEXT),
         threshold=_optional_number(table, "threshold"),
         coverage=table.number("coverage", 0.0, 1.0) if table.has("coverage") else None,
@@ -262,9 +409,21 @@ def _read(table: Table) -> Certificate:
         issued_at=table.text("issued_at", _INSTANT),
         valid_until=_optional_text(table, "valid_until", _INSTANT),
         signatures=table.texts("signatures"),
+        **(_read_added(table) if is_newer else {}),
     )
     table.finish()
     return certificate
+
+
+def _read_added(table: Table) -> dict[str, Any]:
+    """Read what schema 2 has beyond schema 1."""
+    return {
+        "unit": table.text("unit", choices=("row", "cluster")),
+        "evidence": read_evidence(table),
+        "more_needed": table.integer("more_needed", 1, binomial.MAX_TRIALS) if table.has("more_needed") else None,
+        "group_by": _optional_text(table, "group_by", _TEXT),
+        "groups": tuple(read_tally(group) for group in table.tables("groups")),
+    }
 
 
 def _optional_number(table: Table, key: str) -> float | None:

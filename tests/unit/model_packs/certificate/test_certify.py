@@ -1,13 +1,16 @@
 """Certifying rows: what is certified, what is refused, and how often a certificate is wrong."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_packs import certificate as package
 from model_packs.certificate import binomial
 from model_packs.certificate.certify import certify
-from model_packs.certificate.errors import CertificateError
+from model_packs.certificate.errors import CertificateError, TooFewCases
 
 TARGET, DELTA = 0.05, 0.05
 
@@ -104,7 +107,8 @@ def test_without_errors_there_is_no_design_effect() -> None:
         ([0.5, float("nan")], [1, 1], "not finite, the first in row 1"),
         ([0.5, 0.6], [1], "2 scores but outcomes of shape"),
         ([0.5, 0.6], [1, 2], "right .* or wrong"),
-        ([0.5] * 150, [1] * 150, "at least 178, of which 30 % are set aside"),
+        ([0.5] * 80, [1] * 80, "at least 85, of which 30 % are set aside"),
+        ([0.5], [1], "0 calibration rows cannot show"),
     ],
 )
 def test_rows_that_cannot_be_certified_are_refused(score: list[float], correct: list[int], message: str) -> None:
@@ -114,12 +118,81 @@ def test_rows_that_cannot_be_certified_are_refused(score: list[float], correct: 
 
 
 def test_the_number_of_rows_that_is_named_is_enough() -> None:
-    """With exactly the rows that the refusal asks for, the certification runs."""
-    with pytest.raises(CertificateError, match="at least 124, or"):
-        certify([0.9] * 123, [1] * 123, target=TARGET, delta=DELTA, tune_scores=[0.9])
+    """The refusal names the smallest number that could work: with it and no error a threshold is certified."""
+    with pytest.raises(TooFewCases, match="at least 59, or") as refusal:
+        certify([0.9] * 58, [1] * 58, target=TARGET, delta=DELTA, tune_scores=[0.9])
 
-    assert certify([0.9] * 124, [1] * 124, target=TARGET, delta=DELTA, tune_scores=[0.9]).threshold == 0.9
-    assert certify([0.9] * 178, [1] * 178, target=TARGET, delta=DELTA).threshold == 0.9
+    assert (refusal.value.n_cases, refusal.value.n_needed) == (58, 59)
+    assert certify([0.9] * 59, [1] * 59, target=TARGET, delta=DELTA, tune_scores=[0.9]).threshold == 0.9
+    assert certify([0.9] * 85, [1] * 85, target=TARGET, delta=DELTA).threshold == 0.9
+
+
+@settings(deadline=None)
+@given(st.integers(100, 800), st.floats(0.0, 0.2), st.integers(0, 2**32 - 1))
+def test_betting_keeps_what_the_exact_test_keeps(n_rows: int, error: float, seed: int) -> None:
+    """On the same rows, the betting threshold is never stricter, whatever the scores, outcomes and order."""
+    rng = np.random.default_rng(seed)
+    score = rng.random(n_rows).round(rng.integers(1, 4))
+    correct = rng.random(n_rows) > error * (1.5 - score)
+
+    exact = certify(score, correct, target=TARGET, delta=DELTA)
+    betting = certify(score, correct, target=TARGET, delta=DELTA, method="betting")
+
+    assert betting.p_value <= binomial.lower_tail(betting.k_errors, betting.n_kept, TARGET)
+    assert (betting.p_value <= DELTA) == (betting.threshold is not None)
+    if exact.threshold is not None:
+        assert betting.threshold is not None
+        assert betting.threshold <= exact.threshold
+
+
+def test_betting_takes_one_error_more_where_the_level_leaves_room() -> None:
+    """Of 150 kept the exact test bears two errors; the bet bears a third if the last came early, and not if late."""
+    early, late = np.ones(150), np.ones(150)
+    early[[0, 1, 40]] = late[[0, 1, 149]] = 0
+    kept = {
+        (method, name): certify(
+            [0.9] * 150, rows, target=TARGET, delta=DELTA, tune_scores=[0.9], method=method
+        ).threshold
+        for name, rows in {"early": early, "late": late}.items()
+        for method in ("exact", "betting")
+    }
+
+    assert kept == {
+        ("exact", "early"): None,
+        ("exact", "late"): None,
+        ("betting", "early"): 0.9,
+        ("betting", "late"): None,
+    }
+
+
+def test_no_threshold_says_how_many_more_rows_would_do() -> None:
+    """With that many more rows of the same kind the threshold is certified; with as many errors as allowed, none."""
+    short = certify([0.9] * 200, [0] * 6 + [1] * 194, target=TARGET, delta=DELTA, tune_scores=[0.9])
+    assert short.threshold is None
+    assert short.more_needed is not None
+    total = 200 + short.more_needed
+    wrong = math.ceil(6 / 200 * total)
+    again = certify([0.9] * total, [0] * wrong + [1] * (total - wrong), target=TARGET, delta=DELTA, tune_scores=[0.9])
+
+    assert again.threshold == 0.9
+    assert again.more_needed is None
+    hopeless = certify([0.9] * 200, [0] * 10 + [1] * 190, target=TARGET, delta=DELTA, tune_scores=[0.9])
+    assert (hopeless.threshold, hopeless.more_needed) == (None, None)
+
+
+def test_what_will_be_set_aside_for_tuning_is_asked_for_too() -> None:
+    """Without tuning scores of their own, 30 % of the new rows are lost to tuning, and the forecast knows it."""
+    correct = [1] * 90 + [0] * 6 + [1] * 204
+    aside = certify([0.9] * 300, correct, target=TARGET, delta=DELTA)
+    apart = certify([0.9] * 210, correct[90:], target=TARGET, delta=DELTA, tune_scores=[0.9])
+
+    assert apart.more_needed is not None
+    assert aside.more_needed == -(-apart.more_needed * 100 // 70)
+
+
+def test_the_package_s_own_name_is_the_way_in() -> None:
+    """`from model_packs.certificate import certify` gives the function, for plain arrays without any pack."""
+    assert package.certify is certify
 
 
 @pytest.mark.parametrize(("target", "delta"), [(0.0, 0.05), (1.0, 0.05), (0.05, 0.0), (0.05, 1.0)])

@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.certificate.certify import Certified, certify
-from model_packs.certificate.document import ASSUMPTION, Certificate, Circumstances, certificate_of
+from model_packs.certificate.document import (
+    ASSUMPTION,
+    Certificate,
+    Circumstances,
+    certificate_of,
+    certificate_of_groups,
+)
 from model_packs.certificate.errors import CertificateError
+from model_packs.certificate.evidence import Clusters, Order
+from model_packs.certificate.groups import certify_groups
 from model_packs.digests import digest_of
 
 CIRCUMSTANCES = Circumstances(
@@ -118,7 +126,8 @@ def test_a_document_that_contradicts_its_counts_does_not_hold(change: dict[str, 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": "tandem.certificate/2"}, "newer program"),
+        ({"schema": "tandem.certificate/3"}, "newer program"),
+        ({"schema": "tandem.certificate/2"}, "unit: missing"),
         ({"surprise": 1}, "surprise: unknown key"),
         ({"target": 5}, "target"),
         ({"risk": "luck"}, "risk"),
@@ -143,3 +152,140 @@ def test_other_bytes_of_the_same_content_are_refused() -> None:
         Certificate.from_json(json.dumps(value).encode())
     with pytest.raises(CertificateError, match="not readable"):
         Certificate.from_json(b"\xff")
+
+
+def by_order() -> Certificate:
+    """A certificate of betting on rows in their order, with an error more than the exact test bears."""
+    correct = [0, 0, *[1] * 38, 0, *[1] * 109]
+    outcome = certify([0.9] * 150, correct, target=0.05, delta=0.05, tune_scores=[0.9], method="betting")
+    return certificate_of(outcome, CIRCUMSTANCES)
+
+
+def by_cluster(wrong: int = 4) -> Certificate:
+    """A certificate whose unit is the recording."""
+    outcome = certify(
+        [0.9] * 4000,
+        [index >= 2000 or index % 500 >= wrong for index in range(4000)],
+        target=0.05,
+        delta=0.05,
+        clusters=[index // 10 for index in range(4000)],
+        unit="cluster",
+    )
+    return certificate_of(outcome, dataclasses.replace(CIRCUMSTANCES, sampling_unit="recording"))
+
+
+def by_group() -> Certificate:
+    """A certificate with a threshold for each of two classes; a third has too few rows."""
+    classes = ["a"] * 400 + ["b"] * 600 + ["c"] * 10
+    grouped = certify_groups([0.9] * 1010, [1] * 1010, classes, target=0.05, delta=0.05)
+    return certificate_of_groups(grouped, dataclasses.replace(CIRCUMSTANCES, group_by="predicted_class"))
+
+
+def without_threshold() -> Certificate:
+    """A certificate of too few rows for their errors."""
+    outcome = certify([0.9] * 200, [0] * 6 + [1] * 194, target=0.05, delta=0.05, tune_scores=[0.9])
+    return certificate_of(outcome, CIRCUMSTANCES)
+
+
+NEWER = {"order": by_order, "cluster": by_cluster, "group": by_group, "none": without_threshold}
+
+
+@pytest.mark.parametrize("kind", NEWER)
+def test_what_the_first_schema_cannot_hold_is_written_in_the_second(kind: str) -> None:
+    """Evidence, units, groups and forecasts survive writing and reading, and their counts support them."""
+    certificate = NEWER[kind]()
+
+    read = Certificate.from_json(certificate.to_json())
+
+    assert json.loads(certificate.to_json())["schema"] == "tandem.certificate/2"
+    assert read == certificate
+    assert read.recompute().holds, read.recompute().problems
+    assert read.recompute().p_value == certificate.p_value
+
+
+def test_what_the_first_schema_can_hold_stays_in_it() -> None:
+    """An exact certificate of rows keeps its keys, and so its digest."""
+    document = json.loads(certificate_of(certified(), CIRCUMSTANCES).to_json())
+
+    assert document["schema"] == "tandem.certificate/1"
+    assert not document.keys() & {"unit", "evidence", "more_needed", "group_by", "groups"}
+
+
+def test_the_sentences_name_the_unit_the_blind_part_and_what_is_missing() -> None:
+    """Clusters are named as the unit; a weaker risk says what it does not see; a failure says what it takes."""
+    weaker = dataclasses.replace(by_order(), risk="disagreement_with_hub", reference="big@1.0.0")
+
+    assert "cases from 280 calibration recordings" in by_cluster().statement()
+    assert "as sensitivity only" in by_cluster().statement()
+    assert "Blind to cases where edge and hub give the same wrong answer" in weaker.statement()
+    assert "Blind" not in by_order().statement()
+    assert "more judged windows like these would do" in without_threshold().statement()
+
+
+def test_the_sentences_name_each_group() -> None:
+    """Groups are told apart, and one that keeps nothing is said to."""
+    certificate = by_group()
+
+    text = certificate.statement()
+
+    assert certificate.thresholds == {"a": 0.9, "b": 0.9, "c": None}
+    assert (certificate.threshold, certificate.n_kept, certificate.n_units) == (None, 700, 710)
+    for part in ("by predicted_class", "a: scored 0.9000 or more (100.0% of 280", "c: nothing", "95% in all"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "problem"),
+    [
+        ("order", {"evidence": Order(151)}, "cannot be row 151"),
+        ("order", {"evidence": Order(100)}, "p-value of the counts"),
+        ("order", {"evidence": None}, "do not support the threshold"),
+        ("order", {"unit": "cluster"}, "evidence is about another"),
+        ("cluster", {"evidence": Clusters(((10, 0, 280),), 10, (1.0,))}, "do not add up"),
+        ("cluster", {"unit": "row"}, "evidence is about another"),
+        ("group", {"threshold": 0.9}, "no common threshold"),
+        ("group", {"n_kept": 709}, "add up to 0 errors among 700 kept"),
+        ("group", {"delta": 0.04}, "add up to more than the delta"),
+        ("group", {"unit": "cluster"}, "evidence is about another"),
+    ],
+)
+def test_an_edited_second_schema_does_not_hold(kind: str, change: dict[str, object], problem: str) -> None:
+    """Evidence, unit and groups are checked against the counts like every other figure."""
+    certificate = dataclasses.replace(NEWER[kind](), **change)  # type: ignore[arg-type] # a table of changes
+
+    found = certificate.recompute()
+
+    assert not found.holds
+    assert any(problem in text for text in found.problems), found.problems
+
+
+def test_a_group_that_contradicts_its_counts_or_comes_twice_is_named() -> None:
+    """Problems inside a group carry its name."""
+    certificate = by_group()
+    first, second, third = certificate.groups
+    edited = dataclasses.replace(first, k_errors=200)
+
+    found = dataclasses.replace(certificate, groups=(edited, second, third)).recompute()
+    twice = dataclasses.replace(certificate, groups=(first, dataclasses.replace(second, group="a"), third)).recompute()
+
+    assert any(text.startswith("group a: ") for text in found.problems)
+    assert "a group is stated twice" in twice.problems
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"kept": [10]}, "equally long"),
+        ({"kept": [11, 10]}, "0 to 10 kept rows"),
+        ({"largest": 0}, "largest"),
+        ({"bet": 2}, "bet"),
+        ({"luck": 1}, "luck: unknown key"),
+    ],
+)
+def test_evidence_of_another_shape_is_refused(change: dict[str, object], problem: str) -> None:
+    """The evidence is read as strictly as the rest."""
+    value = json.loads(by_cluster(wrong=5).to_json())
+    value["evidence"] |= change
+
+    with pytest.raises(CertificateError, match=problem):
+        Certificate.from_json(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())

@@ -1,6 +1,7 @@
 """The order of tests and the choice of a threshold."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,8 +28,14 @@ def test_the_sequence_starts_where_two_errors_can_still_be_rejected(n_tune: int,
 
 
 def test_too_few_calibration_rows_give_no_sequence() -> None:
-    """With fewer rows than two errors need, there is nothing to test."""
-    assert selection.threshold_sequence(np.linspace(0, 1, 50), 123, TARGET, DELTA) == ()
+    """With fewer rows than no error at all needs, there is nothing to test."""
+    assert selection.threshold_sequence(np.linspace(0, 1, 50), 58, TARGET, DELTA) == ()
+
+
+@pytest.mark.parametrize(("n_rows", "errors"), [(58, None), (59, 0), (92, 0), (93, 1), (123, 1), (124, 2), (10_000, 2)])
+def test_the_start_bears_two_errors_or_as_many_as_the_rows_allow(n_rows: int, errors: int | None) -> None:
+    """Few rows still get a start; what it bears is known before any outcome is."""
+    assert selection.start_errors(n_rows, TARGET, DELTA) == errors
 
 
 def test_testing_stops_at_the_first_threshold_that_is_not_rejected() -> None:
