@@ -17,7 +17,7 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-escalation images wheel docs fmt clean
+.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-escalation bench-drift bench-estimate images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ bench-escalation: .venv/.installed-test ## Measure how little must be escalated 
 
 bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalation round trip; writes build/bench/e2e.json
 	@$(BIN)/python -m tests.bench.bench_e2e $(ARGS)
+
+bench-drift: .venv/.installed-test ## Measure how soon drift is seen, how often wrongly, and under which name
+	@$(BIN)/python -m tests.bench.bench_drift $(ARGS)
+
+bench-estimate: .venv/.installed-test ## Measure what the hub can know of the edge's errors, and how
+	@$(BIN)/python -m tests.bench.bench_estimate $(ARGS)
 
 images: .venv/.installed-test ## Take the pictures of docs/images from a run of the demo (needs Chromium)
 	@.ci/system_packages
