@@ -203,7 +203,9 @@ def _certify_clusters(
     tested = cluster_selection.select(stakes, calibration, ~rows.is_right, largest=largest, target=target, delta=delta)
     more = None
     if not tested[0].is_rejected:
-        found = cluster_selection.counts(stakes, calibration, ~rows.is_right, largest)
+        found = cluster_selection.counts(
+            stakes, calibration, ~rows.is_right, largest=largest, target=target, delta=delta
+        )
         n_clusters = calibration.n_clusters
         forecasts = (forecasting.more_clusters(each, n_clusters, target=target, delta=delta) for each in found)
         more = _least(forecasts, set_aside=n_aside > 0)

@@ -13,6 +13,7 @@ sums (`betting.capital`), which needs no assumption about what happens inside a 
 The bets at each threshold are fixed in step 2 as well. Rows as units are `selection`.
 """
 
+import bisect
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -30,10 +31,31 @@ MAX_CLUSTERS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Stake:
-    """A threshold of the sequence and what is bet at it."""
+    """A threshold of the sequence and what is bet at it.
+
+    Attributes:
+        threshold: Windows with this score or more are kept.
+        full_clusters: How many clusters' worth of kept rows are expected of the calibration clusters, from tuning ones.
+    """
 
     threshold: float
-    bets: tuple[float, ...]
+    full_clusters: float
+
+    def bets(self, largest: int, target: float, delta: float) -> tuple[float, ...]:
+        """The aimed bet and, where a cluster has more than one row, all of the possible; half of the capital each.
+
+        Args:
+            largest: Most rows of a cluster.
+            target: The error share to stay below.
+            delta: Level of the tests.
+
+        Returns:
+            One bet or two, the last of them 1 if two.
+        """
+        if self.full_clusters <= 0.0:
+            return (1.0,)
+        aimed = betting.aimed_bet(self.full_clusters, target, delta)
+        return (aimed,) if largest == 1 or aimed == 1.0 else (aimed, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +109,17 @@ def lay_down(tuning: Rows, n_calibration: int, *, largest: int, target: float, d
         Falling thresholds with their bets; empty when even clusters without an error would prove nothing.
     """
     falling = np.sort(tuning.scores)[::-1]
-    stakes = []
-    reached = 0.0
-    for threshold in selection.steps(falling, max(1, len(falling) // selection.COVERAGE_STEPS)):
-        kept = tuning.kept(threshold)
-        bets = _bets(float(kept.mean()) / largest * n_calibration, largest, target, delta)
-        reached = _clean_log_capital(kept, n_calibration, largest=largest, bets=bets, target=target)
-        if reached >= 2.0 * math.log(1.0 / delta):
-            stakes.append(Stake(threshold, bets))
-    if not stakes and reached >= math.log(1.0 / delta):
-        stakes.append(Stake(threshold, bets))
-    return tuple(stakes)
+    thresholds = selection.steps(falling, max(1, len(falling) // selection.COVERAGE_STEPS))
+
+    def reached(threshold: float) -> float:
+        return _clean_log_capital(tuning, threshold, n_calibration, largest=largest, target=target, delta=delta)
+
+    # Looser thresholds keep more and so win more; where that fails by a hair, the start is another one, no less valid.
+    wanted = math.log(1.0 / delta)
+    start = bisect.bisect_left(thresholds, 2.0 * wanted, key=reached)
+    if start == len(thresholds) and reached(thresholds[-1]) >= wanted:
+        start -= 1
+    return tuple(_stake(tuning, threshold, n_calibration, largest) for threshold in thresholds[start:])
 
 
 def required_clusters(tuning: Rows, *, largest: int, target: float, delta: float) -> int:
@@ -112,12 +134,10 @@ def required_clusters(tuning: Rows, *, largest: int, target: float, delta: float
     Returns:
         How many; `MAX_CLUSTERS` if it takes that many or more.
     """
-    kept = tuning.kept(-math.inf)
     low, high = 0, MAX_CLUSTERS
     while high - low > 1:
         middle = (low + high) // 2
-        bets = _bets(float(kept.mean()) / largest * middle, largest, target, delta)
-        reached = _clean_log_capital(kept, middle, largest=largest, bets=bets, target=target)
+        reached = _clean_log_capital(tuning, -math.inf, middle, largest=largest, target=target, delta=delta)
         low, high = (low, middle) if reached >= math.log(1.0 / delta) else (middle, high)
     return high
 
@@ -145,7 +165,9 @@ def select(
         As `selection.select`.
     """
     tested: list[Tested] = []
-    for stake, found in zip(stakes, counts(stakes, rows, is_error, largest), strict=True):
+    for stake, found in zip(
+        stakes, counts(stakes, rows, is_error, largest=largest, target=target, delta=delta), strict=True
+    ):
         n_kept, k_errors = found.totals
         p_value = evidence.p_value(found, k_errors, n_kept, target)
         tested.append(Tested(stake.threshold, n_kept, k_errors, p_value, p_value <= delta, found))
@@ -155,7 +177,13 @@ def select(
 
 
 def counts(
-    stakes: tuple[Stake, ...], rows: Rows, is_error: NDArray[np.bool_], largest: int
+    stakes: tuple[Stake, ...],
+    rows: Rows,
+    is_error: NDArray[np.bool_],
+    *,
+    largest: int,
+    target: float,
+    delta: float,
 ) -> Generator[Clusters, None, None]:
     """Count clusters by what they keep and get wrong, at each threshold in turn.
 
@@ -164,6 +192,8 @@ def counts(
         rows: Calibration rows, cut.
         is_error: bool [rows], whether the answer was wrong.
         largest: Most rows of a cluster.
+        target: The error share to stay below.
+        delta: Level of the tests.
 
     Yields:
         The evidence at one threshold.
@@ -172,26 +202,23 @@ def counts(
     for stake in stakes:
         pairs = np.stack([rows.kept(stake.threshold), wrong.kept(stake.threshold)])
         kinds, times = np.unique(pairs, axis=1, return_counts=True)
-        yield Clusters(_triples(kinds, times), largest, stake.bets)
+        yield Clusters(_triples(kinds, times), largest, stake.bets(largest, target, delta))
 
 
 def _triples(pairs: NDArray[np.int64], times: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:
     return tuple((kept, wrong, count) for kept, wrong, count in zip(*pairs.tolist(), times.tolist(), strict=True))
 
 
-def _bets(full_clusters: float, largest: int, target: float, delta: float) -> tuple[float, ...]:
-    """The aimed bet and, where a cluster has more than one row, all of the possible; half of the capital each."""
-    if full_clusters <= 0.0:
-        return (1.0,)
-    aimed = betting.aimed_bet(full_clusters, target, delta)
-    return (aimed,) if largest == 1 or aimed == 1.0 else (aimed, 1.0)
+def _stake(tuning: Rows, threshold: float, n_calibration: int, largest: int) -> Stake:
+    return Stake(threshold, float(tuning.kept(threshold).mean()) / largest * n_calibration)
 
 
 def _clean_log_capital(
-    kept: NDArray[np.int64], n_clusters: int, *, largest: int, bets: tuple[float, ...], target: float
+    tuning: Rows, threshold: float, n_clusters: int, *, largest: int, target: float, delta: float
 ) -> float:
-    """Log of what the bets would make of n clusters like these, without an error."""
-    gains = target * kept / ((1.0 - target) * largest)
+    """Log of what the bets would make of n clusters like the tuning ones, without an error."""
+    bets = _stake(tuning, threshold, n_clusters, largest).bets(largest, target, delta)
+    gains = target * tuning.kept(threshold) / ((1.0 - target) * largest)
     logs = np.log1p(np.outer(bets, gains)).mean(axis=1) * n_clusters
     top = float(logs.max())
     return top + math.log(float(np.exp(logs - top).mean()))
