@@ -21,7 +21,7 @@ from edge_agent.core.image import ImagePayload
 from edge_agent.core.missing import Missing
 from edge_agent.core.payload import PayloadSpec, StartFormat
 from edge_agent.core.topics import overlap
-from edge_agent.core.windows import HoppingSpec
+from edge_agent.core.window_geometry import HoppingSpec
 from edge_agent.ports import BindingName
 from model_packs.manifest import ImageSpec, PackRef
 from model_packs.process.settings import setting

@@ -14,7 +14,7 @@ from edge_agent.binding_config import BindingConfig
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import Config, load
 from edge_agent.core.decision import barrier
-from edge_agent.core.windows import HoppingSpec
+from edge_agent.core.window_geometry import HoppingSpec
 from edge_agent.errors import PackUnusableError
 from edge_agent.packs.binding_check import check_binding
 from edge_agent.packs.trusted_packs import find_pack, trusted_keys

@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,6 +25,7 @@ from edge_agent.errors import InputFault, InputFaultError
 
 MAX_DEPTH = 16
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', flags=re.DOTALL)
+_LARGEST = float(np.finfo(np.float32).max)
 _NS_PER_UNIT = {"unix_s": 1_000_000_000, "unix_ms": 1_000_000}
 
 
@@ -105,6 +107,8 @@ def decode_vectors(payload: bytes, spec: PayloadSpec, topic: str, received_ns: i
     times_ns = _times(start_ns, len(values), spec.rate_hz, spec.start)
     if received_ns is not None:
         _check_skew(int(times_ns[-1]), received_ns, spec)
+    if spec.valid_range is None:
+        return Vectors(times_ns, values, 0, key)
     is_kept = _in_range(values, spec.valid_range)
     return Vectors(times_ns[is_kept], values[is_kept], int(len(values) - np.count_nonzero(is_kept)), key)
 
@@ -130,7 +134,7 @@ def parse_object(payload: bytes, max_bytes: int, mend: str) -> dict[str, Any]:
             InputFault.TOO_DEEP, f"nested more than {MAX_DEPTH} levels deep", "send one object with plain fields"
         )
     try:
-        table = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
+        table = _JSON.decode(payload.decode("utf-8"))
     except ValueError as error:
         raise InputFaultError(InputFault.MALFORMED, f"not JSON in UTF-8: {error}", "send one JSON object") from error
     if not isinstance(table, dict):
@@ -153,6 +157,9 @@ def _depth(payload: bytes) -> int:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise InputFaultError(InputFault.NOT_FINITE, f"{text} is no JSON number", "send null for a missing value")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)  # `json.loads` would make one for each message
 
 
 def _field(table: dict[str, Any], name: str) -> object:
@@ -222,42 +229,49 @@ def _matrix(rows: object, spec: PayloadSpec) -> NDArray[np.float32]:
             )
         flat += row
     odd = set(map(type, flat)) - {int, float}
-    if type(None) in odd and spec.missing is Missing.REJECT:
-        raise InputFaultError(
-            InputFault.MISSING_VALUE,
-            f"sample {flat.index(None) // spec.channels} has a null",
-            'declare missing = "hold" or "linear" in the binding\'s payload, or send complete samples',
-        )
+    if not odd:
+        return _finite(flat, spec).reshape(len(rows), spec.channels)
     if odd - {type(None)}:
         index = next(i for i, value in enumerate(flat) if type(value) not in (int, float, type(None)))
         raise InputFaultError(
             InputFault.NOT_NUMERIC, f"sample {index // spec.channels} holds {_kind(flat[index])}", "send numbers"
         )
-    return _finite(flat, spec).reshape(len(rows), spec.channels)
+    if spec.missing is Missing.REJECT:
+        raise InputFaultError(
+            InputFault.MISSING_VALUE,
+            f"sample {flat.index(None) // spec.channels} has a null",
+            'declare missing = "hold" or "linear" in the binding\'s payload, or send complete samples',
+        )
+    values = _finite([0.0 if value is None else value for value in flat], spec)
+    values[[value is None for value in flat]] = np.nan
+    return values.reshape(len(rows), spec.channels)
 
 
 def _finite(flat: list[Any], spec: PayloadSpec) -> NDArray[np.float32]:
-    is_null = np.array([value is None for value in flat], np.bool_)
-    try:
-        wide = np.array([0.0 if value is None else value for value in flat], np.float64)
-    except OverflowError:
-        wide = np.full(len(flat), np.inf)
-    with np.errstate(over="ignore"):
-        values = wide.astype(np.float32)
-    if not np.isfinite(values).all():
-        index = int(np.flatnonzero(~np.isfinite(values))[0]) // spec.channels
-        raise InputFaultError(
-            InputFault.NOT_FINITE, f"sample {index} holds a number beyond 32-bit floats", "send finite numbers"
-        )
-    values[is_null] = np.nan
-    return values
+    if min(flat) >= -_LARGEST and max(flat) <= _LARGEST:
+        return np.array(flat, np.float32)
+    index = next(i for i, value in enumerate(flat) if not -_LARGEST <= value <= _LARGEST)
+    raise InputFaultError(
+        InputFault.NOT_FINITE,
+        f"sample {index // spec.channels} holds a number beyond 32-bit floats",
+        "send finite numbers",
+    )
 
 
 def _times(start_ns: int, samples: int, rate_hz: float, name: str) -> NDArray[np.int64]:
-    grid = Grid(rate_hz)
-    if start_ns + grid.time_ns(samples) > MAX_NS:
+    offsets_ns, after_ns = _offsets_ns(samples, rate_hz)
+    if start_ns + after_ns > MAX_NS:
         raise InputFaultError(InputFault.BAD_TIME, f"{name!r} is too late to count from", "send the time of sampling")
-    return start_ns + grid.times_ns(samples)
+    return start_ns + offsets_ns
+
+
+@lru_cache(maxsize=8)  # pure; nearly all messages of a binding have the same length
+def _offsets_ns(samples: int, rate_hz: float) -> tuple[NDArray[np.int64], int]:
+    """When the samples of a message were taken after its first one, and when the next one would be."""
+    grid = Grid(rate_hz)
+    offsets_ns = grid.times_ns(samples)
+    offsets_ns.flags.writeable = False
+    return offsets_ns, grid.time_ns(samples)
 
 
 def _check_skew(last_ns: int, received_ns: int, spec: PayloadSpec) -> None:
@@ -270,10 +284,8 @@ def _check_skew(last_ns: int, received_ns: int, spec: PayloadSpec) -> None:
         )
 
 
-def _in_range(values: NDArray[np.float32], valid_range: tuple[float, float] | None) -> NDArray[np.bool_]:
+def _in_range(values: NDArray[np.float32], valid_range: tuple[float, float]) -> NDArray[np.bool_]:
     """Which samples have no value outside; a missing value is not outside."""
-    if valid_range is None:
-        return np.ones(len(values), np.bool_)
     low, high = valid_range
     is_outside: NDArray[np.bool_] = np.logical_or.reduce((values < low) | (values > high), axis=1)
     return ~is_outside

@@ -74,6 +74,21 @@ class SlotBuffer:
         self.rows[at] = row
         return at
 
+    def append(self, first: int, values: NDArray[np.float32], row: int) -> None:
+        """Write samples into neighbouring empty slots; makes room.
+
+        Args:
+            first: The first one's slot.
+            values: float32 [n, channels].
+            row: Journal row that brings them.
+        """
+        self.reach(first + len(values) - 1)
+        at = slice(first - self.base, first - self.base + len(values))
+        self.values[at] = values
+        self.is_present[at] = True
+        self.is_held[at] = True
+        self.rows[at] = row
+
     def window(self, start: int, samples: int) -> slice:
         """Places of a window's slots, with room for all of them."""
         self.reach(start + samples - 1)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
-from edge_agent.core.windows import Changes
+from edge_agent.core.window_changes import Changes
 from edge_agent.ports import (
     AckHandle,
     BindingName,

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from edge_agent.core.accounting import Count
 from edge_agent.core.image import DecodeImage, ImagePayload, Picture, check_image, image_key
-from edge_agent.core.windows import Changes, abandoned
+from edge_agent.core.window_changes import Changes
+from edge_agent.core.windows import abandoned
 from edge_agent.inference.draft import Draft
 from edge_agent.inference.intake import Ready, partition_of
 from edge_agent.ports import BindingName, Delivery, Remembered

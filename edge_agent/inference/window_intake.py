@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from edge_agent.core.payload import PayloadSpec, Vectors, decode_vectors
-from edge_agent.core.windows import Changes, HoppingWindows, PartitionState, abandoned
+from edge_agent.core.window_changes import Changes, PartitionState
+from edge_agent.core.windows import HoppingWindows, abandoned
 from edge_agent.inference.draft import Draft
 from edge_agent.inference.intake import Ready, partition_of
 from edge_agent.ports import BindingName, Delivery, JournalRow, Remembered, UnitStore

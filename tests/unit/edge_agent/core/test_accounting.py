@@ -9,7 +9,7 @@ import pytest
 from edge_agent.core import accounting
 from edge_agent.core.accounting import BY_REASON, DEVICE, Count, audit_document, equations, of_reason
 from edge_agent.core.escalation import PENDING, TERMINAL
-from edge_agent.core.windows import Unused
+from edge_agent.core.window_changes import Unused
 
 SCHEMAS = Path(accounting.__file__).parents[1] / "schemas"
 

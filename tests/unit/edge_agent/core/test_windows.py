@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from edge_agent.core.accounting import Count, equations
 from edge_agent.core.missing import Missing
 from edge_agent.core.timestamps import NS_PER_S
-from edge_agent.core.windows import Changes, HoppingSpec, HoppingWindows, PartitionState, Unused, abandoned
+from edge_agent.core.window_changes import Changes, PartitionState, Unused
+from edge_agent.core.window_geometry import HoppingSpec
+from edge_agent.core.windows import HoppingWindows, abandoned
 
 PERIOD_NS = NS_PER_S // 10
 SPEC = HoppingSpec(
@@ -263,6 +265,16 @@ def test_a_row_is_needed_until_no_open_window_covers_it() -> None:
     assert changes.released == (1,)
     assert agent.counts[Count.SAMPLES_USED] == 15
     agent.check()
+
+
+def test_a_record_that_only_goes_on_changes_nothing_but_its_own_row() -> None:
+    """Nearly all records do: what the partition's last state says is true after them, too."""
+    agent = Agent(SPEC)
+    agent.feed([10])
+    changes = agent.feed([11, 12])
+    assert (changes.pending, changes.states, changes.released) == ({2: 2}, {}, ())
+    assert agent.feed([14]).states == {"a": agent.states["a"]}  # the window up to 14 might have been full
+    assert agent.feed([16, 18]).states == {"a": agent.states["a"]}  # holes
 
 
 def test_a_leap_in_time_costs_no_memory() -> None:

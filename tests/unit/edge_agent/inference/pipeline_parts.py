@@ -19,7 +19,8 @@ from edge_agent.core.accounting import Count, equations
 from edge_agent.core.decision import Policy
 from edge_agent.core.missing import Missing
 from edge_agent.core.payload import PayloadSpec, StartFormat, Vectors
-from edge_agent.core.windows import HoppingSpec, HoppingWindows
+from edge_agent.core.window_geometry import HoppingSpec
+from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.inference.answering import Answerer, Model
 from edge_agent.inference.draft import Draft
