@@ -311,7 +311,6 @@ class Agent:
             spec,
             answerer=answerer,
             store=self._store,
-            clock=self._clock,
             on_failure=self._metrics.loop_failed,
         )
         if manifest.image is not None:

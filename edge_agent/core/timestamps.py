@@ -5,6 +5,7 @@ The calendar arithmetic follows Howard Hinnant, "chrono-Compatible Low-Level Dat
 """
 
 import re
+from functools import lru_cache
 
 NS_PER_S = 1_000_000_000
 MAX_NS = 2**63 - 1
@@ -17,7 +18,7 @@ _FEBRUARY = 2
 _MONTHS = 12
 _LONG_MONTH_DAYS = 31
 _TEXT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", flags=re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", flags=re.ASCII
 )
 
 
@@ -98,13 +99,22 @@ def from_text(text: str) -> int:
         raise TimestampError(
             f"{text[:40]!r} is no RFC 3339 time like 2026-11-21T08:00:00.250Z (Z or an offset is needed)"
         )
-    year, month, day, hour, minute, second = (int(part) for part in match.group(1, 2, 3, 4, 5, 6))
-    is_date = 1 <= month <= _MONTHS and 1 <= day <= _LONG_MONTH_DAYS and year >= 1
-    if not is_date or civil_from_days(days_from_civil(year, month, day)) != (year, month, day):
+    day = _day(match[1])
+    if day is None:
         raise TimestampError(f"{text!r} names no day of the calendar")
-    offset_hour, offset_minute = (int(part or 0) for part in match.group(9, 10))
+    hour, minute, second = int(match[2]), int(match[3]), int(match[4])
+    offset_hour, offset_minute = int(match[7] or 0), int(match[8] or 0)
     if max(hour, offset_hour) > 23 or max(minute, offset_minute, second) > 59:  # noqa: PLR2004 - hours and minutes
         raise TimestampError(f"{text!r} names no time of the day")
-    offset_s = (offset_hour * 60 + offset_minute) * 60 * (-1 if match[8] == "-" else 1)
-    seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset_s
-    return seconds * NS_PER_S + int((match[7] or "").ljust(9, "0"))
+    offset_s = (offset_hour * 60 + offset_minute) * 60 * (-1 if match[6] == "-" else 1)
+    seconds = day * 86_400 + hour * 3_600 + minute * 60 + second - offset_s
+    return seconds * NS_PER_S + int((match[5] or "").ljust(9, "0"))
+
+
+@lru_cache(maxsize=16)  # pure; messages of one time share their date
+def _day(date: str) -> int | None:
+    """Days from 1970-01-01 to a date like 2026-11-21; None when the calendar has no such day."""
+    year, month, day = int(date[:4]), int(date[5:7]), int(date[8:])
+    is_date = 1 <= month <= _MONTHS and 1 <= day <= _LONG_MONTH_DAYS and year >= 1
+    found = days_from_civil(year, month, day) if is_date else None
+    return None if found is None or civil_from_days(found) != (year, month, day) else found

@@ -1,10 +1,12 @@
 """Owns a pass in the making: what the lanes of the pipeline gather until it becomes one `Unit`."""
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
 
 from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
-from edge_agent.core.window_changes import Changes
+from edge_agent.core.window_changes import Changes, PartitionState
 from edge_agent.ports import (
     AckHandle,
     BindingName,
@@ -20,16 +22,21 @@ from edge_agent.ports import (
 
 @dataclass(slots=True)
 class Draft:
-    """Mutable twin of `Unit`; lives for one pass, in one thread."""
+    """Mutable twin of `Unit`; lives for one pass, in one thread.
+
+    Attributes:
+        is_synced: Whether the device's clock is synchronised, and arrival times are to be trusted.
+    """
 
     terms: JournalTerms = DEFAULT_TERMS
+    is_synced: bool = False
     counts: Counter[CounterKey] = field(default_factory=Counter)
     journal: dict[RowId, JournalRow] = field(default_factory=dict)
     pending: dict[RowId, int] = field(default_factory=dict)
     released: list[RowId] = field(default_factory=list)
     seen: list[tuple[BindingName, bytes]] = field(default_factory=list)
     forgotten: list[tuple[BindingName, bytes]] = field(default_factory=list)
-    states: dict[tuple[BindingName, str], str | None] = field(default_factory=dict)
+    states: dict[tuple[BindingName, str], PartitionState | None] = field(default_factory=dict)
     decided: list[Decided] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     feedback: list[GivenFeedback] = field(default_factory=list)
@@ -42,21 +49,23 @@ class Draft:
     def change(self, binding: BindingName, changes: Changes) -> None:
         """Note what windows counted and still need; a record that came and went within the pass is never journaled."""
         for name, amount in changes.counts.items():
-            self.count(binding, name, amount)
-        self.pending.update({RowId(row): left for row, left in changes.pending.items()})
+            self.counts[binding, name] += amount
+        self.pending.update(cast("Mapping[RowId, int]", changes.pending))
         for row in map(RowId, changes.released):
             self.pending.pop(row, None)
             if self.journal.pop(row, None) is None:
                 self.released.append(row)
-        self.states.update(
-            {(binding, name): None if state is None else state.to_json() for name, state in changes.states.items()}
-        )
+        for name, state in changes.states.items():
+            self.states[binding, name] = state
 
     def unit(self) -> Unit | None:
         """The finished pass; None when nothing happened."""
         if not (self.counts or self.acks or self.decided or self.released or self.states):
             return None
-        rows = [replace(row, pending=self.pending.pop(row.row)) for row in self.journal.values()]
+        rows = [
+            JournalRow(r.row, r.binding, r.partition, r.received_ns, r.times_ns, r.values, self.pending.pop(r.row))
+            for r in self.journal.values()
+        ]
         return Unit(
             counts={key: amount for key, amount in self.counts.items() if amount},
             journal=tuple(rows),
@@ -64,7 +73,7 @@ class Draft:
             released=tuple(self.released),
             seen=tuple(self.seen),
             forgotten=tuple(self.forgotten),
-            states=self.states,
+            states={key: None if state is None else state.to_json() for key, state in self.states.items()},
             decided=tuple(self.decided),
             dead_letters=tuple(self.dead_letters),
             feedback=tuple(self.feedback),

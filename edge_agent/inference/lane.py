@@ -16,10 +16,11 @@ from edge_agent.inference.answering import Answerer, Asked
 from edge_agent.inference.dedupe import SeenKeys
 from edge_agent.inference.draft import Draft
 from edge_agent.inference.intake import DecodedT, Intake, Ready
-from edge_agent.ports import BindingName, Clock, DeadLetter, Delivery, UnitStore
+from edge_agent.ports import BindingName, DeadLetter, Delivery, UnitStore
 from protos.topics import TopicTemplate
 
 DECODER = "decoder"
+_MAX_KNOWN_TOPICS = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ class Lane(Generic[DecodedT]):
         intake: What its records become.
         answerer: The model behind it.
         store: For what the last commit left.
-        clock: Whether arrival times are to be trusted.
         on_failure: Told of every failure of the decoder, with `DECODER`.
     """
 
@@ -64,7 +64,6 @@ class Lane(Generic[DecodedT]):
         intake: Intake[DecodedT],
         answerer: Answerer,
         store: UnitStore,
-        clock: Clock,
         *,
         on_failure: Callable[[str], None],
     ) -> None:
@@ -72,7 +71,7 @@ class Lane(Generic[DecodedT]):
         self._intake = intake
         self._answerer = answerer
         self._store = store
-        self._clock = clock
+        self._known: dict[str, Mapping[str, str]] = {}
         self._on_failure = on_failure
         self._seen = SeenKeys(spec.seen_limit)
         self._asked: list[Asked] = []
@@ -110,8 +109,8 @@ class Lane(Generic[DecodedT]):
         draft.count(binding, Count.RECORDS_RECEIVED)
         if delivery.ack is not None:
             draft.acks.append(delivery.ack)
-        captures = self._spec.topic.match(delivery.topic) or {}
-        received_ns = delivery.received_ns if self._clock.is_synced() else None
+        captures = self._captures_of(delivery.topic)
+        received_ns = delivery.received_ns if draft.is_synced else None
         if not all(captures.values()):
             self._bury(delivery, InputFault.MALFORMED, "the topic has an empty level", draft)
             return
@@ -168,6 +167,15 @@ class Lane(Generic[DecodedT]):
         """
         draft.count(self._spec.binding, Count.RECORDS_RECEIVED, amount)
         draft.count(self._spec.binding, of_reason(Count.RECORDS_SHED, reason), amount)
+
+    def _captures_of(self, topic: str) -> Mapping[str, str]:
+        """The captures of a topic; those of recent topics are remembered."""
+        found = self._known.get(topic)
+        if found is None:
+            if len(self._known) >= _MAX_KNOWN_TOPICS:
+                self._known.clear()
+            found = self._known[topic] = self._spec.topic.match(topic) or {}
+        return found
 
     def _bury(self, delivery: Delivery, reason: InputFault, detail: str, draft: Draft) -> None:
         binding = self._spec.binding

@@ -146,7 +146,8 @@ class Pipeline:
     def _pass(self, deliveries: Sequence[Delivery]) -> None:
         began_s = self._clock.monotonic_s()
         self.last_pass_s = began_s
-        drafts = {lane.terms: Draft(lane.terms) for lane in self._lanes.values()}
+        is_synced = self._clock.is_synced()
+        drafts = {lane.terms: Draft(lane.terms, is_synced) for lane in self._lanes.values()}
         for delivery in deliveries:
             lane = self._lanes[delivery.binding]
             lane.accept(delivery, began_s, drafts[lane.terms])

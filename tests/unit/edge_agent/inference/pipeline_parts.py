@@ -277,7 +277,6 @@ class Bench:
             WindowIntake(BINDING, ("machine",), payload, partial(HoppingWindows, windows, CHANNELS), self.store),
             self.answerer,
             self.store,
-            self.clock,
             on_failure=self.failures.append,
         )
         lane.breaks_on = self.breaks_on
