@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.feedback import Given, Said
+from cloud_hub.core.monitoring.watch import is_chosen_for_people
 from model_packs.outputs import Output
 from model_packs.tensors import Tensor
 from protos.messages.escalation import Escalation, PredictionId, Reason, Verdict
@@ -19,6 +20,9 @@ UNSURE_BELOW = 0.6
 
 PERSONS_UNSURE = 2
 """After so many different persons called it unsure, a case goes to the end of everybody's queue."""
+
+MAX_VERSION = 2**62
+"""A peer's number above it is no version."""
 
 BINDING_CHARS = 128
 PARTITION_CHARS = 256
@@ -43,10 +47,14 @@ class ReviewRank(IntEnum):
 
     DOUBTED = 0
     """Somebody at the device said that the answer is wrong, without saying what is right."""
-    SPLIT = 1
-    """Edge and hub disagree, or the full model is in doubt itself."""
-    ORDINARY = 2
-    UNSURE = 3
+    CHOSEN = 1
+    """The hub's lottery chose it: labels of such windows are a sample, so each of them counts."""
+    IN_DOUBT = 2
+    """The full model is in doubt itself, or could not score the window: nobody else can tell."""
+    SPLIT = 3
+    """Edge and hub disagree."""
+    ORDINARY = 4
+    UNSURE = 5
     """Several persons could not tell."""
 
 
@@ -70,6 +78,9 @@ class Case:
         agrees: Whether hub and edge say the same; None where one of them says nothing.
         unsure_n: How many different persons could not tell.
         is_doubted: Somebody at the device called the answer wrong.
+        policy_version: Of the policy that decided; 0: the pack's own.
+        group: Whose risk it counts for, as the device says.
+        is_for_people: The hub's lottery chose it for people to label, whatever the answers are.
     """
 
     case_id: int
@@ -98,6 +109,14 @@ class Case:
     agrees: bool | None = None
     unsure_n: int = 0
     is_doubted: bool = False
+    policy_version: int = 0
+    group: str = ""
+    is_for_people: bool = False
+
+    @property
+    def is_hub_sure(self) -> bool:
+        """Whether the full model has answered and is not in doubt."""
+        return self.hub_label is not None and self.hub_confidence is not None and self.hub_confidence >= UNSURE_BELOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +190,14 @@ class CaseCount:
     disagreed: int
 
 
-def opened(device: DeviceKey, escalation: Escalation, received_at_ns: int) -> Case:
+def opened(device: DeviceKey, escalation: Escalation, received_at_ns: int, people_share: float = 0.0) -> Case:
     """Make a case of what a device escalated.
 
     Args:
         device: Whose it is.
         escalation: What it sent.
         received_at_ns: Hub wall clock, Unix epoch, UTC.
+        people_share: Share of all cases that the hub's lottery chooses for people.
 
     Returns:
         The case, waiting.
@@ -200,6 +220,9 @@ def opened(device: DeviceKey, escalation: Escalation, received_at_ns: int) -> Ca
         hub_pack=escalation.hub_pack,
         edge_label=label_of(escalation.edge_output),
         edge_confidence=escalation.confidence,
+        policy_version=min(escalation.policy_version, MAX_VERSION),
+        group=escalation.group[:LABEL_CHARS],
+        is_for_people=is_chosen_for_people(escalation.prediction_id, people_share),
     )
 
 
@@ -273,8 +296,11 @@ def review_rank(case: Case) -> ReviewRank | None:
         return ReviewRank.UNSURE
     if case.is_doubted:
         return ReviewRank.DOUBTED
-    is_split = case.agrees is False or _is_in_doubt(case)
-    return ReviewRank.SPLIT if is_split else ReviewRank.ORDINARY
+    if case.is_for_people:
+        return ReviewRank.CHOSEN
+    if case.state is CaseState.ANSWERED and not case.is_hub_sure:
+        return ReviewRank.IN_DOUBT
+    return ReviewRank.SPLIT if case.agrees is False else ReviewRank.ORDINARY
 
 
 def label_of(output: Output | None) -> str | None:
@@ -287,9 +313,3 @@ def label_of(output: Output | None) -> str | None:
         The label, cut to what a list holds; None likewise.
     """
     return None if output is None else output.label[:LABEL_CHARS]
-
-
-def _is_in_doubt(case: Case) -> bool:
-    if case.state is not CaseState.ANSWERED:
-        return False
-    return case.hub_label is None or case.hub_confidence is None or case.hub_confidence < UNSURE_BELOW

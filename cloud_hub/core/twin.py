@@ -11,6 +11,7 @@ from itertools import islice
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
+from cloud_hub.core.policies import PolicyDesire, with_desire
 from protos.messages.fleet import (
     Desired,
     DesiredSlot,
@@ -68,9 +69,10 @@ class DesiredTwin:
 
     Attributes:
         version: Grows with each change, from 1.
-        slots: One a binding, by name.
+        slots: Packs, one a binding, by name.
         set_by: Who changed it last.
         set_at_ns: When; wall clock of the hub, Unix epoch, UTC.
+        policies: One a binding, by name.
     """
 
     device: DeviceKey
@@ -78,14 +80,21 @@ class DesiredTwin:
     slots: tuple[SlotDesire, ...]
     set_by: str
     set_at_ns: int
+    policies: tuple[PolicyDesire, ...] = ()
 
-    def message(self) -> Desired:
+    def message(self, *, takes_policies: bool = False) -> Desired:
         """What the device is told.
+
+        Args:
+            takes_policies: Whether the device said that it takes them; else it is told of packs only.
 
         Returns:
             The whole twin: a device that missed versions needs only the newest.
         """
-        return Desired(self.version, tuple(DesiredSlot(one.binding, one.pack, one.digest) for one in self.slots))
+        policies = {one.binding: one.policy for one in self.policies} if takes_policies else {}
+        slots = [DesiredSlot(one.binding, one.pack, one.digest, policies.pop(one.binding, None)) for one in self.slots]
+        alone = [DesiredSlot(binding, "", "", policy) for binding, policy in policies.items()]
+        return Desired(self.version, (*slots, *alone))
 
 
 class Comparison(StrEnum):
@@ -157,7 +166,29 @@ def merged(
     for one in slots:
         kept[one.binding] = SlotDesire(one.binding, one.pack, one.digest, actor, now_ns)
     version = 1 if before is None else before.version + 1
-    return DesiredTwin(device, version, tuple(kept[name] for name in sorted(kept)), actor, now_ns)
+    policies = () if before is None else before.policies
+    return DesiredTwin(device, version, tuple(kept[name] for name in sorted(kept)), actor, now_ns, policies)
+
+
+def with_policy(before: DesiredTwin | None, device: DeviceKey, desire: PolicyDesire) -> DesiredTwin:
+    """State how a binding should decide; all else stays.
+
+    Args:
+        before: The twin so far.
+        device: Whose it is.
+        desire: What is wanted now.
+
+    Returns:
+        The twin with the next version.
+    """
+    twin = DesiredTwin(device, 0, (), "", 0) if before is None else before
+    return replace(
+        twin,
+        version=twin.version + 1,
+        policies=with_desire(twin.policies, desire),
+        set_by=desire.set_by,
+        set_at_ns=desire.set_at_ns,
+    )
 
 
 def without(twin: DesiredTwin, binding: str, *, actor: str, now_ns: int) -> DesiredTwin:
@@ -173,7 +204,7 @@ def without(twin: DesiredTwin, binding: str, *, actor: str, now_ns: int) -> Desi
         The rest, with the next version.
     """
     kept = tuple(one for one in twin.slots if one.binding != binding)
-    return DesiredTwin(twin.device, twin.version + 1, kept, actor, now_ns)
+    return DesiredTwin(twin.device, twin.version + 1, kept, actor, now_ns, twin.policies)
 
 
 def lifted(twin: DesiredTwin, reported_version: int) -> DesiredTwin | None:

@@ -4,7 +4,7 @@ The watch is the hub's own (`cloud_hub.core.monitoring`), fed as its store feeds
 decisions a heartbeat. Which figures are taken is the benches'.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,21 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_hub.core.cases import UNSURE_BELOW
-from cloud_hub.core.monitoring.rates import RateWatch, band, seen
-from cloud_hub.core.monitoring.watch import (
-    WHOLE,
-    Alarm,
-    Limits,
-    Measure,
-    Outcome,
-    Promise,
-    Tally,
-    by_hub,
-    by_human,
-    counted,
-    level_of,
-    standing,
-)
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.monitoring.record import Found, PolicyKey, PolicyRecord, Stratum, judged, reported
+from cloud_hub.core.monitoring.watch import Alarm, Limits, Measure, Outcome, Promise, by_hub, by_human
+from protos.messages.fleet import PolicyReport, PolicyState
 from tests.bench.field_pools import Family, Pool
 
 HEARTBEAT_WINDOWS: Final = 10
@@ -72,27 +61,41 @@ class Station:
 
     promise: Promise
     limits: Limits
-    tallies: dict[Measure, Tally] = field(default_factory=dict)
-    rates: RateWatch = field(default_factory=RateWatch)
-    inputs_moved: bool = False
+    record: PolicyRecord = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with the version."""
+        key = PolicyKey(DeviceKey("bench", "bench", "bench"), "bench", "bench", 0)
+        self.record = PolicyRecord(key, "bench", _NOW_NS, promise=self.promise)
 
     def hear(self, outcome: Outcome, *, is_labelled: bool) -> None:
         """Take what became known of an audited window."""
-        said = {**by_hub(outcome), **(by_human(outcome) if is_labelled else {})}
-        for measure, is_loss in said.items():
-            against = level_of(measure, WHOLE, self.promise, self.limits)
-            before = self.tallies.get(measure, Tally())
-            self.tallies[measure] = counted(before, is_loss=is_loss, against=against, now_ns=_NOW_NS)
+        losses = {**by_hub(outcome), **(by_human(outcome) if is_labelled else {})}
+        self.record = judged(self.record, Found(Stratum.KEPT, losses), self.limits, _NOW_NS)
 
     def report(self, windows: int, escalated: int) -> None:
         """Take what a heartbeat says."""
-        within = band(self.promise.coverage, self.limits.rate_factor)
-        self.rates = seen(self.rates, windows, escalated, within)
+        before = self.record.totals
+        said = PolicyReport(
+            binding="bench",
+            policy_version=0,
+            pack="bench",
+            pack_digest="bench",
+            decided=before.decided + windows,
+            kept=before.kept + windows - escalated,
+            escalated=before.escalated + escalated,
+            audits_drawn=0,
+            audits_lost=0,
+            audit_rate=0.0,
+            threshold=None,
+            state=PolicyState.ACTIVE,
+        )
+        self.record = reported(self.record, said, self.limits, _NOW_NS)
 
     @property
-    def alarms(self) -> frozenset[Alarm]:
+    def alarms(self) -> Mapping[Alarm, int]:
         """Those that stand."""
-        return standing(self.tallies.items(), self.rates, self.promise, self.limits, inputs_moved=self.inputs_moved)
+        return self.record.alarms
 
 
 def outcome_of(pool: Pool, place: int) -> Outcome:

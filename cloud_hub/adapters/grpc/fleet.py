@@ -10,13 +10,14 @@ from typing import Protocol
 
 from cloud_hub.adapters.grpc.gate import HELLO_S, Context, Gate, refusals_told
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.twin import DESIRED_CAPABILITY
+from cloud_hub.core.policies import POLICY_CAPABILITY
+from cloud_hub.core.twin import DESIRED_CAPABILITY, DesiredTwin
 from cloud_hub.errors import HelloLateError, StreamOrderError, WireVersionError
 from cloud_hub.ports import Clock, DeviceStore, FleetRecords
 from protos.codec.errors import CodecError
 from protos.codec.fleet import directive_to_wire, report_from_wire
 from protos.messages.escalation import WIRE_VERSION, HubIncarnation
-from protos.messages.fleet import DeviceHello, FleetWelcome, Heartbeat, HeartbeatAck, HubDirective
+from protos.messages.fleet import Desired, DeviceHello, FleetWelcome, Heartbeat, HeartbeatAck, HubDirective
 from protos.tandem.v1 import fleet_pb2 as pb
 
 _MS_PER_S = 1000
@@ -86,7 +87,7 @@ class FleetService:
         await self._store.save_hello(device, hello)
         welcome = FleetWelcome(self._interval_ms, self._clock(), self._store.incarnation)
         twin = await self._store.desired(device) if DESIRED_CAPABILITY in hello.capabilities else None
-        return (welcome,) if twin is None else (welcome, twin.message())
+        return (welcome,) if twin is None else (welcome, _told(twin, hello))
 
     async def _heard(self, device: DeviceKey, hello: DeviceHello, heartbeat: Heartbeat) -> Sequence[HubDirective]:
         now_ns = self._clock()
@@ -94,7 +95,11 @@ class FleetService:
         ack = HeartbeatAck(heartbeat.number, now_ns)
         if twin is None or DESIRED_CAPABILITY not in hello.capabilities:
             return (ack,)
-        return (ack, twin.message()) if heartbeat.desired_version < twin.version else (ack,)
+        return (ack, _told(twin, hello)) if heartbeat.desired_version < twin.version else (ack,)
+
+
+def _told(twin: DesiredTwin, hello: DeviceHello) -> Desired:
+    return twin.message(takes_policies=POLICY_CAPABILITY in hello.capabilities)
 
 
 async def _greeting(reports: AsyncIterable[pb.DeviceReport]) -> AsyncIterator[pb.DeviceReport]:

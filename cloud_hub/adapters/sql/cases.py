@@ -33,6 +33,8 @@ _LASTING = (
     "hub_pack",
     "edge_label",
     "edge_confidence",
+    "policy_version",
+    "is_for_people",
 )
 
 
@@ -131,6 +133,7 @@ def read_case(row: AnyRow) -> Case:
         device=key_of(row),
         reason=Reason(row.reason),
         state=CaseState(row.state),
+        group=row.risk_group,
         **as_they_are,
     )
 
@@ -150,7 +153,8 @@ def read_count(row: AnyRow, bucket_ns: int) -> CaseCount:
 
 def _row(case: Case) -> dict[str, Any]:
     lasting = {name: getattr(case, name) for name in _LASTING}
-    return {**columns(case.device), **lasting, "reason": case.reason.value, **_changing(case)}
+    said = {"reason": case.reason.value, "risk_group": case.group}
+    return {**columns(case.device), **lasting, **said, **_changing(case)}
 
 
 def _changing(case: Case) -> dict[str, Any]:

@@ -188,11 +188,15 @@ case_record = Table(  # what a list shows of an item, apart from its payload, so
     Column("unsure_n", Integer, nullable=False),
     Column("is_doubted", Boolean, nullable=False),
     Column("review_rank", Integer, nullable=True),  # NULL: labelled
+    Column("policy_version", BigInteger, nullable=False, server_default="0"),  # that decided; 0: the pack's own policy
+    Column("risk_group", String(200), nullable=False, server_default=""),
+    Column("is_for_people", Boolean, nullable=False, server_default="0"),  # the hub's lottery chose it
     UniqueConstraint(*DEVICE_COLUMNS, "prediction_id", name="case_prediction"),
     Index("case_site", "site_id", "case_id"),
     Index("case_device", "site_id", "device_id", "case_id"),
     Index("case_review", "review_rank", "case_id"),
     Index("case_received", "received_at_ns"),
+    Index("case_place", *DEVICE_COLUMNS, "binding", "edge_digest", "case_id"),
     sqlite_autoincrement=True,
 )
 
@@ -254,9 +258,56 @@ desired_twin = Table(
     *_device_columns(),
     Column("version", BigInteger, nullable=False),
     Column("slots", Text, nullable=False),  # JSON, one entry a binding
+    Column("policies", Text, nullable=False, server_default="[]"),  # the same
     Column("set_by", String(64), nullable=False),
     Column("set_at_ns", BigInteger, nullable=False),
     PrimaryKeyConstraint(*DEVICE_COLUMNS),
+)
+
+pack_promise = Table(  # what the certificates of published packs say, beside the packs themselves
+    "pack_promise",
+    metadata,
+    Column("pack_digest", String(128), primary_key=True),
+    Column("promise", Text, nullable=False),  # JSON
+)
+
+policy_record = Table(  # how a policy fares in the field; one for each version, so that none inherits evidence
+    "policy_record",
+    metadata,
+    *_device_columns(),
+    Column("binding", String(128), nullable=False),
+    Column("pack_digest", String(128), nullable=False),
+    Column("policy_version", BigInteger, nullable=False),  # 0: the pack's own policy
+    Column("pack", String(128), nullable=False),
+    Column("since_ns", BigInteger, nullable=False),
+    Column("threshold", Float, nullable=True),
+    Column("audit_rate", Float, nullable=True),
+    Column("promise", Text, nullable=True),  # JSON; NULL: nothing is promised
+    Column("totals", Text, nullable=False),  # JSON
+    Column("rates", Text, nullable=False),  # JSON
+    Column("alarms", Text, nullable=False),  # JSON, times by name
+    Column("reported_at_ns", BigInteger, nullable=True),
+    PrimaryKeyConstraint(*DEVICE_COLUMNS, "binding", "pack_digest", "policy_version"),
+)
+
+risk_tally = Table(  # of a policy record: one for each measure, stratum and group
+    "risk_tally",
+    metadata,
+    *_device_columns(),
+    Column("binding", String(128), nullable=False),
+    Column("pack_digest", String(128), nullable=False),
+    Column("policy_version", BigInteger, nullable=False),
+    Column("measure", String(32), nullable=False),
+    Column("stratum", String(16), nullable=False),  # kept | escalated
+    Column("risk_group", String(200), nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("losses", BigInteger, nullable=False),
+    Column("cusum", Text, nullable=False),  # JSON
+    Column("refuted_at_ns", BigInteger, nullable=True),
+    Column("changed_at_ns", BigInteger, nullable=True),
+    PrimaryKeyConstraint(
+        *DEVICE_COLUMNS, "binding", "pack_digest", "policy_version", "measure", "stratum", "risk_group"
+    ),
 )
 
 device_liveness = Table(

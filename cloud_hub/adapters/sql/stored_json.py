@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cloud_hub.core.policies import PolicyDesire, policy_document, read_policy
 from cloud_hub.core.twin import SlotDesire
 from model_packs.outputs import Output, from_json
 from protos.messages.fleet import (
@@ -68,6 +69,16 @@ def desires_text(slots: Sequence[SlotDesire]) -> str:
 def read_desires(text: str) -> tuple[SlotDesire, ...]:
     """What `desires_text` wrote."""
     return tuple(SlotDesire(**document) for document in json.loads(text))
+
+
+def policies_text(policies: Sequence[PolicyDesire]) -> str:
+    """The policies of a desired twin as stored."""
+    return json.dumps([policy_document(one) for one in policies])
+
+
+def read_policies(text: str) -> tuple[PolicyDesire, ...]:
+    """What `policies_text` wrote."""
+    return tuple(read_policy(document) for document in json.loads(text))
 
 
 def _slot(document: Mapping[str, Any]) -> SlotReport:

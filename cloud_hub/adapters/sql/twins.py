@@ -8,13 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cloud_hub.adapters.sql import events
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
 from cloud_hub.adapters.sql.schema import desired_twin
-from cloud_hub.adapters.sql.stored_json import desires_text, read_desires
+from cloud_hub.adapters.sql.stored_json import desires_text, policies_text, read_desires, read_policies
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
-from cloud_hub.core.twin import DesiredTwin, lifted, merged, without
+from cloud_hub.core.policies import PolicyDesire
+from cloud_hub.core.twin import DesiredTwin, lifted, merged, with_policy, without
 from protos.messages.fleet import DesiredSlot
 
-COLUMNS = (desired_twin.c.version, desired_twin.c.slots, desired_twin.c.set_by, desired_twin.c.set_at_ns)
+COLUMNS = (
+    desired_twin.c.version,
+    desired_twin.c.slots,
+    desired_twin.c.policies,
+    desired_twin.c.set_by,
+    desired_twin.c.set_at_ns,
+)
 
 
 def select_twin(key: DeviceKey) -> AnySelect:
@@ -26,7 +33,9 @@ def read_twin(key: DeviceKey, row: AnyRow) -> DesiredTwin | None:
     """What a row with `COLUMNS` says; None when an outer join found no twin."""
     if row.version is None:
         return None
-    return DesiredTwin(key, row.version, read_desires(row.slots), row.set_by, row.set_at_ns)
+    return DesiredTwin(
+        key, row.version, read_desires(row.slots), row.set_by, row.set_at_ns, read_policies(row.policies)
+    )
 
 
 async def desire(
@@ -49,6 +58,30 @@ async def desire(
         for one in slots
     ]
     await events.add(connection, told)
+    return twin
+
+
+async def desire_policy(connection: AsyncConnection, key: DeviceKey, desire: PolicyDesire) -> DesiredTwin:
+    """State how a binding should decide, with an event (detail: `binding`, `policy`, `mode`, `reason`, `version`)."""
+    row = (await connection.execute(select_twin(key))).first()
+    before = None if row is None else read_twin(key, row)
+    twin = with_policy(before, key, desire)
+    await _store(connection, twin, is_new=before is None)
+    happening = Happening(
+        at_ns=desire.set_at_ns,
+        kind=EventKind.POLICY_DESIRED,
+        device=key,
+        actor=desire.set_by,
+        subject=desire.policy.mode.value,
+        detail={
+            "binding": desire.binding,
+            "policy": str(desire.policy.version),
+            "mode": desire.policy.mode.value,
+            "reason": desire.reason,
+            "version": str(twin.version),
+        },
+    )
+    await events.add(connection, (happening,))
     return twin
 
 
@@ -91,6 +124,7 @@ async def _store(connection: AsyncConnection, twin: DesiredTwin, *, is_new: bool
     values = {
         "version": twin.version,
         "slots": desires_text(twin.slots),
+        "policies": policies_text(twin.policies),
         "set_by": twin.set_by,
         "set_at_ns": twin.set_at_ns,
     }

@@ -123,6 +123,45 @@ def _rolled_back(event: HubEvent) -> Told:
     return Told(Shape.WARN, f"went back from {event.subject}", _why(event))
 
 
+def _policy(event: HubEvent) -> Told:
+    should = {"serve": "decides by its certificate", "hub_only": "asks the hub always"}
+    text = f"should decide so: it {should.get(event.subject, 'keeps fewer answers')}"
+    reason = event.detail.get("reason", "").replace("_", " ")
+    return Told(Shape.IDLE, text, _joined(_binding(event), reason, _by(event)))
+
+
+def _void(event: HubEvent) -> Told:
+    return Told(Shape.BAD, f"the certificate of {event.subject} is void", _found(event))
+
+
+def _risk_changed(event: HubEvent) -> Told:
+    return Told(Shape.BAD, f"what {event.subject} keeps has become worse", _found(event))
+
+
+def _hub_disagrees(event: HubEvent) -> Told:
+    return Told(Shape.BAD, f"the hub disagrees with what {event.subject} keeps: one of the two is wrong", _found(event))
+
+
+def _hub_fails(event: HubEvent) -> Told:
+    return Told(Shape.BAD, f"the hub's own answers fail here: people must look at {event.subject}", _found(event))
+
+
+def _escalates_more(event: HubEvent) -> Told:
+    return Told(Shape.WARN, f"{event.subject} asks much more than it did at calibration", _found(event))
+
+
+def _escalates_less(event: HubEvent) -> Told:
+    return Told(Shape.WARN, f"{event.subject} asks much less than it did at calibration", _found(event))
+
+
+def _inputs_moved(event: HubEvent) -> Told:
+    return Told(Shape.WARN, f"the inputs of {event.subject} have changed", _found(event))
+
+
+def _found(event: HubEvent) -> str:
+    return _joined(_binding(event), event.detail.get("found", ""), event.detail.get("drift", "").replace("_", " "))
+
+
 def _restored(event: HubEvent) -> Told:
     how = _by(event) if event.actor else "a device holds answers that are not in it"
     return Told(Shape.WARN, "the hub's database is an older copy: devices send again what they hold", how)
@@ -209,6 +248,14 @@ _TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
     EventKind.PACK_INSTALLED: _installed,
     EventKind.PACK_REFUSED: _refused,
     EventKind.PACK_ROLLED_BACK: _rolled_back,
+    EventKind.POLICY_DESIRED: _policy,
+    EventKind.CERTIFICATE_VOID: _void,
+    EventKind.RISK_CHANGED: _risk_changed,
+    EventKind.HUB_DISAGREES: _hub_disagrees,
+    EventKind.HUB_FAILS: _hub_fails,
+    EventKind.ESCALATES_MORE: _escalates_more,
+    EventKind.ESCALATES_LESS: _escalates_less,
+    EventKind.INPUTS_MOVED: _inputs_moved,
     EventKind.HUB_RESTORED: _restored,
     EventKind.LABEL_GIVEN: _label,
     EventKind.FEEDBACK_RECEIVED: _feedback,

@@ -3,9 +3,9 @@
 A hub may always ask for more escalation. It never lowers a threshold by itself: that is a person's `recertify`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cloud_hub.core.monitoring.watch import Alarm
+from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from protos.messages.fleet import DesiredPolicy, PolicyMode
 
 AUTOMATIC = "monitoring"
@@ -88,3 +88,18 @@ def next_version(newest: DesiredPolicy | None, reported_version: int) -> int:
         Above both; from 1.
     """
     return max(0 if newest is None else newest.version, reported_version) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that `[monitoring]` says.
+
+    Attributes:
+        limits: When the tests speak.
+        reaction: What follows on an alarm.
+        people_share: Share of what comes to the hub that the hub's own lottery chooses for people to label.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    reaction: Reaction = field(default_factory=lambda: Reaction(PolicyMode.HUB_ONLY, 0.99, BROKEN))
+    people_share: float = 0.25

@@ -18,14 +18,13 @@ looked: what people pick themselves is no sample.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from cloud_hub.core.monitoring.evidence import UNBEGUN, Cusum, advanced, has_changed, is_refuted
 from cloud_hub.core.monitoring.naming import Signs
-from cloud_hub.core.monitoring.rates import RateWatch, has_fallen, has_risen
 
 WHOLE: Final = ""
 """The group of a certificate that knows no groups."""
@@ -263,6 +262,10 @@ class Alarm(StrEnum):
     INPUTS_MOVED = "inputs_moved"
 
 
+BROKEN: Final = frozenset({Alarm.VOID, Alarm.CHANGED, Alarm.DISAGREEMENT})
+"""What says that kept answers break the promise."""
+
+
 def alarms_of(measure: Measure, before: Tally, after: Tally, promise: Promise | None) -> tuple[Alarm, ...]:
     """Tell which alarms one outcome set off.
 
@@ -284,50 +287,17 @@ def alarms_of(measure: Measure, before: Tally, after: Tally, promise: Promise | 
     return (Alarm.HUB_FAILS if measure in OF_THE_HUB else Alarm.DISAGREEMENT,)
 
 
-def standing(
-    tallies: Iterable[tuple[Measure, Tally]],
-    rates: RateWatch,
-    promise: Promise | None,
-    limits: Limits,
-    *,
-    inputs_moved: bool,
-) -> frozenset[Alarm]:
-    """List the alarms that stand for a policy version.
-
-    Args:
-        tallies: All of its tallies.
-        rates: Its escalations.
-        promise: Its certificate.
-        limits: When the tests speak.
-        inputs_moved: Whether the device reported that an input statistic has changed.
-
-    Returns:
-        The alarms.
-    """
-    found = {alarm for measure, tally in tallies for alarm in alarms_of(measure, Tally(), tally, promise)}
-    found |= {
-        alarm
-        for alarm, stands in (
-            (Alarm.ESCALATES_MORE, has_risen(rates, limits.run_length)),
-            (Alarm.ESCALATES_LESS, has_fallen(rates, limits.run_length)),
-            (Alarm.INPUTS_MOVED, inputs_moved),
-        )
-        if stands
-    }
-    return frozenset(found)
-
-
-def signs(alarms: frozenset[Alarm]) -> Signs:
+def signs(alarms: Collection[Alarm]) -> Signs:
     """Sum up the alarms that stand, for the name of what happened.
 
     Args:
-        alarms: From `standing`.
+        alarms: Those that stand.
 
     Returns:
         The signs.
     """
     return Signs(
-        kept_fails=bool(alarms & {Alarm.VOID, Alarm.CHANGED, Alarm.DISAGREEMENT}),
+        kept_fails=any(alarm in BROKEN for alarm in alarms),
         hub_fails=Alarm.HUB_FAILS in alarms,
         escalates_more=Alarm.ESCALATES_MORE in alarms,
         escalates_less=Alarm.ESCALATES_LESS in alarms,

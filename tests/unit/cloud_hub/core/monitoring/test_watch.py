@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cloud_hub.core.monitoring.rates import RateWatch, band, seen
+from cloud_hub.core.monitoring.naming import Signs
 from cloud_hub.core.monitoring.watch import (
     WHOLE,
     Alarm,
@@ -20,7 +20,6 @@ from cloud_hub.core.monitoring.watch import (
     is_chosen_for_people,
     level_of,
     signs,
-    standing,
 )
 
 LIMITS = Limits()
@@ -123,27 +122,10 @@ def test_without_a_certificate_only_the_hub_is_tested() -> None:
         assert alarms_of(measure, Tally(), found, None) == (Alarm.HUB_FAILS,)
 
 
-def test_all_that_stands_is_summed_up() -> None:
-    """Tallies, both directions of the rate and the device's own word give the signs."""
-    tallies = [
-        (Measure.ERROR, tallied([True] * 6, Measure.ERROR)),
-        (Measure.HUB_DOUBT, tallied([True] * 8, Measure.HUB_DOUBT)),
-        (Measure.DISAGREEMENT, tallied([False], Measure.DISAGREEMENT)),
-    ]
-    rates = seen(RateWatch(), 500, 400, band(0.9, LIMITS.rate_factor))
-    alarms = standing(tallies, rates, ON_ERROR, LIMITS, inputs_moved=True)
-    assert alarms == {
-        Alarm.VOID,
-        Alarm.CHANGED,
-        Alarm.HUB_FAILS,
-        Alarm.ESCALATES_MORE,
-        Alarm.INPUTS_MOVED,
-    }
-    summed = signs(alarms)
-    assert (summed.kept_fails, summed.hub_fails, summed.escalates_more, summed.escalates_less) == (
-        True,
-        True,
-        True,
-        False,
-    )
-    assert standing((), RateWatch(), None, LIMITS, inputs_moved=False) == frozenset()
+def test_the_alarms_that_stand_give_the_signs() -> None:
+    """Each of the three that break the promise is enough to say so."""
+    for alarm in (Alarm.VOID, Alarm.CHANGED, Alarm.DISAGREEMENT):
+        assert signs({alarm}) == Signs(kept_fails=True)
+    others = {Alarm.HUB_FAILS, Alarm.ESCALATES_MORE, Alarm.ESCALATES_LESS, Alarm.INPUTS_MOVED}
+    assert signs(others) == Signs(hub_fails=True, escalates_more=True, escalates_less=True, inputs_moved=True)
+    assert signs(()) == Signs()
