@@ -23,6 +23,7 @@ from model_packs.pack_spec import PackSpec
 from model_packs.process.durable import make_folder, write_file
 from model_packs.process.exits import CliError, Exit, Parser, run
 from model_packs.process.settings import sample_toml
+from model_packs.report import command as report
 from model_packs.signing import PublicKey, SiteKey
 from model_packs.store import PackStore, StoredPack
 from model_packs.verification import Check, check_certificate, check_golden
@@ -129,6 +130,8 @@ def _parser() -> Parser:
     certify.add_argument("--valid-days", type=int, metavar="N", help="days until the certificate expires")
     certify.add_argument("--json", action="store_true", help="print one JSON document")
     certify.set_defaults(command=_certify)
+
+    report.add_to(commands)
     return parser
 
 

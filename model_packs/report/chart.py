@@ -19,7 +19,8 @@ svg.chart { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans"
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .chart .level { stroke-width: 1.5; stroke-dasharray: 5 4; }
 .chart .area { stroke: none; opacity: .13; } .chart .dot { stroke: var(--panel); stroke-width: 2; }
-.chart .bar { rx: 2px; }
+.chart .halo { paint-order: stroke; stroke: var(--panel); stroke-width: 4px; stroke-linejoin: round; }
+.chart .bar { rx: 2px; } .chart .soft { opacity: .35; }
 .chart .edge { --c: var(--edge); } .chart .hub { --c: var(--hub); } .chart .human { --c: var(--human); }
 .chart .good { --c: var(--ok); } .chart .bad { --c: var(--bad); } .chart .faint { --c: var(--ink3); }
 .chart .plain { --c: var(--ink2); } .chart .quiet { --c: var(--line); }
@@ -111,7 +112,7 @@ class Chart:
         self._title = title
         self._x, self._y = x, y
         self._size = (width_px, height_px)
-        self._left, self._right = 56.0, width_px - names_px
+        self._left, self._right = 70.0, width_px - names_px
         self._top, self._bottom = 14.0, height_px - 44.0
         self._shapes: list[str] = []
         self._names: list[tuple[float, str, str]] = []
@@ -175,7 +176,7 @@ class Chart:
         )
         if note:
             place = f'x="{at_x - 10:.1f}" text-anchor="end"' if is_left else f'x="{at_x + 10:.1f}"'
-            self._shapes.append(f'<text class="strong" {place} y="{at_y + 16:.1f}">{html.escape(note)}</text>')
+            self._shapes.append(f'<text class="strong halo" {place} y="{at_y + 16:.1f}">{html.escape(note)}</text>')
 
     def bar(self, low: Point, high: Point, look: str, hint: str = "") -> None:
         """Draw a filled box.
@@ -233,7 +234,7 @@ class Chart:
             f'<line class="axis" x1="{self._left}" x2="{self._right}" y1="{self._bottom}" y2="{self._bottom}"/>'
             f'<text x="{(self._left + self._right) / 2:.1f}" y="{self._bottom + 36:.1f}" text-anchor="middle">'
             f"{html.escape(self._x.label)}</text>"
-            f'<text transform="translate(12 {(self._top + self._bottom) / 2:.1f}) rotate(-90)" text-anchor="middle">'
+            f'<text transform="translate(13 {(self._top + self._bottom) / 2:.1f}) rotate(-90)" text-anchor="middle">'
             f"{html.escape(self._y.label)}</text>"
         )
 

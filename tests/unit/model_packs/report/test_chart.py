@@ -32,7 +32,7 @@ def test_a_line_stays_inside_the_axes(points: list[tuple[float, float]]) -> None
     for line in drawn(made).iter(f"{SVG}polyline"):
         for corner in line.attrib["points"].split():
             x, y = (float(number) for number in corner.split(","))
-            assert 56.0 <= x <= 510.0
+            assert 70.0 <= x <= 510.0
             assert 14.0 <= y <= 276.0
 
 
@@ -41,7 +41,7 @@ def test_a_line_that_leaves_the_axes_ends_where_it_leaves() -> None:
     made = chart()
     made.line([(-1.0, 0.0), (1.0, 1.0), (3.0, 1.0)], "edge")
     (line,) = drawn(made).iter(f"{SVG}polyline")
-    assert line.attrib["points"] == "56.0,145.0 510.0,14.0"
+    assert line.attrib["points"] == "70.0,145.0 510.0,14.0"
 
 
 def test_names_never_cover_one_another() -> None:
