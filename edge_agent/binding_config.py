@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_agent.broker_settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
+from edge_agent.core.alarm import AlarmSettings, AlarmSpec
 from edge_agent.core.decision import Egress
 from edge_agent.core.durability import Durability, JournalTerms, OnJournalFailure
 from edge_agent.core.grid import MAX_RATE_HZ, rate_fraction, whole_slots
@@ -37,6 +38,7 @@ _MAX_WINDOW_SAMPLES = 1_000_000
 _MAX_LATENESS_S = 3600.0
 _MAX_KEEPALIVE_S = 65_535
 _MAX_RECEIVE_MAXIMUM = 65_535
+_IMAGE_PARTITIONS = 500
 _IMAGE_KEYS = frozenset({"codec", "key", "max_bytes"})
 
 
@@ -286,6 +288,28 @@ class ResultConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmConfig:
+    """When answers become an alarm, and where it goes."""
+
+    topic: str = setting(doc="Topic of the alarms, made as that of the answers.", example="demo/{person}/alarm/motion")
+    labels: tuple[str, ...] = setting(
+        doc="Answers with one of these labels raise it, all others clear it.", example=("fall",)
+    )
+    debounce: int = setting(
+        1, doc="So many answers of a partition in a row raise it, and so many without one of the labels clear it."
+    )
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        yield from _topic_problems("topic", self.topic, None)
+        if not self.labels:
+            yield "labels", "no label: no answer would raise it"
+        yield from _distinct("labels", self.labels)
+        if self.debounce < 1:
+            yield "debounce", "expected at least 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BindingConfig:
     """One way from topics to a model and back."""
 
@@ -328,6 +352,9 @@ class BindingConfig:
         None, doc='How samples become model inputs; needed for "json_vectors". An image is one by itself.', example=True
     )
     result: ResultConfig = setting(doc="Where answers go.")
+    alarm: AlarmConfig | None = setting(
+        None, doc="A message of its own when answers change to certain labels and back; kept longest of all."
+    )
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
@@ -409,6 +436,15 @@ class BindingConfig:
         return ImagePayload(image, self.payload.max_bytes, self.payload.key)
 
     @property
+    def alarm_settings(self) -> AlarmSettings | None:
+        """What the lane needs for alarms; None without them."""
+        if self.alarm is None:
+            return None
+        spec = AlarmSpec(frozenset(self.alarm.labels), self.alarm.debounce)
+        partitions = _IMAGE_PARTITIONS if self.window is None else self.window.max_partitions
+        return AlarmSettings(spec, TopicTemplate(self.alarm.topic), partitions)
+
+    @property
     def terms(self) -> JournalTerms:
         """What the journal promises for its records."""
         return JournalTerms(self.durability, self.on_journal_failure)
@@ -442,17 +478,21 @@ class BindingConfig:
         for name in self.partition:
             if name not in captures:
                 yield "partition", f"the topic {self.topic} captures no {{{name}}}"
-        try:
-            used = self.result.template.captures
-        except TopicError:  # told by the result's own table
-            return
-        for name in used:
-            if name in _RESERVED_CAPTURES:
+        for key, text in self.said():
+            try:
+                used = set(TopicTemplate(text).captures) - _RESERVED_CAPTURES
+            except TopicError:  # told by its own table
                 continue
-            if name in captures and name not in self.partition and not self.takes_images:
-                yield "result.topic", f"{{{name}}} is not one value for a window: add it to partition"
-            elif name not in captures:
-                yield "result.topic", f"the topic {self.topic} captures no {{{name}}}"
+            for name in sorted(used):
+                if name not in captures:
+                    yield key, f"the topic {self.topic} captures no {{{name}}}"
+                elif name not in self.partition and not self.takes_images:
+                    yield key, f"{{{name}}} is not one value for a window: add it to partition"
+
+    def said(self) -> list[tuple[str, str]]:
+        """Where it says something: key and topic."""
+        alarm = [] if self.alarm is None else [("alarm.topic", self.alarm.topic)]
+        return [("result.topic", self.result.topic), *alarm]
 
     def _image_problems(self) -> Iterator[tuple[str, str]]:
         if self.window is not None:
@@ -513,16 +553,17 @@ class BindingsConfig:
 
     def _topic_problems(self) -> Iterator[tuple[str, str]]:
         """Two bindings may not take the same messages, and nothing that the agent says may come back as a message."""
-        sources, results = self._templates("topic"), self._templates("result.topic")
+        sources = self._templates("topic")
         for (first, source), (second, other) in combinations(sources.items(), 2):
             if self._meet(first, source, second, other):
                 name = self.binding[first].name
                 yield f"binding[{second}].topic", f"binding {name!r} takes the same messages from {source.text}"
-        for answering, result in results.items():
-            for taking, source in sources.items():
-                if self._meet(answering, result, taking, source):
-                    name = self.binding[taking].name
-                    yield f"binding[{answering}].result.topic", f"binding {name!r} would take the answers as messages"
+        for key, what in (("result.topic", "answers"), ("alarm.topic", "alarms")):
+            for saying, said in self._templates(key).items():
+                for taking, source in sources.items():
+                    if self._meet(saying, said, taking, source):
+                        name = self.binding[taking].name
+                        yield f"binding[{saying}].{key}", f"binding {name!r} would take the {what} as messages"
 
         for taking, source in sources.items():
             broker = self.mqtt.get(self.binding[taking].broker)
@@ -534,12 +575,12 @@ class BindingsConfig:
         return self.binding[first].broker == self.binding[second].broker and overlap(one, other)
 
     def _templates(self, key: str) -> dict[int, TopicTemplate]:
-        """The valid ones; the others are told elsewhere."""
+        """Those that there are and that are valid; the others are told elsewhere."""
         found: dict[int, TopicTemplate] = {}
         for index, binding in enumerate(self.binding):
             try:
-                found[index] = TopicTemplate(binding.topic if key == "topic" else binding.result.topic)
-            except TopicError:
+                found[index] = TopicTemplate({"topic": binding.topic, **dict(binding.said())}[key])
+            except (KeyError, TopicError):
                 continue
         return found
 

@@ -148,6 +148,7 @@ class Decided:
     publish: Publish
     escalate: Escalation | None
     escalate_class: ItemClass
+    alarm: Publish | None = None
 
 
 @dataclass(frozen=True, slots=True)

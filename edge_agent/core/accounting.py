@@ -44,6 +44,11 @@ class Count(StrEnum):
     REVISIONS_EXPIRED = "revisions_expired"
     REVISIONS_EVICTED = "revisions_evicted"
     REVISIONS_PENDING_PUBLISH = "revisions_pending_publish"
+    ALARMS_MADE = "alarms_made"
+    ALARMS_PUBLISHED = "alarms_published"
+    ALARMS_EXPIRED = "alarms_expired"
+    ALARMS_EVICTED = "alarms_evicted"
+    ALARMS_PENDING_PUBLISH = "alarms_pending_publish"
     ESCALATIONS_WANTED = "escalations_wanted"
     ESCALATIONS_SUPPRESSED_BUDGET = "escalations_suppressed_budget"
     ESCALATIONS_CREATED = "escalations_created"
@@ -76,6 +81,7 @@ BY_REASON = frozenset(
         Count.SAMPLES_UNUSED,
         Count.WINDOWS_SKIPPED,
         Count.PREDICTIONS_EVICTED,
+        Count.ALARMS_EVICTED,
         Count.REVISIONS_EVICTED,
         Count.ESCALATIONS_EVICTED,
         Count.ESCALATIONS_PENDING,
@@ -123,6 +129,10 @@ _OF_A_BINDING: dict[str, tuple[Count, tuple[Count, ...]]] = {
             Count.REVISIONS_EVICTED,
             Count.REVISIONS_PENDING_PUBLISH,
         ),
+    ),
+    "alarms": (
+        Count.ALARMS_MADE,
+        (Count.ALARMS_PUBLISHED, Count.ALARMS_EXPIRED, Count.ALARMS_EVICTED, Count.ALARMS_PENDING_PUBLISH),
     ),
     "escalations wanted": (
         Count.ESCALATIONS_WANTED,
@@ -230,7 +240,7 @@ def equations(counts: Mapping[tuple[str, str], int], bindings: Collection[str] =
 
     Returns:
         Sorted by binding, the device first; in the order records, samples, windows, predictions, revisions,
-        escalations, and for the device feedback, verdicts.
+        alarms, escalations, and for the device feedback, verdicts.
 
     Raises:
         ValueError: A name that no equation knows: something would be counted and not audited.

@@ -44,15 +44,15 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Drop the oldest rows of these classes until so many bytes are free of each, then insert.
+    """Drop rows of these classes until so many bytes are free of each, then insert.
+
+    Those of a class whose policy is `drop_newest` go from the newest on, all others from the oldest.
 
     Attributes:
         bytes_by_class: At least so many bytes.
-        policy: To be counted as the reason.
     """
 
     bytes_by_class: Mapping[ItemClass, int]
-    policy: OnFull = OnFull.DROP_OLDEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Generic
 
 from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.alarm import AlarmSettings
 from edge_agent.core.durability import DEFAULT_TERMS, Durability, JournalTerms
 from edge_agent.errors import InputFault, InputFaultError
+from edge_agent.inference.alarming import Alarms
 from edge_agent.inference.answering import Answerer, Asked
 from edge_agent.inference.dedupe import SeenKeys
 from edge_agent.inference.draft import Draft
@@ -34,6 +36,7 @@ class LaneSpec:
         result_topic: Where answers go; its captures are those that a question has one value for, or fixed ones.
         seen_limit: Dedupe keys that are remembered.
         terms: What the journal promises for its records.
+        alarm: Its alarms; None for none.
     """
 
     binding: BindingName
@@ -45,6 +48,7 @@ class LaneSpec:
     fixed_captures: Mapping[str, str]
     seen_limit: int
     terms: JournalTerms = DEFAULT_TERMS
+    alarm: AlarmSettings | None = None
 
 
 class Lane(Generic[DecodedT]):
@@ -75,6 +79,8 @@ class Lane(Generic[DecodedT]):
         self._on_failure = on_failure
         self._seen = SeenKeys(spec.seen_limit)
         self._asked: list[Asked] = []
+        self._alarms = None if spec.alarm is None else Alarms(spec.alarm, store.new_row)
+        self._alarm_topics: list[str] = []  # of what is asked, where there are alarms
 
     @property
     def binding(self) -> BindingName:
@@ -94,7 +100,9 @@ class Lane(Generic[DecodedT]):
         """
         known = self._store.remembered(self._spec.binding)
         self._seen = SeenKeys(self._spec.seen_limit, known.seen)
-        self._asked = []
+        self._asked, self._alarm_topics = [], []
+        if self._alarms is not None:
+            self._alarms.restore()
         self._intake.restore(known, now_s)
 
     def accept(self, delivery: Delivery, now_s: float, draft: Draft) -> None:
@@ -155,6 +163,9 @@ class Lane(Generic[DecodedT]):
         is_kept = is_durable and self._spec.terms.durability is not Durability.NONE
         decided = self._answerer.answer(asked, is_durable=is_kept)
         draft.count(self._spec.binding, Count.WINDOWS_INFERRED, len(decided))
+        if self._alarms is not None:
+            topics, self._alarm_topics = self._alarm_topics, []
+            decided = list(map(self._alarms.judged, decided, topics))
         draft.decided += decided
 
     def shed(self, reason: str, amount: int, draft: Draft) -> None:
@@ -187,7 +198,10 @@ class Lane(Generic[DecodedT]):
     def _ask(self, ready: Sequence[Ready], received_ns: int) -> None:
         spec = self._spec
         for one in ready:
-            topic = spec.result_topic.render({**spec.fixed_captures, **one.captures})
+            captures = {**spec.fixed_captures, **one.captures}
+            topic = spec.result_topic.render(captures)
+            if spec.alarm is not None:
+                self._alarm_topics.append(spec.alarm.topic.render(captures))
             self._asked.append(
                 Asked(one.question, received_ns, spec.broker, topic, spec.result_qos, spec.result_expiry_s)
             )

@@ -88,6 +88,9 @@ def _lost(unit: Unit) -> list[tuple[CounterKey, int]]:
     for one in unit.decided:
         evicted = of_reason(Count.PREDICTIONS_EVICTED, JOURNAL_UNAVAILABLE)
         names += [(one.binding, Count.PREDICTIONS_DECIDED), (one.binding, evicted)]
+        if one.alarm is not None:
+            evicted = of_reason(Count.ALARMS_EVICTED, JOURNAL_UNAVAILABLE)
+            names += [(one.binding, Count.ALARMS_MADE), (one.binding, evicted)]
         if one.escalate is not None:
             evicted = of_reason(Count.ESCALATIONS_EVICTED, JOURNAL_UNAVAILABLE)
             asked = (Count.ESCALATIONS_WANTED, Count.ESCALATIONS_CREATED, evicted)

@@ -16,7 +16,7 @@ from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
 from edge_agent.core.feedback import is_edge_answer
-from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, Refuse, plan_insert, shortage_bytes
+from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, OnFull, Refuse, plan_insert, shortage_bytes
 from edge_agent.core.prediction import revise, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
 from protos.codec.escalation import escalation_to_bytes
@@ -36,12 +36,18 @@ _ROW_STATE = {Move.SEND: RowState.SENT, Move.ACK: RowState.ACKED, Move.REQUEUE: 
 _PUBLISHED = {
     Subject.PREDICTION: Count.PREDICTIONS_PUBLISHED,
     Subject.REVISION: Count.REVISIONS_PUBLISHED,
+    Subject.ALARM: Count.ALARMS_PUBLISHED,
 }
-_EXPIRED = {Subject.PREDICTION: Count.PREDICTIONS_EXPIRED, Subject.REVISION: Count.REVISIONS_EXPIRED}
+_EXPIRED = {
+    Subject.PREDICTION: Count.PREDICTIONS_EXPIRED,
+    Subject.REVISION: Count.REVISIONS_EXPIRED,
+    Subject.ALARM: Count.ALARMS_EXPIRED,
+}
 _EVICTED = {
     Subject.PREDICTION: Count.PREDICTIONS_EVICTED,
     Subject.REVISION: Count.REVISIONS_EVICTED,
     Subject.FEEDBACK: Count.FEEDBACK_EVICTED,
+    Subject.ALARM: Count.ALARMS_EVICTED,
 }
 _ENDED = {
     Outcome.ANSWERED: Count.ESCALATIONS_ANSWERED,
@@ -101,6 +107,9 @@ class Fates:
             "INSERT INTO provenance VALUES (?, ?, NULL, NULL) ON CONFLICT DO NOTHING",
             (one.prediction_id, one.partition),
         )
+        if one.alarm is not None:
+            tx.count(one.binding, Count.ALARMS_MADE)
+            self.deliver(tx, [OutboxRow.of_publish(one.alarm, Subject.ALARM, one.binding, one.prediction_id)])
         self.deliver(tx, [OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)])
         if one.escalate is not None:
             self._escalate(tx, one.escalate, one.escalate_class)
@@ -242,20 +251,22 @@ class Fates:
             return self._lost(tx, row.subject, row.binding, row.prediction_id, plan.reason)
         if isinstance(plan, Evict):
             for item_class, wanted_bytes in plan.bytes_by_class.items():
-                left_behind += self._evict(tx, item_class, wanted_bytes, plan.policy.value)
+                left_behind += self._evict(tx, item_class, wanted_bytes)
         outbox.insert(tx, row)
         return left_behind
 
-    def _evict(self, tx: Transaction, item_class: ItemClass, wanted_bytes: int, policy: str) -> list[OutboxRow]:
-        """Drop the oldest rows of a class until they and the news of their end leave so many bytes free.
+    def _evict(self, tx: Transaction, item_class: ItemClass, wanted_bytes: int) -> list[OutboxRow]:
+        """Drop rows of a class until they and the news of their end leave so many bytes free.
 
-        News can be as large as what it is about: then only the wanted bytes are sure to be freed, and a few times as
-        much is dropped at most.
+        They go from the end that the class's policy gives up. News can be as large as what it is about: then only the
+        wanted bytes are sure to be freed, and a few times as much is dropped at most.
         """
         left_behind: list[OutboxRow] = []
         freed_bytes = net_bytes = 0
+        is_newest = self._limits.on_full[item_class] is OnFull.DROP_NEWEST
+        policy = OnFull.DROP_NEWEST if is_newest else OnFull.DROP_OLDEST
         while freed_bytes < wanted_bytes:
-            victims = outbox.oldest(tx.connection, item_class)
+            victims = outbox.undelivered(tx.connection, item_class, is_newest_first=is_newest)
             if not victims:
                 break
             for victim in victims:

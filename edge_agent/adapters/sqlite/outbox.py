@@ -38,6 +38,7 @@ class Subject(StrEnum):
     REVISION = "revision"
     ESCALATION = "escalation"
     FEEDBACK = "feedback"
+    ALARM = "alarm"
 
 
 class RowState(StrEnum):
@@ -70,7 +71,7 @@ class OutboxRow:
         """The row of a message for a broker."""
         return cls(
             publish.row,
-            ItemClass.PREDICTION,
+            ItemClass.ALARM if subject is Subject.ALARM else ItemClass.PREDICTION,
             broker_destination(publish.broker),
             subject,
             binding,
@@ -214,11 +215,13 @@ def usage_bytes(connection: sqlite3.Connection) -> dict[ItemClass, int]:
     return {ItemClass(c): int(b) for c, b in connection.execute("SELECT class, bytes FROM usage")}
 
 
-def stored(connection: sqlite3.Connection, where: str, parameters: Mapping[str, object], limit: int) -> list[StoredRow]:
+def stored(
+    connection: sqlite3.Connection, where: str, parameters: Mapping[str, object], limit: int, order: str = "ASC"
+) -> list[StoredRow]:
     """Rows, oldest first, that a condition of this package's own picks."""
     found = connection.execute(
         "SELECT row, class, seq, subject, state, binding, prediction_id, bytes FROM outbox "  # noqa: S608 - own conditions
-        f"WHERE {where} ORDER BY row LIMIT :limit",
+        f"WHERE {where} ORDER BY row {order} LIMIT :limit",
         {**parameters, "limit": limit},
     )
     return [
@@ -227,9 +230,12 @@ def stored(connection: sqlite3.Connection, where: str, parameters: Mapping[str, 
     ]
 
 
-def oldest(connection: sqlite3.Connection, item_class: ItemClass) -> list[StoredRow]:
-    """Some of the oldest rows of a class that were not delivered."""
-    return stored(connection, "class = :class AND state != 'acked'", {"class": item_class}, _OLDEST_LIMIT)
+def undelivered(
+    connection: sqlite3.Connection, item_class: ItemClass, *, is_newest_first: bool = False
+) -> list[StoredRow]:
+    """Some of the oldest, or of the newest, rows of a class that were not delivered."""
+    order = "DESC" if is_newest_first else "ASC"
+    return stored(connection, "class = :class AND state != 'acked'", {"class": item_class}, _OLDEST_LIMIT, order)
 
 
 def overdue(connection: sqlite3.Connection, now: Stamp, after: int, looked_at: int) -> tuple[list[StoredRow], int]:

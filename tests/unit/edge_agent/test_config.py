@@ -126,10 +126,27 @@ def test_defaults(tmp_path: Path) -> None:
     broker = config.bindings.mqtt["site"].settings("site", "press-07")
     assert (broker.version, broker.tls) == (ProtocolChoice.AUTO, TlsFiles())
     limits = agent.outbox.limits()
-    assert limits.shares == {ItemClass.PREDICTION: 0.4, ItemClass.ESCALATION: 0.55, ItemClass.FEEDBACK: 0.05}
+    assert limits.shares == {
+        ItemClass.ALARM: 0.05,
+        ItemClass.PREDICTION: 0.35,
+        ItemClass.ESCALATION: 0.55,
+        ItemClass.FEEDBACK: 0.05,
+    }
     assert set(limits.on_full.values()) == {OnFull.DROP_OLDEST, OnFull.DROP_NEWEST}
-    assert limits.on_full[ItemClass.FEEDBACK] is OnFull.DROP_NEWEST
+    refusing = {one for one, policy in limits.on_full.items() if policy is OnFull.DROP_NEWEST}
+    assert refusing == {ItemClass.ALARM, ItemClass.FEEDBACK}
+    assert binding.alarm_settings is None
     assert agent.outbox.file_max_bytes(0) > 2 * (agent.outbox.max_bytes + agent.outbox.dead_letter_max_bytes)
+
+
+def test_an_alarm_is_what_its_table_says(tmp_path: Path) -> None:
+    """The lane gets labels, debounce and topic, and keeps as many states as there are partitions."""
+    alarm = 'alarm = { labels = ["fall"], topic = "demo/{person}/alarm", debounce = 3 }\npartition'
+    (binding,) = loaded(tmp_path, bindings=MQTT + BINDING.replace("partition", alarm, 1)).bindings.binding
+    settings = binding.alarm_settings
+    assert settings is not None
+    assert (settings.spec.labels, settings.spec.debounce, settings.max_partitions) == (frozenset({"fall"}), 3, 500)
+    assert settings.topic.captures == ("person",)
 
 
 def test_hub_addresses(tmp_path: Path) -> None:
@@ -175,7 +192,7 @@ def test_all_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
         ('[packs]\ntrusted_keys = ["none.pub"]', "packs.trusted_keys[0]: no such file: none.pub"),
         ('[http]\nlisten = "9464"', "http.listen: expected host:port"),
         ("[engine]\nthreads = 0", "engine.threads: expected 1 to 64"),
-        ("[outbox]\nprediction_share = 0.5", "outbox.escalation_share: the three shares are more than 1 together"),
+        ("[outbox]\nprediction_share = 0.5", "outbox.escalation_share: the four shares are more than 1 together"),
         ("[outbox]\nprediction_share = 0.0", "outbox.prediction_share: expected more than 0"),
         ("[outbox]\nescalation_max_age_s = 0", "outbox.escalation_max_age_s: expected more than 0"),
         ("[outbox]\ndead_letter_max_bytes = -1", "outbox.dead_letter_max_bytes: expected 0 or more"),
@@ -217,6 +234,32 @@ def test_problems_of_the_agents_file(tmp_path: Path, agent: str, says: str) -> N
             "partition",
             'on_journal_failure = "hold"\ndurability = "none"\npartition',
             'binding[0].on_journal_failure: durability "none" acknowledges at once',
+        ),
+        (
+            "partition",
+            'alarm = { labels = ["fall"], topic = "#" }\npartition',
+            "binding[0].alarm.topic: topic '#' holds",
+        ),
+        ("partition", 'alarm = { labels = [], topic = "a" }\npartition', "binding[0].alarm.labels: no label"),
+        (
+            "partition",
+            'alarm = { labels = ["a", "a"], topic = "a" }\npartition',
+            "alarm.labels: expected names, each once",
+        ),
+        (
+            "partition",
+            'alarm = { labels = ["a"], topic = "a", debounce = 0 }\npartition',
+            "alarm.debounce: expected at le",
+        ),
+        (
+            "partition",
+            'alarm = { labels = ["a"], topic = "a/{line}" }\npartition',
+            "alarm.topic: the topic demo/{person}",
+        ),
+        (
+            "partition",
+            'alarm = { labels = ["a"], topic = "demo/x/imu" }\npartition',
+            "'motion' would take the alarms as",
         ),
         ("partition", "dedupe_keys = 0\npartition", "binding[0].dedupe_keys: expected at least 1"),
         ("partition", 'egress = "nevr"\npartition', 'binding[0].egress: expected one of "tensor", "never"'),

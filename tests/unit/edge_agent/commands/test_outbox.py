@@ -175,7 +175,7 @@ def test_without_an_agent_the_command_does_it_itself(
     """The caller is told as by a running agent, once the agent is back."""
     opened.store.close()
     assert outbox(tmp_path, "purge", "p1", "--yes", "--json") == 0
-    assert document(capsys)["changed"] == {"prediction": 1, "revision": 0, "escalation": 1, "feedback": 0}
+    assert document(capsys)["changed"] == {"prediction": 1, "revision": 0, "escalation": 1, "feedback": 0, "alarm": 0}
     again = open_store(tmp_path / "state")
     assert b'"outcome":"purged"' in again.store.publishable("plant", 9, ())[-1].payload
     assert again.broken_equations() == []

@@ -63,6 +63,7 @@ def test_every_term_of_a_binding_that_received_nothing_is_there() -> None:
             "predictions_pending_publish",
         ],
         "revisions": ["revisions_published", "revisions_expired", "revisions_evicted", "revisions_pending_publish"],
+        "alarms": ["alarms_published", "alarms_expired", "alarms_evicted", "alarms_pending_publish"],
         "escalations wanted": ["escalations_suppressed_budget", "escalations_created"],
         "escalations created": [
             "escalations_answered",
@@ -81,7 +82,7 @@ def test_every_term_of_a_binding_that_received_nothing_is_there() -> None:
 def test_a_configured_binding_is_audited_once() -> None:
     """Whether something of it was counted or not, and beside one that is no longer configured."""
     found = equations(GOOD, ["b", "idle"])
-    assert [equation.binding for equation in found] == ["b"] * 7 + ["idle"] * 7
+    assert [equation.binding for equation in found] == ["b"] * 8 + ["idle"] * 8
 
 
 def test_equations_hold_when_everything_is_somewhere() -> None:

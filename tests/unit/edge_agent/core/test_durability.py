@@ -14,7 +14,7 @@ from edge_agent.core.durability import Durability, JournalTerms, OnJournalFailur
     ],
 )
 def test_one_part_that_must_survive_a_power_cut_syncs_the_whole_commit(
-    asked: tuple[Durability, ...], is_needed: bool
+    asked: tuple[Durability, ...], *, is_needed: bool
 ) -> None:
     """A group is committed as safely as the most careful of its parts asks for, never more weakly."""
     assert needs_sync(asked) is is_needed
