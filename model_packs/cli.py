@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
-from model_packs import certification
+from model_packs import calibrating, certification
 from model_packs.build import build_pack
 from model_packs.certificate.errors import CertificateError
 from model_packs.errors import EngineError, ModelPackError, PackError, SigningError
@@ -131,6 +131,7 @@ def _parser() -> Parser:
     certify.add_argument("--json", action="store_true", help="print one JSON document")
     certify.set_defaults(command=_certify)
 
+    calibrating.add_to(commands)
     report.add_to(commands)
     return parser
 

@@ -58,6 +58,11 @@ class CostCurve:
         reached = np.flatnonzero(self.accuracy >= accuracy - _ROUNDING)
         return float(self.threshold[reached[0]]) if len(reached) else None
 
+    @property
+    def mean_accuracy(self) -> float:
+        """The accuracy on average over all shares from 0 to 1, each alike: one number for how well a score ranks."""
+        return float(((self.accuracy[1:] + self.accuracy[:-1]) / 2.0 * np.diff(self.escalated)).sum())
+
     def accuracy_at(self, escalated: float) -> float:
         """The accuracy when about this share is asked about.
 

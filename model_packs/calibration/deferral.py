@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model_packs.calibration.scores import certainty, checked_probabilities
+from model_packs.calibration.cascade import cost_curve
+from model_packs.calibration.scores import certainty, checked_probabilities, max_probability
 
 FEATURES: Final = ("log_odds", "lead", "second_lead", "certainty")
 """By name: log(p1 / (1 - p1)); log(p1 / p2); log(p2 / p3), 0 for two classes; 1 - entropy / log(classes). Here p1, p2
@@ -27,6 +28,9 @@ _LARGEST_LOG: Final = 15.0
 _PENALTY: Final = 1.0
 _NEWTON_STEPS: Final = 100
 _TOLERANCE: Final = 1e-9
+_FOLDS: Final = 5
+_REDRAWS: Final = 500
+_ACCEPTED_CHANCE: Final = 0.05
 
 
 class DeferralError(ValueError):
@@ -44,6 +48,21 @@ class Deferral:
 
     weights: Mapping[str, float] = field(hash=False)
     bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedDeferral:
+    """A deferral score, if it helps, and the evidence.
+
+    Attributes:
+        deferral: Fitted on all rows; None when max probability is as good.
+        gain: Mean accuracy over all shares escalated, minus that of max probability, on rows not used for the fit.
+        gain_low: What the gain exceeds in 95 % of the redraws.
+    """
+
+    deferral: Deferral | None
+    gain: float
+    gain_low: float
 
 
 def features(probabilities: ArrayLike) -> NDArray[np.float64]:
@@ -158,6 +177,53 @@ def cross_fitted(
         held = places == name
         found[held] = confidence(fit_deferral(table[~held], edge[~held], hub[~held]), table[held])
     return found
+
+
+def accept_deferral(
+    probabilities: ArrayLike,
+    edge_right: ArrayLike,
+    hub_right: ArrayLike,
+    clusters: ArrayLike,
+    generator: np.random.Generator,
+) -> AcceptedDeferral:
+    """Fit a deferral score and accept it only when it ranks better than max probability on rows that it has not seen.
+
+    1. Score every row by a fit without its fold (five folds of whole clusters).
+    2. Gain: mean accuracy over all shares escalated, minus that of max probability.
+    3. Redraw whole clusters 500 times; accept when the gain is above 0 in at least 95 % of the redraws.
+
+    Args:
+        probabilities: [rows, classes], the edge's, after its scaling.
+        edge_right: bool [rows].
+        hub_right: bool [rows].
+        clusters: int [rows], rows of one succeed and fail together; the row's number where rows are independent.
+        generator: Draws the redraws.
+
+    Returns:
+        The fit on all rows, if it was accepted, and the evidence.
+
+    Raises:
+        DeferralError: Rows that do not belong together, or too few to learn from.
+    """
+    table = checked_probabilities(probabilities)
+    edge, hub = np.asarray(edge_right, dtype=np.bool_), np.asarray(hub_right, dtype=np.bool_)
+    names, place = np.unique(np.asarray(clusters), return_inverse=True)
+    learned = cross_fitted(table, edge, hub, place % _FOLDS)
+    plain = max_probability(table)
+    members = [np.flatnonzero(place == number) for number in range(len(names))]
+
+    def gain(rows: NDArray[np.intp]) -> float:
+        curves = (cost_curve(score[rows], edge[rows], hub[rows]) for score in (learned, plain))
+        ours, theirs = (curve.mean_accuracy for curve in curves)
+        return ours - theirs
+
+    redrawn = [
+        gain(np.concatenate([members[number] for number in generator.integers(len(names), size=len(names))]))
+        for _ in range(_REDRAWS)
+    ]
+    low = float(np.quantile(redrawn, _ACCEPTED_CHANCE))
+    fitted = fit_deferral(table, edge, hub)
+    return AcceptedDeferral(fitted if low > 0.0 else None, gain(np.arange(len(table))), low)
 
 
 def _difference(high: NDArray[np.float64], low: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ def test_the_curve_by_hand() -> None:
     assert curve.least_escalated(0.8) is None
     assert curve.threshold_for(0.8) is None
     assert curve.accuracy_at(0.125) == pytest.approx(0.625)
+    assert curve.mean_accuracy == pytest.approx(0.25 * 0.625 + 0.5 * 0.625 + 0.25 * 0.5)
 
 
 @given(ROWS)

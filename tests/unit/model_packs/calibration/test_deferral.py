@@ -12,6 +12,7 @@ from model_packs.calibration.deferral import (
     FEATURES,
     Deferral,
     DeferralError,
+    accept_deferral,
     confidence,
     cross_fitted,
     features,
@@ -136,3 +137,22 @@ def test_a_row_is_scored_by_a_fit_that_has_not_seen_its_fold() -> None:
     after = cross_fitted(table, turned, hub_right, folds)
     assert (before[folds == 0] == after[folds == 0]).all()
     assert (before[folds != 0] != after[folds != 0]).any()
+
+
+def test_it_is_accepted_where_it_helps() -> None:
+    """Where the hub knows only some of the hard rows, the learned score is better, and surely so."""
+    table, edge_right, hub_right = specialist(1500, seed=6)
+    accepted = accept_deferral(table, edge_right, hub_right, np.arange(1500), np.random.default_rng(1))
+    assert accepted.deferral == fit_deferral(table, edge_right, hub_right)
+    assert 0.0 < accepted.gain_low < accepted.gain
+
+
+def test_it_is_not_accepted_where_max_probability_is_as_good() -> None:
+    """Where the hub helps wherever the edge is unsure, there is nothing more to learn: the evidence says so."""
+    generator = np.random.default_rng(7)
+    table = softmax(generator.normal(0.0, 2.0, (1500, 4)))
+    edge_right = generator.random(1500) < max_probability(table)
+    hub_right = edge_right | (generator.random(1500) < 0.9)
+    accepted = accept_deferral(table, edge_right, hub_right, np.arange(1500) // 10, generator)
+    assert accepted.deferral is None
+    assert accepted.gain_low <= 0.0
