@@ -17,7 +17,7 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-escalation bench-drift bench-estimate images wheel docs fmt clean
+.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-certificate bench-escalation bench-drift bench-estimate images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ protos: .venv/.installed-dev ## Regenerate the protobuf code and the sample conf
 
 packs: ## Retrain the shipped packs from their pinned data (torch, in an environment of its own; ARGS="--family NAME")
 	@PYTHON=$(PYTHON) .ci/packs $(ARGS)
+
+bench-certificate: .venv/.installed-test ## Measure how often certificates are wrong, and what they keep; writes build/bench/certificate.json
+	@$(BIN)/python -m tests.bench.bench_certificate $(ARGS)
 
 bench-escalation: .venv/.installed-test ## Measure how little must be escalated to be as right as the hub; writes build/bench/escalation.*
 	@$(BIN)/python -m tests.bench.bench_escalation $(ARGS)

@@ -77,7 +77,7 @@ def aimed_bet(units: float, rate: float, delta: float) -> float:
     low, high = 0.0, rate  # KL falls from -log(1 - rate) to 0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if _divergence(middle, rate) > wanted else (low, middle)
+        low, high = (middle, high) if divergence(middle, rate) > wanted else (low, middle)
     return 1.0 - low / rate
 
 
@@ -114,8 +114,16 @@ def capital(
         return float(np.exp(logs).mean())
 
 
-def _divergence(share: float, rate: float) -> float:
-    """Kullback-Leibler divergence of Bernoulli(share) from Bernoulli(rate), share below rate."""
+def divergence(share: float, rate: float) -> float:
+    """How fast evidence against the rate grows when a share of errors below it is seen.
+
+    Args:
+        share: From 0 to below 1.
+        rate: Strictly between 0 and 1.
+
+    Returns:
+        The Kullback-Leibler divergence of Bernoulli(share) from Bernoulli(rate), in nats a unit.
+    """
     of_errors = share * math.log(share / rate) if share > 0.0 else 0.0
     return of_errors + (1.0 - share) * (math.log1p(-share) - math.log1p(-rate))
 

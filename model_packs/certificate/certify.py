@@ -5,7 +5,6 @@ running the selection and counting. The procedures themselves are `selection` an
 each class or site is `groups`; what the result says to others, and on which graph and data, is `document`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -157,9 +156,9 @@ def _certify_rows(
     tested = selection.select(thresholds, rows.scores, ~rows.is_right, target=target, delta=delta, method=method)
     more = None
     if not tested[0].is_rejected:
-        counted = zip(*selection.counts(thresholds, rows.scores, ~rows.is_right), strict=True)
-        forecasts = (forecasting.more_rows(n, k, len(rows.scores), target=target, delta=delta) for n, k in counted)
-        more = _least(forecasts, set_aside=n_aside > 0)
+        n_kept, k_errors = selection.counts(thresholds, rows.scores, ~rows.is_right)
+        best = forecasting.most_promising(n_kept, k_errors, target)
+        more = forecasting.more_rows(n_kept[best], k_errors[best], len(rows.scores), target=target, delta=delta)
     return _outcome(
         tested,
         rows,
@@ -168,7 +167,7 @@ def _certify_rows(
         n_tune=len(tuning),
         method=EXACT if method == "exact" else BETTING,
         unit="row",
-        more_needed=more,
+        more_needed=_with_tuning(more) if more and n_aside else more,
     )
 
 
@@ -203,12 +202,12 @@ def _certify_clusters(
     tested = cluster_selection.select(stakes, calibration, ~rows.is_right, largest=largest, target=target, delta=delta)
     more = None
     if not tested[0].is_rejected:
-        found = cluster_selection.counts(
-            stakes, calibration, ~rows.is_right, largest=largest, target=target, delta=delta
+        thresholds = tuple(stake.threshold for stake in stakes)
+        best = forecasting.most_promising(*selection.counts(thresholds, rows.scores, ~rows.is_right), target)
+        (found,) = cluster_selection.counts(
+            stakes[best : best + 1], calibration, ~rows.is_right, largest=largest, target=target, delta=delta
         )
-        n_clusters = calibration.n_clusters
-        forecasts = (forecasting.more_clusters(each, n_clusters, target=target, delta=delta) for each in found)
-        more = _least(forecasts, set_aside=n_aside > 0)
+        more = forecasting.more_clusters(found, calibration.n_clusters, target=target, delta=delta)
     return _outcome(
         tested,
         rows,
@@ -217,7 +216,7 @@ def _certify_clusters(
         n_tune=len(tuning.scores),
         method=CLUSTER_BETTING,
         unit="cluster",
-        more_needed=more,
+        more_needed=_with_tuning(more) if more and n_aside else more,
     )
 
 
@@ -254,14 +253,6 @@ def _outcome(
         evidence=shown.evidence,
         more_needed=more_needed,
     )
-
-
-def _least(forecasts: Iterable[int | None], *, set_aside: bool) -> int | None:
-    """The cheapest forecast, with what will be set aside of the new cases, too."""
-    known = [number for number in forecasts if number is not None]
-    if not known:
-        return None
-    return _with_tuning(min(known)) if set_aside else min(known)
 
 
 def _with_tuning(number: int) -> int:

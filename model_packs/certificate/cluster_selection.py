@@ -200,13 +200,10 @@ def counts(
     """
     wrong = Rows(rows.scores[is_error], rows.clusters[is_error], rows.n_clusters)
     for stake in stakes:
-        pairs = np.stack([rows.kept(stake.threshold), wrong.kept(stake.threshold)])
-        kinds, times = np.unique(pairs, axis=1, return_counts=True)
-        yield Clusters(_triples(kinds, times), largest, stake.bets(largest, target, delta))
-
-
-def _triples(pairs: NDArray[np.int64], times: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:
-    return tuple((kept, wrong, count) for kept, wrong, count in zip(*pairs.tolist(), times.tolist(), strict=True))
+        pairs = rows.kept(stake.threshold) * (largest + 1) + wrong.kept(stake.threshold)
+        kinds, times = np.unique(pairs, return_counts=True)
+        triples = zip((kinds // (largest + 1)).tolist(), (kinds % (largest + 1)).tolist(), times.tolist(), strict=True)
+        yield Clusters(tuple(triples), largest, stake.bets(largest, target, delta))
 
 
 def _stake(tuning: Rows, threshold: float, n_calibration: int, largest: int) -> Stake:

@@ -1,18 +1,38 @@
 """How many more judged cases would do, when no threshold qualifies.
 
 Owns the forecast: if more cases fall out as those at hand did, how many until one of the thresholds tried is supported.
-It is advice, no statement: it is read off the same rows that failed, at the threshold where the fewest are missing.
+It is advice, no statement: it is read off the same rows that failed, at the threshold where evidence grows fastest.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from model_packs.certificate import binomial
+from model_packs.certificate import betting, binomial
 from model_packs.certificate.evidence import Clusters
 
 _BETS: Final = np.linspace(0.05, 1.0, 20)
+
+
+def most_promising(n_kept: Sequence[int], k_errors: Sequence[int], target: float) -> int:
+    """Where evidence for the target grows fastest as cases come in.
+
+    Args:
+        n_kept: Rows kept at each threshold; at least one threshold.
+        k_errors: Wrong ones among them.
+        target: The error share to stay below.
+
+    Returns:
+        Which threshold; any where none is below the target.
+    """
+    shares = [k / n if n else 1.0 for n, k in zip(n_kept, k_errors, strict=True)]
+    growth = [
+        n * betting.divergence(share, target) if share < target else 0.0
+        for n, share in zip(n_kept, shares, strict=True)
+    ]
+    return max(range(len(growth)), key=growth.__getitem__)
 
 
 def more_rows(n_kept: int, k_errors: int, n_rows: int, *, target: float, delta: float) -> int | None:
