@@ -16,11 +16,9 @@ def digest_128(*fields: str | int) -> bytes:
     Returns:
         16 bytes (BLAKE2b, RFC 7693).
     """
-    digest = blake2b(digest_size=_DIGEST_BYTES)
+    pieces = []
     for field in fields:
         # "surrogatepass": JSON may carry lone surrogates; such a text is odd, not wrong.
         text = str(field).encode("utf-8", "surrogatepass")
-        digest.update(b"s" if isinstance(field, str) else b"i")
-        digest.update(len(text).to_bytes(8, "big"))
-        digest.update(text)
-    return digest.digest()
+        pieces += [b"s" if isinstance(field, str) else b"i", len(text).to_bytes(8, "big"), text]
+    return blake2b(b"".join(pieces), digest_size=_DIGEST_BYTES).digest()

@@ -11,6 +11,7 @@ from edge_agent.core.timestamps import NS_PER_S
 
 MAX_RATE_HZ = 1_000_000
 MAX_DURATION_S = 1_000_000
+_FEW = 16
 _MAX_RATE_TERMS = 4_000_000_000  # numerator x denominator: 2e9 times this must stay below 2**63
 
 
@@ -85,6 +86,8 @@ class Grid:
         Returns:
             int64 [n]; a time half-way between two slots takes the later.
         """
+        if len(times_ns) <= _FEW:  # an array's overhead is more than so many divisions
+            return np.array([self.slot(time_ns) for time_ns in times_ns.tolist()], np.int64)
         # Whole periods first: their product with the numerator stays small enough for 64 bits.
         periods, rest = np.divmod(times_ns, self._period_ns)
         nearest: NDArray[np.int64] = periods * self._numerator + (2 * rest * self._numerator + self._period_ns) // (

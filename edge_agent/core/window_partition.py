@@ -3,6 +3,7 @@
 What the windows of a binding are as a whole is `windows.py`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -41,6 +42,7 @@ class Partition:
         """One that goes on where its last commit was; then `replay` its rows."""
         partition = cls(name, geometry, geometry.grid.slot(state.closed_through_ns))
         partition._emitted = {start_ns // geometry.hop_ns: row for start_ns, row in state.emitted}
+        partition._end = max(map(geometry.end, partition._emitted), default=partition._end)
         return partition
 
     def is_empty(self) -> bool:
@@ -121,14 +123,18 @@ class Partition:
         watermark = max(last - self._geometry.lateness, self._closed_through)
         # Windows before the run cannot gain from it: close them first, and the buffer need not span the time between.
         self._advance(min(watermark, first), None, touched, tally)
-        taken, late, same_slot = self._sift(slots)
-        tally.counts[Count.SAMPLES_LATE] += late
-        tally.unused(Unused.SAME_SLOT, same_slot)
-        if len(taken):
-            self._put(slots[taken], values[taken], row)
+        if first >= max(self._end, self._closed_through) and last - first == len(slots) - 1:
+            self._buffer.reach(last)  # all go on where the partition ends
+        else:
+            taken, late, same_slot = self._sift(slots)
+            slots, values = slots[taken], values[taken]
+            tally.counts[Count.SAMPLES_LATE] += late
+            tally.unused(Unused.SAME_SLOT, same_slot)
+        if len(slots):
+            self._put(slots, values, row)
             need = self._needs[row]
-            need.pending += len(taken)
-            need.held += len(taken)
+            need.pending += len(slots)
+            need.held += len(slots)
         self._advance(watermark, None, touched, tally, is_fuller=True)
         self._settle(touched - {row}, tally)
 
@@ -232,9 +238,9 @@ class Partition:
         newly = buffer.is_present[at] & ~buffer.is_used[at]
         buffer.is_used[at] |= newly
         tally.counts[Count.SAMPLES_USED] += int(newly.sum())
-        for row, samples in zip(*np.unique(buffer.rows[at][newly], return_counts=True), strict=True):
-            self._needs[int(row)].pending -= int(samples)
-            touched.add(int(row))
+        for row, samples in Counter(buffer.rows[at][newly].tolist()).items():
+            self._needs[row].pending -= samples
+            touched.add(row)
         return None
 
     def _objection(self, fill: float, cause: Unused | None, *, is_fillable: bool) -> Unused | None:
@@ -253,17 +259,15 @@ class Partition:
         held = np.flatnonzero(buffer.is_held)
         gone = held[~self._is_open(held + buffer.base)] if len(held) else held
         if len(gone):
-            for row, samples in zip(*np.unique(buffer.rows[gone], return_counts=True), strict=True):
-                self._needs[int(row)].held -= int(samples)
-                touched.add(int(row))
+            for row, samples in Counter(buffer.rows[gone].tolist()).items():
+                self._needs[row].held -= samples
+                touched.add(row)
             unused = gone[~buffer.is_used[gone]]
-            for row, samples in zip(*np.unique(buffer.rows[unused], return_counts=True), strict=True):
-                self._needs[int(row)].pending -= int(samples)
+            for row, samples in Counter(buffer.rows[unused].tolist()).items():
+                self._needs[row].pending -= samples
             # The last window that covered an unused sample is the last that closed: all of them closed in order.
-            for window, samples in zip(
-                *np.unique((unused + buffer.base) // geometry.hop, return_counts=True), strict=True
-            ):
-                tally.unused(reasons[int(window)], int(samples))
+            for window, samples in Counter(((unused + buffer.base) // geometry.hop).tolist()).items():
+                tally.unused(reasons[window], samples)
             buffer.is_held[gone] = False
         first = self._first_open()
         buffer.forget_before(first * geometry.hop)

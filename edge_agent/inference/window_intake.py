@@ -80,8 +80,8 @@ class WindowIntake:
             self._binding,
             partition,
             delivery.received_ns,
-            decoded.times_ns.astype(_TIMES).tobytes(),
-            decoded.values.astype(_VALUES).tobytes(),
+            decoded.times_ns.astype(_TIMES, copy=False).tobytes(),
+            decoded.values.astype(_VALUES, copy=False).tobytes(),
             pending=0,
         )
         changes = self._windows.feed(

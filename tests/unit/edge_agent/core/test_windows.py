@@ -277,6 +277,15 @@ def test_a_record_that_only_goes_on_changes_nothing_but_its_own_row() -> None:
     assert agent.feed([16, 18]).states == {"a": agent.states["a"]}  # holes
 
 
+def test_a_sample_of_an_emitted_window_is_late_after_a_crash_too() -> None:
+    """The window's rows are gone; its state says where it ended."""
+    agent = Agent(replace(SPEC, hop_s=1.0))
+    agent.feed(range(10))
+    agent.crash(0.0)
+    agent.feed([6])
+    assert (agent.counts[Count.SAMPLES_LATE], agent.counts[Count.SAMPLES_USED]) == (1, 10)
+
+
 def test_a_leap_in_time_costs_no_memory() -> None:
     """Decades between two samples, in one record or two, are not spanned by a buffer."""
     agent = Agent(SPEC)
