@@ -28,19 +28,17 @@ from rich.console import Console
 from rich.table import Table
 
 from model_packs.calibration.cascade import Bounds, CostCurve, bounds, cost_curve
-from model_packs.calibration.scaling import AcceptedScaling
 from model_packs.engines.opening import open_session
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from model_packs.report.chart import STYLE, TOKENS, Axis, Chart, percent
 from model_packs.shipped.labelled_rows import PartName, labelled_rows, shipped_pack
 from tests.bench import harness
-from tests.bench.escalation_rules import SEDNA_RATIO, SEDNA_THRESHOLD, Answers, Rule, rules
+from tests.bench.escalation_rules import SEDNA_RATIO, SEDNA_THRESHOLD, SEED, Answers, Rule, Rules, rules
 
 STUDENTS: Final = ("motion-band-edge@1.0.0", "motion-band-edge@2.0.0", "form-digits-edge@1.0.0")
 DATA: Final = Path(__file__).parents[2] / "build" / "data"
 HALF_POINT: Final = 0.005
-SEED: Final = 20261122
 REDRAWS: Final = 1000
 QUICK_REDRAWS: Final = 100
 PLAIN: Final = "max probability, raw"
@@ -94,9 +92,7 @@ class Compared:
     pack: Pack
     field: Answers
     limits: Bounds
-    scaling: AcceptedScaling
-    without_deferral: str
-    rules: tuple[Rule, ...]
+    ours: Rules
     least: dict[str, Least]
     beforehand: tuple[Beforehand, ...]
 
@@ -117,7 +113,12 @@ def main() -> int:
     options.svg.write_text(plot(compared))
     harness.RESULTS_FOLDER.mkdir(parents=True, exist_ok=True)
     results = harness.RESULTS_FOLDER / "escalation.json"
-    document = {"name": "escalation", "machine": harness.machine(), "students": [_document(one) for one in compared]}
+    document = {
+        "name": "escalation",
+        "machine": harness.machine(),
+        "rows": [asdict(row) for one in compared for row in _rows(one)],
+        "students": [_document(one) for one in compared],
+    }
     results.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"curves: {options.svg}; figures: {results}", markup=False, highlight=False, soft_wrap=True)
     return 0
@@ -141,18 +142,16 @@ def compare(ref: str, redraws: int) -> Compared:
         raise SystemExit(f"error: {pack.manifest.escalates_to} is not here\n  mend: run this in the repository")
     _say(f"{ref}: running edge and hub on tuning, calibration and field rows")
     tuning, calibration, field = (_answers(pack, hub, part) for part in ("TUNING", "CALIBRATION", "FIELD"))
-    found, scaling, without = rules(tuning, calibration, field)
+    found = rules(tuning, calibration, field)
     _say(f"{ref}: {redraws} redraws")
     limits = bounds(field.edge_right, field.hub_right)
     return Compared(
         pack=pack,
         field=field,
         limits=limits,
-        scaling=scaling,
-        without_deferral=without,
-        rules=found,
-        least=_least(found, field, redraws),
-        beforehand=_beforehand(pack, found, tuning, calibration, field),
+        ours=found,
+        least=_least(found.rules, field, redraws),
+        beforehand=_beforehand(pack, found.rules, tuning, calibration, field),
     )
 
 
@@ -245,7 +244,7 @@ def _print(console: Console, one: Compared) -> None:
     limits = one.limits
     title = (
         f"{one.pack.ref}, {limits.n_rows} field rows: edge {percent(limits.edge)}, hub {percent(limits.hub)}; "
-        f"hub right and edge wrong {limits.n_gains}; scaling accepted: {one.scaling.kind}"
+        f"hub right and edge wrong in {limits.n_gains}"
     )
     table = Table("rule", title=title, title_justify="left")
     table.add_column("least escalated, accuracy >= hub", justify="right")
@@ -261,8 +260,7 @@ def _print(console: Console, one: Compared) -> None:
     ):
         table.add_row(name, *(_bound(find(limits.hub - slack)) for slack in (0.0, HALF_POINT)), "", way)
     console.print(table)
-    if one.without_deferral:
-        console.print(f"no deferral score: {one.without_deferral}", markup=False, highlight=False)
+    console.print(_accepted(one.ours), markup=False, highlight=False)
     set_before = Table("threshold set beforehand", title_justify="left")
     for heading in ("escalated", "accuracy", "against the hub"):
         set_before.add_column(heading, justify="right")
@@ -270,6 +268,16 @@ def _print(console: Console, one: Compared) -> None:
         gap = f"{100 * (row.accuracy - limits.hub):+.1f} points"
         set_before.add_row(row.name, percent(row.escalated), percent(row.accuracy), gap)
     console.print(set_before)
+
+
+def _accepted(ours: Rules) -> str:
+    """What the product itself would choose, from tuning and calibration rows."""
+    scaling = f"accepted on tuning and calibration rows: scaling {ours.scaling.kind}"
+    if ours.deferral is None:
+        return f"{scaling}; no deferral score: {ours.without}"
+    verdict = "accepted" if ours.deferral.deferral is not None else "not accepted"
+    low, gain = 100 * ours.deferral.gain_low, 100 * ours.deferral.gain
+    return f"{scaling}; learned deferral {verdict} (gain {gain:+.3f} points, 95 % above {low:+.3f})"
 
 
 def _bound(share: float | None) -> str:
@@ -293,7 +301,8 @@ def _document(one: Compared) -> dict[str, object]:
         "edge": limits.edge,
         "hub": limits.hub,
         "hub_right_and_edge_wrong": limits.n_gains,
-        "scaling": asdict(one.scaling),
+        "scaling": asdict(one.ours.scaling),
+        "deferral": None if one.ours.deferral is None else asdict(one.ours.deferral),
         "least_escalated": {name: asdict(least) for name, least in one.least.items()},
         "bounds": {
             name: {"equal": find(limits.hub), "less": find(limits.hub - HALF_POINT)}
@@ -301,6 +310,15 @@ def _document(one: Compared) -> dict[str, object]:
         },
         "set_beforehand": [asdict(row) for row in one.beforehand],
     }
+
+
+def _rows(one: Compared) -> list[harness.Row]:
+    """The rows that every bench writes: each rule against raw max probability, on the same rows."""
+    plain = one.least[PLAIN].equal.value
+    return [
+        harness.row(f"{one.pack.ref}, {name}: least escalated", "share", least.equal.value, baseline=plain)
+        for name, least in one.least.items()
+    ]
 
 
 def plot(compared: Sequence[Compared]) -> str:
@@ -331,7 +349,7 @@ def _chart(one: Compared) -> Chart:
     limits, field = one.limits, one.field
     curves = {
         rule.name: cost_curve(rule.field, field.edge_right, field.hub_right)
-        for rule in one.rules
+        for rule in one.ours.rules
         if rule.name in _LOOKS
     }
     best = limits.oracle_accuracy(PLOTTED_SHARE)

@@ -11,7 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_packs.calibration.deferral import DeferralError, confidence, cross_fitted, fit_deferral
+from model_packs.calibration.deferral import (
+    AcceptedDeferral,
+    DeferralError,
+    accept_deferral,
+    confidence,
+    cross_fitted,
+    fit_deferral,
+)
 from model_packs.calibration.scaling import AcceptedScaling, accept_scaling
 from model_packs.calibration.scores import certainty, margin, max_probability
 from model_packs.calibration.temperature import softmax
@@ -19,6 +26,7 @@ from model_packs.calibration.temperature import softmax
 FOLDS: Final = 5
 SEDNA_THRESHOLD: Final = 0.5  # CrossEntropyFilter's default
 SEDNA_RATIO: Final = 0.3  # RandomFilter's default
+SEED: Final = 20261122
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,24 @@ class Rule:
     field: NDArray[np.float64]
 
 
-def rules(tuning: Answers, calibration: Answers, field: Answers) -> tuple[tuple[Rule, ...], AcceptedScaling, str]:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules of a student, and what ours accepted for it before the field rows.
+
+    Attributes:
+        rules: Ours first.
+        scaling: What was accepted for the logits.
+        deferral: Whether the learned score was accepted, with its evidence; None when it could not be learned.
+        without: Why it could not; empty otherwise.
+    """
+
+    rules: tuple[Rule, ...]
+    scaling: AcceptedScaling
+    deferral: AcceptedDeferral | None
+    without: str
+
+
+def rules(tuning: Answers, calibration: Answers, field: Answers) -> Rules:
     """Make every rule's scores; nothing of the field but the edge's logits is looked at.
 
     Args:
@@ -75,18 +100,20 @@ def rules(tuning: Answers, calibration: Answers, field: Answers) -> tuple[tuple[
         field: The rows to compare on.
 
     Returns:
-        The rules, ours first; the scaling that was accepted; and why there is no deferral score, or "".
+        The rules.
     """
     scaling = accept_scaling((tuning.logits, tuning.labels), (calibration.logits, calibration.labels))
     known = together(tuning, calibration)
     scaled = [_scaled(scaling, rows.logits) for rows in (known, field)]
     plain = [softmax(rows.logits) for rows in (known, field)]
     found = [_both("Tandem: max probability, calibrated", max_probability, scaled)]
-    without = ""
+    deferral, without = None, ""
     try:
         folds = np.unique(known.clusters, return_inverse=True)[1] % FOLDS
         learned = fit_deferral(scaled[0], known.edge_right, known.hub_right)
         crossed = cross_fitted(scaled[0], known.edge_right, known.hub_right, folds)
+        generator = np.random.default_rng(SEED)
+        deferral = accept_deferral(scaled[0], known.edge_right, known.hub_right, known.clusters, generator)
         found.insert(0, Rule("Tandem: learned deferral", crossed, confidence(learned, scaled[1])))
     except DeferralError as error:
         without = str(error)
@@ -96,7 +123,7 @@ def rules(tuning: Answers, calibration: Answers, field: Answers) -> tuple[tuple[
         _both("entropy, raw", certainty, plain),
         _both("Sedna CrossEntropy", sedna_confidence, plain),
     ]
-    return tuple(found), scaling, without
+    return Rules(tuple(found), scaling, deferral, without)
 
 
 def sedna_confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

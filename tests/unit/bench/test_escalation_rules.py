@@ -40,13 +40,15 @@ def test_no_rule_sees_the_field_s_outcomes() -> None:
         clusters=-field.clusters,
     )
 
-    plain, scaling, without = rules(tuning, calibration, field)
-    again, scaling_again, _ = rules(tuning, calibration, turned)
+    plain, again = rules(tuning, calibration, field), rules(tuning, calibration, turned)
 
-    assert without == ""
-    assert scaling == scaling_again
-    assert [rule.name for rule in plain][:2] == ["Tandem: learned deferral", "Tandem: max probability, calibrated"]
-    for one, other in zip(plain, again, strict=True):
+    assert plain.without == ""
+    assert (plain.scaling, plain.deferral) == (again.scaling, again.deferral)
+    assert [rule.name for rule in plain.rules][:2] == [
+        "Tandem: learned deferral",
+        "Tandem: max probability, calibrated",
+    ]
+    for one, other in zip(plain.rules, again.rules, strict=True):
         assert one.name == other.name
         assert (one.field == other.field).all()
         assert (one.known == other.known).all()
@@ -55,6 +57,7 @@ def test_no_rule_sees_the_field_s_outcomes() -> None:
 def test_a_score_that_cannot_be_learned_is_left_out_and_told() -> None:
     """Where the hub never helps there is nothing to learn; the reason is kept for the reader."""
     rows = replace(answers(300, 1), hub_right=answers(300, 1).edge_right)
-    found, _, without = rules(rows, rows, rows)
-    assert "Tandem: learned deferral" not in [rule.name for rule in found]
-    assert "in 0 of 600 rows" in without
+    found = rules(rows, rows, rows)
+    assert found.deferral is None
+    assert "Tandem: learned deferral" not in [rule.name for rule in found.rules]
+    assert "in 0 of 600 rows" in found.without
