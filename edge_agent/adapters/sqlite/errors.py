@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_agent.adapters.sqlite import quarantine
 from edge_agent.errors import StoreError
 from protos.status import Status
 
@@ -22,7 +23,7 @@ _STATUS = {
 }
 
 _OTHER_WRITER = "stop the other program that writes {path}: one agent to one state_dir"
-_DAMAGED = "move {path} away (keep it for support) and start again"
+_DAMAGED = "restart the agent, which puts {path} aside (keep it for support) and begins a new one"
 _MENDS = {
     sqlite3.SQLITE_FULL: "free space on the disk that holds {folder}",
     sqlite3.SQLITE_READONLY: "make {path} and its folder writable for the agent's user; is the disk read-only?",
@@ -64,6 +65,8 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if is_damage(error):
+            quarantine.mark(path)
         raise StoreError(
             f"{path}: {error}", mend(error, path), _STATUS.get(_primary(error), Status.INTERNAL)
         ) from error
@@ -81,6 +84,11 @@ def mend(error: Exception, path: Path) -> str:
     """
     template = _MENDS.get(_primary(error), "see the log for what failed while {path} was written")
     return template.format(path=path, folder=path.parent)
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite found the file damaged."""
+    return _STATUS.get(_primary(error)) is Status.DATA_LOSS
 
 
 def hanging_mend(path: Path) -> str:

@@ -10,6 +10,7 @@ handling.py      what a person does to it by hand; selection.py: which rows; fat
 news.py          what came and changed, for those who watch
 dead_letters.py  what could not be used, within a share of its own
 reading.py       snapshots, also for other processes
+quarantine.py    a damaged file is put aside, and a new one begun
 upkeep.py        expiry, pruning, mending at start
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.adapters.sqlite import upkeep
+from edge_agent.adapters.sqlite import quarantine, upkeep
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.book import Book
 from edge_agent.adapters.sqlite.dead_letters import DeadLetters
@@ -41,6 +42,7 @@ from edge_agent.core.durability import Durability
 from edge_agent.core.outbox import Limits
 from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, DeadLetter, Publish, Remembered, RowId, Unit
+from protos.status import Status
 
 FILE_NAME = "edge.db"
 LOCK_NAME = "edge.db.lock"
@@ -104,6 +106,7 @@ class Store:
         on_failure: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - the log says it, too
     ) -> None:
         self._path = folder / FILE_NAME
+        self._is_new = False
         self._clock = clock
         self._settings = settings
         self._on_publishable = on_publishable
@@ -148,7 +151,7 @@ class Store:
     @property
     def problem(self) -> str | None:
         """Why there are no commits, with the mend; None while there are."""
-        return self._writer.problem
+        return self._writer.problem or quarantine.problem(self._path)
 
     def open(self) -> None:
         """Open or make the file, mend what a full disk left, start the writer.
@@ -158,7 +161,7 @@ class Store:
         """
         self._lock.take()
         try:
-            connection = self._prepared()
+            connection = self._prepared() if not quarantine.is_marked(self._path) else self._begun_anew()
             self._reader.open()
             self._onlooker.open()
             self.news.open()
@@ -171,8 +174,11 @@ class Store:
         """Open the file and mend it; a full disk gives up the reserve for that."""
         connection = None
         try:
+            is_unclean = quarantine.is_unclean(self._path)
             connection = open_writer(self._path)
             with translated(self._path):
+                if is_unclean:
+                    quarantine.examine(connection, self._path)
                 self._rows = itertools.count(upkeep.prepare(connection))
                 pass_over_lost_numbers(connection, self._clock.boot_id())
                 self._room.keep_reserve()
@@ -182,8 +188,23 @@ class Store:
                 connection.close()
             if isinstance(error, StoreError) and self._room.is_missing(error.__cause__) and self._room.tighten():
                 return self._prepared()
+            if isinstance(error, StoreError) and error.status is Status.DATA_LOSS and not self._is_new:
+                return self._begun_anew()
             raise
         return connection
+
+    def _begun_anew(self) -> sqlite3.Connection:
+        """Put a damaged file aside and make a new one, once: a disk that damages that, too, is no place for a store."""
+        self._is_new = True
+        try:
+            quarantine.put_aside(self._path)
+        except OSError as error:
+            raise StoreError(
+                f"{self._path} is damaged and cannot be put aside: {error.strerror}",
+                f"move {self._path} away (keep it for support) and start again",
+                Status.DATA_LOSS,
+            ) from error
+        return self._prepared()
 
     def close(self) -> None:
         """Commit what waits and close; may be called twice."""

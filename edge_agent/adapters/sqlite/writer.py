@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from edge_agent.adapters.sqlite import backlog
+from edge_agent.adapters.sqlite import backlog, quarantine
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.entries import (
     HELD_MAX_BYTES,
@@ -43,7 +43,7 @@ from edge_agent.adapters.sqlite.entries import (
     parted,
     undurable,
 )
-from edge_agent.adapters.sqlite.errors import NoRoomYetError, StoreClosedError, hanging_mend, mend
+from edge_agent.adapters.sqlite.errors import NoRoomYetError, StoreClosedError, hanging_mend, is_damage, mend
 from edge_agent.adapters.sqlite.outbox import UNSYNCED_BOOT
 from edge_agent.adapters.sqlite.room import Room
 from edge_agent.adapters.sqlite.schema import open_writer
@@ -364,6 +364,8 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection, self._is_synced = None, None
+        if is_damage(error):
+            quarantine.mark(self._path)
         help_text = error.mend if isinstance(error, StoreError) else mend(error, self._path)
         self._problem = f"journal: {error}; {help_text}"
         if self._failing_since_s is None:

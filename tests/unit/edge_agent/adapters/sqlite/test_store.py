@@ -194,14 +194,6 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_file_that_is_no_database_is_named_with_a_mend(tmp_path: Path) -> None:
-    """A damaged file is the machine's fault, and a person is told to move it away."""
-    (tmp_path / FILE_NAME).write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError, match=FILE_NAME) as caught:
-        open_store(tmp_path)
-    assert "move" in caught.value.mend
-
-
 def test_stubs_of_a_full_disk_are_settled_at_start(tmp_path: Path) -> None:
     """A journal row that was kept without its samples cannot rebuild a window: its samples count as unused."""
     opened = open_store(tmp_path)
