@@ -22,6 +22,7 @@ from model_packs.manifest import (
     ScoreSpec,
     Variant,
     WindowSpec,
+    score_name,
 )
 from model_packs.manifest_checks import path_problem
 from model_packs.manifest_reading import MAX_FILE_BYTES, read_manifest
@@ -177,6 +178,23 @@ def _window(entry: WindowEntry) -> WindowSpec:
 
 def _image(entry: ImageEntry) -> ImageSpec:
     return ImageSpec(entry.height, entry.width, entry.mode)
+
+
+def declared_score_name(spec: PackSpec) -> str:
+    """Name the confidence of a pack in the making, as its certificate must.
+
+    Args:
+        spec: The declaration.
+
+    Returns:
+        What `PackManifest.score_name` of the built pack will be.
+
+    Raises:
+        PackError: The declared scaling does not fit the labels.
+    """
+    label = f"{spec.name}@{spec.version}"
+    vector = None if spec.vector_scaling is None else _vector(label, spec.vector_scaling, spec.labels)
+    return score_name(None if spec.score is None else _score(spec.score), vector, spec.labels)
 
 
 def _score(entry: ScoreEntry) -> ScoreSpec | None:

@@ -223,8 +223,13 @@ class PackManifest:
 
     @property
     def score_kind(self) -> ScoreKind:
-        """What `confidence` is for this pack, as certificates name it."""
+        """What `confidence` is for this pack."""
         return "max_probability" if self.score is None else self.score.kind
+
+    @property
+    def score_name(self) -> str:
+        """The same as certificates name it: with a digest where numbers of the pack decide it, too."""
+        return score_name(self.score, self.vector_scaling, self.labels)
 
     def to_document(self) -> dict[str, JsonValue]:
         """Write the manifest as a JSON document.
@@ -305,6 +310,26 @@ class PackManifest:
             if entry.path == path:
                 return entry
         raise KeyError(path)
+
+
+def score_name(score: ScoreSpec | None, vector_scaling: VectorScaling | None, labels: tuple[str, ...]) -> str:
+    """Name a confidence so that two that may differ have two names: a threshold is for one of them only.
+
+    Args:
+        score: How it is made; None: the largest probability.
+        vector_scaling: What scales the logits before; None: nothing.
+        labels: The pack's.
+
+    Returns:
+        The kind; where weights, an output or a scaling belong to it, a digest of these after a space.
+    """
+    kind = "max_probability" if score is None else score.kind
+    parts: dict[str, JsonValue] = {}
+    if score is not None and (score.weights or score.output is not None):
+        parts["score"] = _score_document(score)
+    if vector_scaling is not None:
+        parts["vector_scaling"] = _vector_document(vector_scaling, labels)
+    return f"{kind} {digest_of(canonical(parts))}" if parts else kind
 
 
 def _tensor_document(spec: TensorSpec) -> dict[str, JsonValue]:

@@ -50,8 +50,8 @@ def check_certificate(pack: Pack) -> Check:
     problems = list(recomputed.problems)
     if certificate.graph_digest not in {variant.graph_digest for variant in pack.manifest.variants}:
         problems.append("it was issued for another graph")
-    if certificate.score != pack.manifest.score_kind:
-        problems.append(f"it was issued for the score {certificate.score}, not {pack.manifest.score_kind}")
+    if certificate.score != pack.manifest.score_name:
+        problems.append(f"it was issued for the score {certificate.score}, not {pack.manifest.score_name}")
     if certificate.temperature != pack.manifest.temperature:
         problems.append(f"it was issued for the temperature {certificate.temperature}, not {pack.manifest.temperature}")
     if problems:

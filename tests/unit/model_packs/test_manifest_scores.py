@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_packs.build import build_pack
+from model_packs.build import build_pack, declared_score_name
 from model_packs.calibration.deferral import FEATURES
 from model_packs.calibration.scaling import VectorScaling
 from model_packs.errors import ManifestError, PackError
 from model_packs.manifest import PackManifest, ScoreSpec
 from model_packs.manifest_reading import read_manifest
+from model_packs.pack_spec import PackSpec
+from model_packs.process.settings import load_toml
 from model_packs.store import PackStore
 from model_packs.tensors import TensorSpec
 from tests.simulators.packs import write_sources
@@ -119,6 +121,25 @@ def test_pack_toml_declares_score_and_scaling(tmp_path: Path) -> None:
     )
     assert manifest.vector_scaling == VectorScaling((1.0, 0.5, 2.0), (0.0, 0.5, -0.25))
     assert manifest.score_kind == "deferral"
+    spec = load_toml(tmp_path / "pack.toml", PackSpec, absent_mend="write it")
+    assert declared_score_name(spec) == manifest.score_name
+
+
+def test_two_scores_that_may_differ_have_two_names() -> None:
+    """A certificate of one is none of the other: weights, bias, output and scaling are in the name."""
+    deferral = LEARNED.score
+    assert deferral is not None
+    others = [
+        replace(LEARNED, score=replace(deferral, bias=-2.0)),
+        replace(LEARNED, score=replace(deferral, weights=dict.fromkeys(FEATURES, 0.25))),
+        replace(LEARNED, vector_scaling=VectorScaling((0.5, 2.0), (0.0, -1.0))),
+        replace(MARGIN, vector_scaling=VectorScaling((0.5, 2.0), (0.0, -1.0))),
+        replace(OWN_OUTPUT, score=ScoreSpec("escalate_output", output="other")),
+    ]
+    manifests = [MANIFEST, MARGIN, LEARNED, SCALED, OWN_OUTPUT, *others]
+    assert len({manifest.score_name for manifest in manifests}) == len(manifests)
+    assert [manifest.score_name for manifest in manifests[:2]] == ["max_probability", "margin"]
+    assert all(manifest.score_name.split(" sha256:")[0] == manifest.score_kind for manifest in manifests)
 
 
 def test_the_usual_score_leaves_no_trace(tmp_path: Path) -> None:
