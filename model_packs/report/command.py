@@ -4,6 +4,7 @@ Printing and exit codes of the other commands are `cli`'s; the page is `page`'s.
 """
 
 import argparse
+import json
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,12 +15,13 @@ from model_packs.pack import Pack
 from model_packs.process.durable import write_file
 from model_packs.process.exits import CliError, Exit, Parser
 from model_packs.report.evaluation import Evaluation, read_scores, run_packs
-from model_packs.report.figures import figures
+from model_packs.report.figures import figures, to_document
 from model_packs.report.page import report_page
 from model_packs.shipped.labelled_rows import labelled_rows, shipped_pack
 from model_packs.shipped.motion_band.dataset import DEFAULT_CACHE, DatasetError
 from model_packs.store import PackStore
 
+SCHEMA: Final = "tandem.report/1"
 _HELP: Final = "write one page that shows what a pack's threshold does: curves, certificate, classes"
 
 
@@ -40,6 +42,7 @@ def add_to(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     report.add_argument("--data", type=Path, default=DEFAULT_CACHE, metavar="DIR", help="where shipped packs' data lie")
     report.add_argument("-o", "--out", type=Path, metavar="PAGE.HTML", help="default: NAME-VERSION-report.html here")
+    report.add_argument("--json", action="store_true", help="print the figures as one JSON document, too")
     report.set_defaults(command=_report)
 
 
@@ -52,7 +55,11 @@ def _report(options: argparse.Namespace) -> int:
     page = report_page(pack.manifest, pack.certificate, rows, found, made_by)
     out: Path = options.out or Path(f"{pack.ref.name}-{pack.ref.version}-report.html")
     write_file(out, page.encode())
-    sys.stdout.write(f"{out}: {pack.ref} on {found.n_rows} {rows.unit}s ({rows.source})\n")
+    if options.json:
+        about = {"schema": SCHEMA, "ref": str(pack.ref), "digest": pack.digest, "page": str(out), "rows": rows.source}
+        sys.stdout.write(json.dumps({**about, "figures": to_document(found)}, ensure_ascii=False, indent=2) + "\n")
+    else:
+        sys.stdout.write(f"{out}: {pack.ref} on {found.n_rows} {rows.unit}s ({rows.source})\n")
     return Exit.OK
 
 

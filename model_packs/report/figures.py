@@ -5,8 +5,8 @@ what each class costs. Words and pictures are `page`'s and `panels`'. Intervals 
 take rows as independent; where they are not, the interval is too narrow, and the page says so.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,28 @@ class Figures:
     bins: tuple[ReliabilityBin, ...]
     ece: float | None
     classes: tuple[ClassRow, ...]
+
+
+def to_document(found: Figures) -> dict[str, Any]:
+    """Write the numbers as a JSON object, without the curve's points.
+
+    Args:
+        found: The numbers.
+
+    Returns:
+        The object that `model-pack report --json` prints under `figures`.
+    """
+    return {
+        "n_rows": found.n_rows,
+        "edge": asdict(found.edge),
+        "hub": None if found.hub is None else asdict(found.hub),
+        "point": None if found.point is None else asdict(found.point),
+        "least_escalated": dict(zip(("as_hub", "half_a_point_less"), found.least, strict=True)),
+        "by_share": [{"escalated": asked, "accuracy": accuracy} for asked, accuracy in found.by_share],
+        "ece": found.ece,
+        "reliability": [asdict(inside) for inside in found.bins],
+        "classes": [asdict(row) for row in found.classes],
+    }
 
 
 def figures(rows: Evaluation, certificate: Certificate | None) -> Figures:

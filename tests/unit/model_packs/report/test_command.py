@@ -1,7 +1,9 @@
 """`model-pack report`: from a pack and rows to a page."""
 
+import json
 import os
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -53,6 +55,20 @@ def test_a_pack_of_one_s_own_is_reported_from_its_scores(
     assert (tmp_path / "tiny-edge-1.0.0-report.html").read_text() == page
     assert "This pack promises nothing" in page
     assert "What asking the hub buys" in page
+
+
+def test_the_figures_are_there_for_programs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` prints one document; the page is written all the same."""
+    build_tiny(tmp_path)
+    scores = written(tmp_path / "scores.npz", score=[0.2, 0.6], correct=[0, 1], hub_correct=[1, 1], predicted=[0, 1])
+    page = tmp_path / "page.html"
+    assert execute(["report", str(tmp_path / "layout"), "--scores", str(scores), "-o", str(page), "--json"]) == Exit.OK
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["ref"]) == ("tandem.report/1", "tiny-edge@1.0.0")
+    assert document["figures"]["edge"] == {"count": 1, "of": 2, "low": pytest.approx(0.0126, abs=1e-4), "high": ANY}
+    assert document["figures"]["least_escalated"] == {"as_hub": 0.5, "half_a_point_less": 0.5}
+    assert document["figures"]["point"] is None
+    assert page.exists()
 
 
 def test_without_scores_a_pack_of_one_s_own_says_what_is_missing(tmp_path: Path) -> None:
