@@ -50,6 +50,7 @@ from cloud_hub.inviting import Inviting
 from cloud_hub.labelling import Labelling
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock, PackShelf
+from cloud_hub.promising import note_promises
 from model_packs.engines.opening import open_session
 from model_packs.process.metrics import Registry
 from model_packs.signing import SiteKey
@@ -104,7 +105,11 @@ class Hub:
         self._streams = Streams(self._metrics)
         self._engine = database.make_engine(config.database)
         self._store = SqlStore(
-            self._engine, clock, self._metrics.commit_s.observe, trend_bucket_s=config.fleet.trend_bucket_s
+            self._engine,
+            clock,
+            self._metrics.commit_s.observe,
+            trend_bucket_s=config.fleet.trend_bucket_s,
+            rules=config.monitoring.rules,
         )
 
     async def open(self) -> Listening:
@@ -172,6 +177,7 @@ class Hub:
 
         # What people say: one way in for devices and for the console.
         shelf = StoredPackShelf(packs)
+        await note_promises(shelf, self._store.policies)
         labelling = Labelling(self._store, shelf, live, self._metrics, self._clock)
 
         # Who may ask: devices over mutual TLS, newcomers with a join token.

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from cloud_hub.core.devices import checked_name
+from cloud_hub.core.monitoring.response import Reaction, Rules
+from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from cloud_hub.errors import DeviceNameError
 from model_packs.process.settings import load_toml, sample_toml, setting
+from protos.messages.fleet import PolicyMode
 
 CONFIG_NAME = "hub.toml"
 _MAX_PORT = 65535
@@ -165,6 +168,69 @@ class FleetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitoringConfig:
+    """How certificates are tested in the field, and what follows when one does not hold."""
+
+    on_violation: Literal["hub_only", "tighten", "alarm"] = setting(
+        "hub_only",
+        doc="What follows on its own: everything is escalated, the threshold is raised to tighten_to, or nothing does.",
+    )
+    tighten_to: float = setting(0.99, doc='With "tighten": the threshold that then holds.')
+    tighten_on: tuple[str, ...] = setting(
+        ("void", "changed", "disagreement"),
+        doc="Alarms that it follows on: certificate void, risk changed, and the hub disagrees (the weaker statement).",
+    )
+    run_length: float = setting(
+        1000.0, doc="Audits that a false alarm of change takes on average, at the least; heartbeats for rates."
+    )
+    escalation_factor: float = setting(
+        2.0, doc="How many times more or fewer escalations than at calibration are an alarm."
+    )
+    people_share: float = setting(
+        0.25,
+        doc="Share of cases, drawn by lot, that people must label first: only these labels test a certificate.",
+    )
+    hub_error: float = setting(0.1, doc="Share of audited windows in which people may contradict the hub.")
+    hub_doubt: float = setting(0.1, doc="Share of audited windows in which the hub may be in doubt itself.")
+    hub_delta: float = setting(0.05, doc="Chance of a false alarm about the hub, over the life of a policy version.")
+    overdue_s: float = setting(
+        3600.0, doc="An audit without an answer of the hub, or a chosen case without a label, is overdue after this."
+    )
+
+    def validate(self) -> Iterable[tuple[str, str]]:
+        """Check what types cannot say."""
+        for key in ("hub_error", "hub_doubt", "hub_delta"):
+            if not 0 < getattr(self, key) < 1:
+                yield key, "expected more than 0 and less than 1"
+        for key in ("tighten_to", "people_share"):
+            if not 0 <= getattr(self, key) <= 1:
+                yield key, "expected 0 to 1"
+        for name in self.tighten_on:
+            if name not in BROKEN:
+                yield "tighten_on", f'expected some of {", ".join(sorted(BROKEN))}, found "{name}"'
+        if self.run_length < 1:
+            yield "run_length", "expected at least 1"
+        if self.escalation_factor <= 1:
+            yield "escalation_factor", "expected more than 1"
+        if self.overdue_s <= 0:
+            yield "overdue_s", "expected more than 0"
+
+    @property
+    def rules(self) -> Rules:
+        """The same, as the records of policies are kept by."""
+        mode = None if self.on_violation == "alarm" else PolicyMode(self.on_violation)
+        limits = Limits(
+            run_length=self.run_length,
+            hub_error=self.hub_error,
+            hub_doubt=self.hub_doubt,
+            hub_delta=self.hub_delta,
+            rate_factor=self.escalation_factor,
+        )
+        alarms = frozenset(Alarm(name) for name in self.tighten_on)
+        return Rules(limits, Reaction(mode, self.tighten_to, alarms), self.people_share)
+
+
+@dataclass(frozen=True, slots=True)
 class HubConfig:
     """Everything in `hub.toml`."""
 
@@ -183,6 +249,9 @@ class HubConfig:
         EscalationConfig, doc="What devices may have in flight, and waiting for the full models."
     )
     fleet: FleetConfig = setting(FleetConfig, doc="How devices report, and how long the hub waits and remembers.")
+    monitoring: MonitoringConfig = setting(
+        MonitoringConfig, doc="How certificates are tested in the field, and what follows when one does not hold."
+    )
 
     def validate(self) -> Iterable[tuple[str, str]]:
         """Check what types cannot say."""

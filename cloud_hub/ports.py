@@ -12,7 +12,11 @@ from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, Happening, HubEvent
 from cloud_hub.core.feedback import FeedbackTaken, GivenPage, LabelGiven, LabelOutcome
 from cloud_hub.core.liveness import Heard, LivenessChange
+from cloud_hub.core.monitoring.field_rows import FieldRow
+from cloud_hub.core.monitoring.record import PolicyKey, PolicyRecord
+from cloud_hub.core.monitoring.watch import Promise
 from cloud_hub.core.people import Person
+from cloud_hub.core.policies import PolicyDesire
 from cloud_hub.core.registry import DeviceFacts
 from cloud_hub.core.tokens import Token
 from cloud_hub.core.trends import TrendPoint
@@ -226,6 +230,40 @@ class FleetRecords(EventOutbox, Protocol):
 
     async def recent_events(self, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
         """Read the latest events, newest first; raises StorageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What a policy still waits for, for too long: audits without an answer, chosen cases without a label."""
+
+    unanswered: int
+    unlabelled: int
+
+
+class PolicyBook(Protocol):
+    """How devices decide, what backs it, and how it fares."""
+
+    async def keep_promises(self, promises: Mapping[str, Promise]) -> None:
+        """Note what the certificates of packs say, by pack digest; raises StorageError."""
+
+    async def records(self, device: DeviceKey | None = None) -> tuple[PolicyRecord, ...]:
+        """Read how policies fare, of one device or of all, the newest of a binding first; raises StorageError."""
+
+    async def desire(
+        self, device: DeviceKey, binding: str, make: Callable[[int], PolicyDesire]
+    ) -> tuple[DesiredTwin, PolicyDesire]:
+        """State how a binding should decide; `make` gets the next version and writes the policy with it.
+
+        The twin, the version and the event are one transaction. Raises StorageError.
+        """
+
+    async def overdue(self, device: DeviceKey | None, before_ns: int) -> Mapping[PolicyKey, Overdue]:
+        """Count what came before then and is still not answered or labelled; raises StorageError."""
+
+    async def field_rows(
+        self, device: DeviceKey, binding: str, pack_digest: str, since_ns: int
+    ) -> tuple[FieldRow, ...]:
+        """Read what came of one pack in one binding since then, oldest first; raises StorageError."""
 
 
 class FleetWatchStore(Protocol):

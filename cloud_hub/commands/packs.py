@@ -22,6 +22,7 @@ from cloud_hub.core.devices import DeviceKey, checked_name
 from cloud_hub.core.events import COMMAND_LINE, EventKind, Happening
 from cloud_hub.core.registry import Place, desired_places, running_places
 from cloud_hub.core.twin import DesiredTwin
+from cloud_hub.promising import note_promises
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -87,6 +88,7 @@ def publish(args: argparse.Namespace) -> int:
                 )
                 await store.record(told)
             sys.stdout.write(f"published {ref} {digest}\n")
+        await note_promises(StoredPackShelf(packs), store.policies)
 
     with_store(config, publish_all)
     return Exit.OK

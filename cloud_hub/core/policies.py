@@ -76,20 +76,6 @@ def policy_of(policies: Iterable[PolicyDesire], binding: str) -> PolicyDesire | 
     return next((one for one in policies if one.binding == binding), None)
 
 
-def reported_version(heartbeat: Heartbeat | None, binding: str) -> int:
-    """Tell the newest policy version that a device ever had, as far as its latest heartbeat says.
-
-    Args:
-        heartbeat: The latest; None: there was none.
-        binding: Whose.
-
-    Returns:
-        The version; 0: none.
-    """
-    found = () if heartbeat is None else heartbeat.policies
-    return max((one.policy_version for one in found if one.binding == binding), default=0)
-
-
 def policy_states(policies: Iterable[PolicyDesire], heartbeat: Heartbeat | None) -> tuple[PolicyStatus, ...]:
     """Compare what bindings should decide by with what the device says.
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import FromClause, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql import events, trends, twins
+from cloud_hub.adapters.sql import events, monitoring, trends, twins
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, by_site, each_once, key_columns, key_of, write_rows
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, desired_twin, device, heartbeat
 from cloud_hub.adapters.sql.stored_json import heartbeat_text, read_heartbeat
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import Happening
+from cloud_hub.core.monitoring.response import Rules
 from cloud_hub.core.trends import bucket_of, totals
 from cloud_hub.core.twin import DesiredTwin, slot_news
 from protos.messages.fleet import Heartbeat
@@ -37,18 +38,22 @@ class Saved:
     has_news: bool
 
 
-async def save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket_ns: int) -> list[Saved]:
+async def save(
+    connection: AsyncConnection, arrivals: Sequence[Arrival], *, bucket_ns: int, rules: Rules
+) -> list[Saved]:
     """Replace the devices' latest heartbeats; of two of one device, the second comes after the first."""
     saved: list[Saved] = []
     rest = arrivals
     while rest:
         first = each_once(rest)
-        saved += await _save(connection, first, bucket_ns)
+        saved += await _save(connection, first, bucket_ns, rules)
         rest = rest[len(first) :]
     return saved
 
 
-async def _save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket_ns: int) -> list[Saved]:
+async def _save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket_ns: int, rules: Rules) -> list[Saved]:
+    reports = [monitoring.Reported(one.device, one.report, one.at_ns) for one in arrivals]
+    has_alarm = await monitoring.heard(connection, reports, rules)  # first: it may change the twins that are told below
     before = await _before(connection, [one.device for one in arrivals])
     found: list[DesiredTwin | None] = []
     happenings: list[Happening] = []
@@ -67,7 +72,7 @@ async def _save(connection: AsyncConnection, arrivals: Sequence[Arrival], bucket
         connection,
         [row for one in arrivals for row in totals(one.device, one.report, bucket_of(one.at_ns, bucket_ns))],
     )
-    has_news = await events.add(connection, happenings) > 0
+    has_news = await events.add(connection, happenings) > 0 or has_alarm
     return [Saved(twin, has_news) for twin in found]
 
 

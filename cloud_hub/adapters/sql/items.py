@@ -26,7 +26,7 @@ REPEATED = "repeated"
 
 
 async def apply(
-    connection: AsyncConnection, key: DeviceKey, items: Sequence[Delivered], now_ns: int
+    connection: AsyncConnection, key: DeviceKey, items: Sequence[Delivered], now_ns: int, people_share: float
 ) -> tuple[Delivery, ...]:
     """Store items that came together, each at most once."""
     at_key, digests = await _known(connection, key, items)
@@ -43,7 +43,7 @@ async def apply(
             digests[prediction_id] = one.question.input_digest
             state = REPEATED
             if isinstance(delivery, Apply):
-                case = caught_up(opened(key, one.escalation, now_ns), heard[prediction_id])
+                case = caught_up(opened(key, one.escalation, now_ns, people_share), heard[prediction_id])
                 state = WAITING if case.state is CaseState.WAITING else ANSWERED
                 new.append(case)
             rows.append(_row(key, one, state, now_ns))

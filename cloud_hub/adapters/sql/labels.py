@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql import cases, events, items, judgements, verdicts
+from cloud_hub.adapters.sql import cases, events, items, judgements, monitoring, verdicts
 from cloud_hub.core.cases import Case, CaseState, heard
 from cloud_hub.core.delivery import ItemKey
 from cloud_hub.core.devices import DeviceKey
@@ -26,6 +26,7 @@ from cloud_hub.core.feedback import (
     standing,
     unsure_n,
 )
+from cloud_hub.core.monitoring.response import Rules
 from cloud_hub.core.provenance import from_device, in_console
 from cloud_hub.errors import CaseUnknownError
 from model_packs.outputs import Classification
@@ -36,7 +37,7 @@ from protos.messages.inference import Tier
 _CERTAIN = 1.0
 
 
-async def label(connection: AsyncConnection, given: LabelGiven) -> LabelOutcome:
+async def label(connection: AsyncConnection, given: LabelGiven, rules: Rules) -> LabelOutcome:
     """Store what a person of the console says of a case."""
     key, prediction_id = given.device, given.prediction_id
     case = (await cases.of_predictions(connection, key, (prediction_id,))).get(prediction_id)
@@ -45,7 +46,11 @@ async def label(connection: AsyncConnection, given: LabelGiven) -> LabelOutcome:
     earlier = (await judgements.of_predictions(connection, key, (prediction_id,)))[prediction_id]
     if is_repeat(given.label, standing(earlier, Source.CONSOLE, given.by)):
         return LabelOutcome(None, is_repeat=True)
-    return LabelOutcome(await _take(connection, in_console(given, case), case, None), is_repeat=False)
+    outcome = LabelOutcome(await _take(connection, in_console(given, case), case, None), is_repeat=False)
+    if given.label is not None and case.human_label is None and case.is_for_people:
+        named = replace(case, human_label=given.label)
+        await monitoring.judged_by_person(connection, named, rules, given.at_ns)
+    return outcome
 
 
 async def receive(

@@ -2,8 +2,8 @@
 
 It fills the store ports on any database that SQLAlchemy speaks asyncio with. The statements are in a module for each
 noun (`identity`, `devices`, `enrolments`, `heartbeats`, `twins`, `trends`, `liveness`, `events`, `sessions`, `items`,
-`forgetting`, `verdicts`, `cases`, `judgements`, `labels`, `people`, `registry`), tables in `schema.py`, transactions in
-`writer.py`, rules in `core/`.
+`forgetting`, `verdicts`, `cases`, `judgements`, `labels`, `people`, `registry`, `monitoring`), tables in `schema.py`,
+transactions in `writer.py`, rules in `core/`; policies are an object of their own, `policy_book`.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ from cloud_hub.adapters.sql import (
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, key_of
 from cloud_hub.adapters.sql.event_bell import EventBell
 from cloud_hub.adapters.sql.gathering import Gathering
+from cloud_hub.adapters.sql.policy_book import SqlPolicyBook
 from cloud_hub.adapters.sql.schema import hub
 from cloud_hub.adapters.sql.writer import Job, ResultT, Writer
 from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage, ReviewRank
@@ -47,6 +48,7 @@ from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, Happening, HubEvent
 from cloud_hub.core.feedback import FeedbackTaken, GivenPage, LabelGiven, LabelOutcome
 from cloud_hub.core.liveness import Heard, LivenessChange
+from cloud_hub.core.monitoring.response import DEFAULT_RULES, Rules
 from cloud_hub.core.people import Person
 from cloud_hub.core.registry import DeviceFacts
 from cloud_hub.core.tokens import Token
@@ -94,6 +96,7 @@ class SqlStore:
         clock: Wall clock, for the birth of a new database.
         on_commit: Told how many seconds each write transaction took.
         trend_bucket_s: Length of one point of the curves.
+        rules: How policies are watched, and what follows.
     """
 
     def __init__(
@@ -103,16 +106,19 @@ class SqlStore:
         on_commit: Callable[[float], None] = lambda _took_s: None,
         *,
         trend_bucket_s: float = TREND_BUCKET_S,
+        rules: Rules = DEFAULT_RULES,
     ) -> None:
         self._engine = engine
+        self._rules = rules
         self._readers = engine.execution_options(**{database.READER: True})
         self._writer = Writer(engine, on_commit)
         self._clock = clock
-        save = partial(heartbeats.save, bucket_ns=round(trend_bucket_s * _NS_PER_S))
+        save = partial(heartbeats.save, bucket_ns=round(trend_bucket_s * _NS_PER_S), rules=rules)
         self._heartbeats = Gathering(self._writer, save, LAZY_S)
         self._greetings = Gathering(self._writer, sessions.open_sessions, AT_ONCE_S)
         self._hellos = Gathering(self._writer, devices.save_hellos, AT_ONCE_S)
         self._bell = EventBell()
+        self.policies = SqlPolicyBook(self._write_and_tell, self._all)
         self._reports_stored = 0
         self._incarnation: HubIncarnation | None = None
 
@@ -311,7 +317,7 @@ class SqlStore:
         """Store items that came together, each at most once, and say again what is asked from a new place."""
 
         async def both(connection: AsyncConnection) -> tuple[Delivery, ...]:
-            decided = await items.apply(connection, device, delivered, now_ns)
+            decided = await items.apply(connection, device, delivered, now_ns, self._rules.people_share)
             await forgetting.note_floors(connection, device, delivered)
             again = asked_again(zip((one.question.prediction_id for one in delivered), decided, strict=True))
             if again:
@@ -335,7 +341,7 @@ class SqlStore:
 
     async def answer(self, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
         """Log verdicts in one transaction, each at the end of its device's log, and close the items."""
-        return await self._writer.write(lambda connection: verdicts.answer(connection, answers))
+        return await self._writer.write(lambda connection: verdicts.answer(connection, answers, self._rules))
 
     async def verdicts(self, device: DeviceKey, after_seq: int, limit: int) -> tuple[Verdict, ...]:
         """Read a device's log from a cursor."""
@@ -399,7 +405,7 @@ class SqlStore:
 
     async def label(self, given: LabelGiven) -> LabelOutcome:
         """Store a person's label with its human verdict and its event, in one transaction."""
-        return await self._write_and_tell(lambda connection: labels.label(connection, given))
+        return await self._write_and_tell(lambda connection: labels.label(connection, given, self._rules))
 
     async def receive_feedback(
         self,

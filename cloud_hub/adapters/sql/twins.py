@@ -38,12 +38,17 @@ def read_twin(key: DeviceKey, row: AnyRow) -> DesiredTwin | None:
     )
 
 
+async def find(connection: AsyncConnection, key: DeviceKey) -> DesiredTwin | None:
+    """The twin of one device; None when nothing was ever desired."""
+    row = (await connection.execute(select_twin(key))).first()
+    return None if row is None else read_twin(key, row)
+
+
 async def desire(
     connection: AsyncConnection, key: DeviceKey, slots: Sequence[DesiredSlot], *, actor: str, now_ns: int
 ) -> DesiredTwin:
     """State what bindings should run, with one event each (detail: `binding`, `digest`, `version`)."""
-    row = (await connection.execute(select_twin(key))).first()
-    before = None if row is None else read_twin(key, row)
+    before = await find(connection, key)
     twin = merged(before, key, slots, actor=actor, now_ns=now_ns)
     await _store(connection, twin, is_new=before is None)
     told = [
@@ -63,8 +68,7 @@ async def desire(
 
 async def desire_policy(connection: AsyncConnection, key: DeviceKey, desire: PolicyDesire) -> DesiredTwin:
     """State how a binding should decide, with an event (detail: `binding`, `policy`, `mode`, `reason`, `version`)."""
-    row = (await connection.execute(select_twin(key))).first()
-    before = None if row is None else read_twin(key, row)
+    before = await find(connection, key)
     twin = with_policy(before, key, desire)
     await _store(connection, twin, is_new=before is None)
     happening = Happening(
@@ -89,8 +93,7 @@ async def end_desire(
     connection: AsyncConnection, key: DeviceKey, binding: str, *, actor: str, now_ns: int
 ) -> DesiredTwin | None:
     """End what a binding should run (event detail: `binding`, `digest`, `version`); None when nothing is desired."""
-    row = (await connection.execute(select_twin(key))).first()
-    before = None if row is None else read_twin(key, row)
+    before = await find(connection, key)
     ended = None if before is None else next((one for one in before.slots if one.binding == binding), None)
     if before is None or ended is None:
         return None

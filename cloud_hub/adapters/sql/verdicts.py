@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql import cases, identity, items, sessions
+from cloud_hub.adapters.sql import cases, identity, items, monitoring, sessions
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
 from cloud_hub.adapters.sql.schema import verdict
 from cloud_hub.adapters.sql.stored_json import models_text, output_text, read_models, read_output
-from cloud_hub.core.cases import answered
+from cloud_hub.core.cases import Case, CaseState, answered
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.monitoring.response import Rules
 from cloud_hub.core.restores import revision_floor, verdict_floor
 from cloud_hub.core.revisions import Answered, next_revision
 from cloud_hub.ports import Answer
@@ -36,10 +37,12 @@ class Draft:
     infer_ms: float
 
 
-async def answer(connection: AsyncConnection, answers: Sequence[Answer]) -> tuple[tuple[DeviceKey, Verdict], ...]:
+async def answer(
+    connection: AsyncConnection, answers: Sequence[Answer], rules: Rules
+) -> tuple[tuple[DeviceKey, Verdict], ...]:
     """Log verdicts, each at the end of its device's log, note them with their cases, and close the items."""
     logged = await log(connection, [_draft(one) for one in answers])
-    await _note(connection, logged)
+    await _note(connection, logged, rules)
     await items.close(connection, [one.item.row_id for one in answers])
     return logged
 
@@ -120,16 +123,21 @@ def read_verdict(row: AnyRow) -> Verdict:
     )
 
 
-async def _note(connection: AsyncConnection, logged: Sequence[tuple[DeviceKey, Verdict]]) -> None:
-    """Tell the cases what the full model said."""
+async def _note(connection: AsyncConnection, logged: Sequence[tuple[DeviceKey, Verdict]], rules: Rules) -> None:
+    """Tell the cases what the full model said; its first word on each counts for the policy that decided."""
     said: dict[DeviceKey, dict[str, Verdict]] = {}
     for key, one in logged:
         if one.tier is Tier.HUB:
             said.setdefault(key, {})[one.prediction_id] = one
+    first: list[Case] = []
     for key, by_id in said.items():
         found = await cases.of_predictions(connection, key, by_id)
         changed = [answered(case, by_id[at]) for at, case in found.items()]
         await cases.save(connection, changed)
+        first += [case for case in changed if found[case.prediction_id].state is CaseState.WAITING]
+    if first:
+        now_ns = max(one.decided_at_ns for _, one in logged)
+        await monitoring.judged_by_hub(connection, first, rules, now_ns)
 
 
 async def _last_revisions(

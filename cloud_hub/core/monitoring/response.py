@@ -4,6 +4,7 @@ A hub may always ask for more escalation. It never lowers a threshold by itself:
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from protos.messages.fleet import DesiredPolicy, PolicyMode
@@ -102,4 +103,7 @@ class Rules:
 
     limits: Limits = field(default_factory=Limits)
     reaction: Reaction = field(default_factory=lambda: Reaction(PolicyMode.HUB_ONLY, 0.99, BROKEN))
-    people_share: float = 0.25
+    people_share: float = 0.0
+
+
+DEFAULT_RULES: Final = Rules()
