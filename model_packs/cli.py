@@ -8,7 +8,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 from model_packs import calibrating, certification
 from model_packs.build import build_pack
 from model_packs.certificate.errors import CertificateError
+from model_packs.certification import SPEC_FILE
 from model_packs.errors import EngineError, ModelPackError, PackError, SigningError
 from model_packs.manifest import PackRef
 from model_packs.pack import Pack
@@ -27,8 +27,6 @@ from model_packs.report import command as report
 from model_packs.signing import PublicKey, SiteKey
 from model_packs.store import PackStore, StoredPack
 from model_packs.verification import Check, check_certificate, check_golden
-
-SPEC_FILE = "pack.toml"
 
 _SCAFFOLD_README = """# A pack in the making
 
@@ -103,34 +101,7 @@ def _parser() -> Parser:
     verify.add_argument("--key", type=Path, metavar="SITE.PUB", help="require a signature by this public key")
     verify.set_defaults(command=_verify)
 
-    certify = commands.add_parser("certify", help="choose a threshold from scores, with an exact statement about it")
-    certify.add_argument(
-        "folder", type=Path, nargs="?", metavar="DIR", help="write DIR/certificate.json for DIR/pack.toml"
-    )
-    certify.add_argument(
-        "--scores",
-        type=Path,
-        required=True,
-        metavar="SCORES.NPZ",
-        help="arrays score, correct; optional tune_scores, clusters",
-    )
-    certify.add_argument("--target", type=float, required=True, help="largest share of wrong answers among those kept")
-    certify.add_argument("--delta", type=float, required=True, help="chance that the statement is wrong")
-    certify.add_argument("--population", help="what the scores were drawn from, in words (needed with DIR)")
-    certify.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="the data set; its digest is stated (needed with DIR)"
-    )
-    certify.add_argument("--risk", choices=certification.RISKS, default="error", help="what counts as wrong")
-    certify.add_argument(
-        "--reference", default="labels", help="what answers were compared with: labels, or the hub pack"
-    )
-    certify.add_argument("--assumption", default=certification.ASSUMPTION, help="what the statement rests on")
-    certify.add_argument("--cluster-unit", help="what clusters are, in one word")
-    certify.add_argument("--provider", default="CPUExecutionProvider", help="execution provider that gave the scores")
-    certify.add_argument("--valid-days", type=int, metavar="N", help="days until the certificate expires")
-    certify.add_argument("--json", action="store_true", help="print one JSON document")
-    certify.set_defaults(command=_certify)
-
+    certification.add_to(commands)
     calibrating.add_to(commands)
     report.add_to(commands)
     return parser
@@ -205,48 +176,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 _VERDICTS = {True: "ok", False: "FAILED", None: "-"}
-
-
-def _certify(options: argparse.Namespace) -> int:
-    certified = certification.certify_scores(options.scores, options.target, options.delta)
-    if options.folder is None:
-        if options.json:
-            _print_json({"schema": "tandem.certified/1", **certification.to_document(certified)})
-        else:
-            print(certification.describe(certified))
-        return Exit.OK
-    if options.population is None or options.dataset is None:
-        raise CliError(
-            "a certificate states its population and its data set", "give --population and --dataset", Exit.USAGE
-        )
-    issued = datetime.now(UTC)
-    days: int | None = options.valid_days
-    certificate = certification.issue(
-        certified,
-        options.folder / SPEC_FILE,
-        certification.Statement(
-            risk=options.risk,
-            reference=options.reference,
-            population=options.population,
-            assumption=options.assumption,
-            cluster_unit=options.cluster_unit,
-            provider=options.provider,
-            dataset=options.dataset,
-            issued_at=_instant(issued),
-            valid_until=None if days is None else _instant(issued + timedelta(days=days)),
-        ),
-    )
-    path = options.folder / "certificate.json"
-    write_file(path, certificate.to_json())
-    if options.json:
-        print(certificate.to_json().decode())
-    else:
-        print(f'{certificate.statement()}\n{path}: name it in {SPEC_FILE} (certificate = "{path.name}"), then build')
-    return Exit.OK
-
-
-def _instant(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _chosen(options: argparse.Namespace) -> tuple[StoredPack, ...]:

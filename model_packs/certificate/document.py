@@ -62,6 +62,7 @@ class Circumstances:
         sampling_unit: What is drawn independently, in one word: `window`, `image`; where the cluster is the unit, the
             cluster: `recording`.
         group_by: What the groups are, in one word: `predicted_class`, `site`; None without groups.
+        score: Which score the threshold is compared with, by the pack's name for it.
     """
 
     risk: Risk
@@ -79,6 +80,7 @@ class Circumstances:
     valid_until: str | None
     sampling_unit: str = SAMPLING_UNIT
     group_by: str | None = None
+    score: str = SCORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +316,7 @@ def certificate_of(certified: Certified, circumstances: Circumstances) -> Certif
         The certificate.
     """
     numbers = {each.name: getattr(certified, each.name) for each in fields(certified)}
-    return Certificate(score=SCORE, **numbers, **asdict(circumstances))
+    return Certificate(**numbers, **asdict(circumstances))
 
 
 def certificate_of_groups(grouped: Grouped, circumstances: Circumstances) -> Certificate:
@@ -344,7 +346,6 @@ def certificate_of_groups(grouped: Grouped, circumstances: Circumstances) -> Cer
         design_effect=None,
         method=next(certified.method for certified in outcomes if certified.n_tune),
         unit=outcomes[0].unit,
-        score=SCORE,
         groups=tallies,
         **asdict(circumstances),
     )

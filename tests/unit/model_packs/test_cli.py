@@ -13,6 +13,8 @@ from model_packs.signing import generate_site_key
 from tests.simulators.packs import build_tiny, write_sources
 from tests.unit.model_packs.test_build import PACK_TOML
 
+LEVELS = ("--target", "0.05", "--delta", "0.05")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -189,10 +191,88 @@ def test_a_file_that_holds_no_scores_is_named(tmp_path: Path, content: bytes) ->
 
 
 def test_scores_without_outcomes_are_named(tmp_path: Path) -> None:
-    """The message lists what is there and what is needed."""
+    """The message lists what is needed and what is missing, by risk."""
     np.savez(tmp_path / "scores.npz", score=np.zeros(3), label=np.zeros(3))
-    error = failure("certify", "--scores", tmp_path / "scores.npz", "--target", "0.1", "--delta", "0.1")
-    assert "holds label, score; needed are score and correct" in error.message
+    arguments = ("certify", "--scores", tmp_path / "scores.npz", "--target", "0.1", "--delta", "0.1")
+    assert "the risk error needs correct, or the answers themselves" in failure(*arguments).message
+    assert "disagreement_with_hub needs agrees" in failure(*arguments, "--risk", "disagreement").message
+    assert "correct and hub_correct is missing" in failure(*arguments, "--risk", "excess").message
+
+
+def test_a_weaker_risk_names_what_it_does_not_see(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Agreement with the hub needs no labels, and the printed line says what that costs."""
+    np.savez(tmp_path / "scores.npz", score=np.full(400, 0.9), agrees=np.ones(400))
+    shown = output(
+        capsys, "certify", "--scores", tmp_path / "scores.npz", *LEVELS, "--risk", "disagreement", "--method", "betting"
+    )
+    assert "blind to cases where edge and hub give the same wrong answer" in shown
+
+
+def test_no_threshold_is_printed_with_what_it_would_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An honest outcome is no failure: it exits with 0 and names the number of cases, if any number would do."""
+    np.savez(tmp_path / "some.npz", score=np.full(300, 0.9), correct=np.arange(300) % 20 > 0)
+    np.savez(tmp_path / "bad.npz", score=np.full(300, 0.9), correct=np.arange(300) % 5 > 0)
+    assert "more judged rows like these would do" in output(
+        capsys, "certify", "--scores", tmp_path / "some.npz", "--target", "0.07", "--delta", "0.05"
+    )
+    assert "no number of cases" in output(capsys, "certify", "--scores", tmp_path / "bad.npz", *LEVELS)
+
+
+def test_recordings_and_classes_are_told_where_they_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clusters give a design effect, and classes a report beside the common threshold."""
+    score, rows = np.full(1000, 0.9), np.arange(1000)
+    np.savez(
+        tmp_path / "scores.npz",
+        score=score,
+        predicted=rows % 2,
+        label=np.where(rows % 100 == 1, 0, rows % 2),
+        clusters=rows // 50,
+    )
+    arguments = ("certify", "--scores", tmp_path / "scores.npz", *LEVELS)
+
+    shown = output(capsys, *arguments)
+    document = json.loads(output(capsys, *arguments, "--json"))
+    apart = output(capsys, *arguments, "--by-group")
+
+    assert "over 14 clusters (sensitivity only)" in shown
+    assert "  1: 10 wrong of 500 kept of 500" in shown
+    assert document["by_group"][1] == {"group": "1", "n_units": 500, "n_kept": 500, "k_errors": 10}
+    assert "0: threshold 0.9" in apart
+    grouped = json.loads(output(capsys, *arguments, "--by-group", "--json"))
+    assert [group["delta"] for group in grouped["groups"]] == [0.025, 0.025]
+
+
+def test_clusters_and_groups_go_into_a_pack_and_are_verified(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`certify --unit cluster` and `--by-group` write certificates that `verify` computes again from their counts."""
+    rows = np.arange(4000)
+    data = tmp_path / "data.npy"
+    data.write_bytes(b"the data set")
+    np.savez(tmp_path / "scores.npz", score=np.full(4000, 0.9), correct=rows >= 0, clusters=rows // 10, groups=rows % 2)
+    stated = ("--scores", tmp_path / "scores.npz", *LEVELS, "--population", "tests", "--dataset", data)
+    for number, (unit, sentence) in enumerate(
+        [
+            (("--unit", "cluster", "--cluster-unit", "recording"), "from 280 calibration recordings"),
+            (("--by-group", "--group-unit", "site"), "Keeping by site"),
+        ]
+    ):
+        assert sentence in output(capsys, "certify", folder, *stated, *unit)
+        (folder / "pack.toml").write_text('certificate = "certificate.json"\n' + PACK_TOML)
+        output(capsys, "build", folder, "--out", tmp_path / f"layout{number}")
+        assert "ok      certificate: its counts give p =" in output(capsys, "verify", tmp_path / f"layout{number}")
+
+
+def test_by_group_needs_groups_and_clusters_of_their_own(tmp_path: Path) -> None:
+    """What is missing, or too much, is named."""
+    np.savez(tmp_path / "plain.npz", score=np.zeros(3), correct=np.ones(3))
+    np.savez(tmp_path / "tuned.npz", score=np.zeros(3), correct=np.ones(3), tune_scores=np.zeros(3), groups=np.ones(3))
+    plain = failure("certify", "--scores", tmp_path / "plain.npz", *LEVELS, "--by-group")
+    tuned = failure("certify", "--scores", tmp_path / "tuned.npz", *LEVELS, "--by-group", "--unit", "cluster")
+    assert "groups (or predicted) is needed" in plain.message
+    assert "set aside from each group's own" in tuned.message
 
 
 def test_too_few_rows_say_how_many_it_takes(tmp_path: Path) -> None:

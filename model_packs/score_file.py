@@ -1,0 +1,137 @@
+"""Owns reading a file of scored rows: what `model-pack certify` is given.
+
+An `.npz` archive of plain arrays, or a Parquet table with the same names as columns (the extra `parquet`). What is
+certified with the rows is `certification.py`'s business.
+
+| array | rows | means |
+|---|---|---|
+| `score` | float | higher is kept first |
+| `correct` | bool | the answer is the label; `error` and, with `hub_correct`, `excess` |
+| `hub_correct` | bool | the hub's answer is the label |
+| `agrees` | bool | the answer is the hub's; `disagreement_with_hub` |
+| `predicted`, `label`, `hub_predicted` | any | the answers themselves, in place of the three above |
+| `clusters` | int, str | which recording, device-day a row comes from |
+| `groups` | int, str | which class or site a row is of, known before the outcome |
+| `is_tuning` | bool | the row's score (cluster, group) lays down the order of tests; its outcome is not used |
+| `tune_scores`, `tune_clusters`, `tune_groups` | | the same as arrays of their own, of another length |
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_packs.certificate.errors import CertificateError
+from model_packs.certificate.risks import Risk, outcomes
+
+_ROWS: Final = (
+    "score",
+    "correct",
+    "hub_correct",
+    "agrees",
+    "predicted",
+    "label",
+    "hub_predicted",
+    "clusters",
+    "groups",
+)
+_TUNING: Final = {"tune_scores": "score", "tune_clusters": "clusters", "tune_groups": "groups"}
+_KNOWN: Final = (*_ROWS, "is_tuning", *_TUNING)
+_PARQUET: Final = (".parquet", ".pq")
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def read(path: Path) -> Arrays:
+    """Read the arrays of a file.
+
+    Args:
+        path: `.npz`, or `.parquet`.
+
+    Returns:
+        The arrays by name, rows of `is_tuning` taken out as the tuning arrays.
+
+    Raises:
+        CertificateError: The file is no such archive, an array is unknown, `score` is missing, or the reader of Parquet
+            is not installed.
+        OSError: The file cannot be read.
+    """
+    arrays = _parquet(path) if path.suffix in _PARQUET else _npz(path)
+    unknown = arrays.keys() - set(_KNOWN)
+    if unknown or "score" not in arrays:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise CertificateError(f"{path}: holds {found}; score is needed, known are {', '.join(_KNOWN[1:])}")
+    return _without_tuning(path, arrays)
+
+
+def right(path: Path, arrays: Arrays, risk: Risk) -> NDArray[np.bool_]:
+    """Which answers count as right under a risk.
+
+    Args:
+        path: Where the arrays come from, for messages.
+        arrays: From `read`.
+        risk: What counts as wrong.
+
+    Returns:
+        [rows], as `certify` takes it.
+
+    Raises:
+        CertificateError: The arrays that the risk is read from are missing; the message names them.
+    """
+    if "predicted" in arrays and {"label", "hub_predicted"} & arrays.keys():
+        answers = arrays["predicted"]
+        return outcomes(risk, answers, labels=arrays.get("label"), hub_answers=arrays.get("hub_predicted"))
+    needed = {"error": ("correct",), "disagreement_with_hub": ("agrees",), "excess": ("correct", "hub_correct")}[risk]
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise CertificateError(
+            f"{path}: the risk {risk} needs {' and '.join(needed)}, or the answers themselves (predicted with label, "
+            f"hub_predicted); {' and '.join(missing)} is missing"
+        )
+    found = [_yes_or_no(path, name, arrays[name]) for name in needed]
+    return found[0] | ~found[1] if risk == "excess" else found[0]
+
+
+def _yes_or_no(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+    if not np.isin(values, (0, 1)).all():
+        raise CertificateError(f"{path}: {name} is yes (1, true) or no (0, false), nothing else")
+    return values.astype(np.bool_)
+
+
+def _npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise CertificateError(f"{path}: not an .npz file of plain arrays: {error}") from error
+
+
+def _parquet(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra: only who reads Parquet needs it
+        from pyarrow import parquet  # noqa: PLC0415 - the same
+    except ModuleNotFoundError as error:
+        raise CertificateError(
+            f"{path}: Parquet is read with pyarrow, which is not installed: pip install 'tandem-edge[parquet]', or "
+            "write an .npz file"
+        ) from error
+    try:
+        table = parquet.read_table(path)
+    except pa.ArrowException as error:
+        raise CertificateError(f"{path}: not a Parquet table: {error}") from error
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def _without_tuning(path: Path, arrays: dict[str, NDArray[Any]]) -> Arrays:
+    """Take the tuning rows out of the others."""
+    if "is_tuning" not in arrays:
+        return arrays
+    is_tuning = _yes_or_no(path, "is_tuning", arrays["is_tuning"])
+    rows = {name: values for name, values in arrays.items() if name in _ROWS}
+    if any(values.shape != is_tuning.shape for values in rows.values()):
+        raise CertificateError(f"{path}: is_tuning and the rows' arrays are equally long lists")
+    kept = {name: values[~is_tuning] for name, values in rows.items()}
+    return kept | {name: rows[of][is_tuning] for name, of in _TUNING.items() if of in rows}
