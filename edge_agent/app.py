@@ -40,15 +40,19 @@ from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.adapters.watch_api import WatchApi
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
+from edge_agent.core.budget import BucketSpec
+from edge_agent.core.rate_limit import RateLimit
 from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.announcer import Announcer, OwnTopics
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.identity import identity_facts, require_same_device
+from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import Answerer
 from edge_agent.inference.feedback_lane import FeedbackLane
 from edge_agent.inference.image_intake import ImageIntake
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline, Taker
+from edge_agent.inference.rationing import Ration
 from edge_agent.inference.window_intake import WindowIntake
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.installer import Installer
@@ -138,6 +142,7 @@ class Agent:
             swap=lambda binding, model: self._answerers[binding].swap(model),
         )
         self._latencies = Latencies(clock)
+        self._ration = Ration(None)
         capacity = _capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
         self._publisher = Publisher(self._store, self._brokers)
@@ -293,6 +298,7 @@ class Agent:
             fixed_captures={"device": self._device, "binding": binding.name},
             seen_limit=binding.dedupe_keys,
             terms=binding.terms,
+            alarm=binding.alarm_settings,
         )
         answerer = Answerer(
             self._device,
@@ -304,6 +310,7 @@ class Agent:
             on_answered=self._latencies.answered,
             on_scored=self._keeper.answered,
             on_engine_failure=self._keeper.engine_failed,
+            allotment=Allotment(self._ration, _unscorable_limit(binding), self._store.audit_key, self._clock),
         )
         self._answerers[binding.id] = answerer
         new_lane = partial(
@@ -436,6 +443,11 @@ def _peers(config: Config) -> dict[str, str]:
     if config.agent.hub is not None:
         peers |= dict.fromkeys((HUB, FLEET), str(config.agent.hub.services))
     return peers
+
+
+def _unscorable_limit(binding: BindingConfig) -> RateLimit:
+    a_minute = binding.escalation.unscorable_per_minute
+    return RateLimit(BucketSpec(max(1.0, a_minute), a_minute / 60.0))
 
 
 def _capacity(config: Config) -> int:

@@ -288,6 +288,39 @@ class ResultConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EscalationConfig:
+    """Which answers go to the hub beside those that the pack's certificate does not keep. It can only ask for more."""
+
+    audit_rate: float = setting(
+        0.05,
+        doc="Share of the answers that the device is sure of and that the hub checks all the same, drawn at random "
+        "before they are made: the test of the certificate in the field. 0 draws none, and nothing is known of them.",
+    )
+    always_escalate: tuple[str, ...] = setting(
+        (), doc="Labels that the hub is always asked about, however sure the device is.", example=("fall",)
+    )
+    class_thresholds: Mapping[str, float] = setting(
+        dict, doc="By label, a confidence that is asked for where it is more than the certificate's threshold."
+    )
+    unscorable_per_minute: float = setting(
+        6.0,
+        doc="Questions a minute and partition about inputs that the model has no score for: a broken sensor must not "
+        "use up the budget. The others are answered without the hub, and counted.",
+    )
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        if not 0 <= self.audit_rate <= 1:
+            yield "audit_rate", "expected 0 to 1"
+        yield from _distinct("always_escalate", self.always_escalate)
+        for label, threshold in self.class_thresholds.items():
+            if not 0 <= threshold <= 1:
+                yield f"class_thresholds.{label}", "expected 0 to 1"
+        if not 0 < self.unscorable_per_minute < math.inf:
+            yield "unscorable_per_minute", "expected more than 0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmConfig:
     """When answers become an alarm, and where it goes."""
 
@@ -354,6 +387,9 @@ class BindingConfig:
     result: ResultConfig = setting(doc="Where answers go.")
     alarm: AlarmConfig | None = setting(
         None, doc="A message of its own when answers change to certain labels and back; kept longest of all."
+    )
+    escalation: EscalationConfig = setting(
+        EscalationConfig, doc="Which answers go to the hub beside those that the certificate does not keep."
     )
 
     def validate(self) -> Problems:

@@ -207,7 +207,10 @@ class OutboxConfig:
         0.35, doc="Share that predictions and revisions may always use. What others leave free may be borrowed."
     )
     alarm_share: float = setting(0.05, doc="The same for alarms. When it is full, the newest is refused: the oldest stay.")
-    escalation_share: float = setting(0.55, doc="The same for questions to the hub.")
+    escalation_share: float = setting(0.45, doc="The same for questions to the hub.")
+    audit_share: float = setting(
+        0.1, doc="The same for audits: answers that the hub checks although the device is sure of them."
+    )
     feedback_share: float = setting(
         0.05, doc="The same for what people say about answers. When it is full, the newest is refused and counted."
     )
@@ -244,13 +247,13 @@ class OutboxConfig:
             yield "commit_interval_s", f"expected 0 to {_MAX_COMMIT_INTERVAL_S:g}"
         if self.max_bytes < _MIN_OUTBOX_BYTES:
             yield "max_bytes", f"expected at least {_MIN_OUTBOX_BYTES}"
-        keys = ("prediction_share", "alarm_share", "escalation_share", "feedback_share")
+        keys = ("prediction_share", "alarm_share", "escalation_share", "audit_share", "feedback_share")
         shares = {key: getattr(self, key) for key in keys}
         for key, share in shares.items():
             if not 0 < share < 1:
                 yield key, "expected more than 0 and less than 1"
         if sum(shares.values()) > 1 + _ROUNDING:
-            yield "escalation_share", "the four shares are more than 1 together"
+            yield "escalation_share", "the five shares are more than 1 together"
         if not self.escalation_max_age_s > 0:
             yield "escalation_max_age_s", "expected more than 0"
         if not 0 <= self.retain_after_ack_s < math.inf:
@@ -278,12 +281,14 @@ class OutboxConfig:
             ItemClass.ALARM: self.alarm_share,
             ItemClass.PREDICTION: self.prediction_share,
             ItemClass.ESCALATION: self.escalation_share,
+            ItemClass.AUDIT: self.audit_share,
             ItemClass.FEEDBACK: self.feedback_share,
         }
         on_full = {
             ItemClass.ALARM: OnFull.DROP_NEWEST,
             ItemClass.PREDICTION: self.predictions_on_full,
             ItemClass.ESCALATION: self.escalations_on_full,
+            ItemClass.AUDIT: OnFull.DROP_OLDEST,
             ItemClass.FEEDBACK: OnFull.DROP_NEWEST,
         }
         return Limits(self.max_bytes, shares, on_full)

@@ -19,6 +19,7 @@ from model_packs.manifest import PackRef
 from model_packs.pack import Pack
 from protos.messages.escalation import Ack, Escalation, Hello, Item, ItemClass, PredictionId, Reject, Verdict, Welcome
 from protos.messages.feedback import FeedbackBatch, FeedbackReceipt
+from protos.messages.inference import ModelUse
 
 BindingName = NewType("BindingName", str)
 RowId = NewType("RowId", int)
@@ -138,8 +139,33 @@ class JournalRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyUse:
+    """Which policy decided one prediction, and what it decided: a line of the totals of (binding, pack, version).
+
+    Attributes:
+        version: Of the policy; 0: the pack's own.
+        threshold: None: everything is escalated.
+        audit_rate: Probability of an audit when it was drawn or not.
+        is_kept: Whether the policy kept the answer.
+        is_short: Whether the policy escalated it and the budget did not allow that.
+    """
+
+    version: int
+    model: ModelUse
+    threshold: float | None
+    audit_rate: float
+    is_kept: bool
+    is_short: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
-    """One prediction of a pass: its message (an event of `status` as JSON), and what is asked of the hub."""
+    """One prediction of a pass: its message (an event of `status` as JSON), and what is asked of the hub.
+
+    Attributes:
+        counted: Counters that the decision adds 1 to, beside those of the prediction and of what is asked.
+        decided_by: The policy whose totals it belongs to; None: no policy is watched.
+    """
 
     prediction_id: PredictionId
     binding: BindingName
@@ -149,6 +175,8 @@ class Decided:
     escalate: Escalation | None
     escalate_class: ItemClass
     alarm: Publish | None = None
+    counted: tuple[str, ...] = ()
+    decided_by: PolicyUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

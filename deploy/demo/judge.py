@@ -56,8 +56,8 @@ class Event:
 
     @property
     def is_escalated(self) -> bool:
-        """Whether this window was to be sent to the hub."""
-        return self.outcome not in {"none", "suppressed_budget"}
+        """Whether the policy sent this window to the hub; an audit is drawn, whatever the policy says."""
+        return self.outcome not in {"none", "suppressed_budget"} and self.reason != "audit"
 
 
 def read_event(payload: bytes) -> Event:

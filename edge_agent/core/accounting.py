@@ -39,6 +39,18 @@ class Count(StrEnum):
     PREDICTIONS_EXPIRED = "predictions_expired"
     PREDICTIONS_EVICTED = "predictions_evicted"
     PREDICTIONS_PENDING_PUBLISH = "predictions_pending_publish"
+    DECISIONS_MADE = "decisions_made"
+    DECISIONS_KEPT = "decisions_kept"
+    DECISIONS_AUDITED = "decisions_audited"
+    DECISIONS_DOUBTED = "decisions_doubted"
+    AUDITS_DRAWN = "audits_drawn"
+    AUDITS_ESCALATED = "audits_escalated"
+    AUDITS_CREATED = "audits_created"
+    AUDITS_AGREED = "audits_agreed"
+    AUDITS_DISAGREED = "audits_disagreed"
+    AUDITS_UNJUDGED = "audits_unjudged"
+    AUDITS_LOST = "audits_lost"
+    AUDITS_PENDING = "audits_pending"
     REVISIONS_MADE = "revisions_made"
     REVISIONS_PUBLISHED = "revisions_published"
     REVISIONS_EXPIRED = "revisions_expired"
@@ -82,7 +94,11 @@ BY_REASON = frozenset(
         Count.WINDOWS_SKIPPED,
         Count.PREDICTIONS_EVICTED,
         Count.ALARMS_EVICTED,
+        Count.DECISIONS_DOUBTED,
+        Count.AUDITS_LOST,
+        Count.AUDITS_PENDING,
         Count.REVISIONS_EVICTED,
+        Count.ESCALATIONS_SUPPRESSED_BUDGET,
         Count.ESCALATIONS_EVICTED,
         Count.ESCALATIONS_PENDING,
         Count.FEEDBACK_DEAD_LETTERED,
@@ -119,6 +135,26 @@ _OF_A_BINDING: dict[str, tuple[Count, tuple[Count, ...]]] = {
             Count.PREDICTIONS_EXPIRED,
             Count.PREDICTIONS_EVICTED,
             Count.PREDICTIONS_PENDING_PUBLISH,
+        ),
+    ),
+    # With a left side of its own: a store may hold answers of a program that did not count these.
+    "decisions": (
+        Count.DECISIONS_MADE,
+        (Count.DECISIONS_KEPT, Count.DECISIONS_AUDITED, Count.DECISIONS_DOUBTED),
+    ),
+    # Drawn by the lottery: the policy escalates some of them anyway, the others are kept and audited.
+    "audits drawn": (
+        Count.AUDITS_DRAWN,
+        (Count.AUDITS_ESCALATED, Count.AUDITS_CREATED),
+    ),
+    "audits created": (
+        Count.AUDITS_CREATED,
+        (
+            Count.AUDITS_AGREED,
+            Count.AUDITS_DISAGREED,
+            Count.AUDITS_UNJUDGED,
+            Count.AUDITS_LOST,
+            Count.AUDITS_PENDING,
         ),
     ),
     "revisions": (
@@ -239,8 +275,8 @@ def equations(counts: Mapping[tuple[str, str], int], bindings: Collection[str] =
         bindings: Bindings (or `DEVICE`) to set up even when nothing of them was counted.
 
     Returns:
-        Sorted by binding, the device first; in the order records, samples, windows, predictions, revisions,
-        alarms, escalations, and for the device feedback, verdicts.
+        Sorted by binding, the device first; in the order records, samples, windows, predictions, decisions, audits,
+        revisions, alarms, escalations, and for the device feedback, verdicts.
 
     Raises:
         ValueError: A name that no equation knows: something would be counted and not audited.

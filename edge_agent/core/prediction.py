@@ -17,7 +17,7 @@ from edge_agent.core.escalation import PENDING, WITHOUT_VERDICT, Move, Outcome, 
 from edge_agent.core.timestamps import from_text, to_text
 from model_packs.scoring import Scored
 from model_packs.tensors import Tensor
-from protos.messages.escalation import PredictionId, Verdict
+from protos.messages.escalation import PredictionId, Reason, Verdict
 from protos.messages.inference import ModelUse, Tier
 
 SCHEMA = "edge.prediction/1"
@@ -59,6 +59,7 @@ class Prediction:
         certificate: Of the edge pack in use; the event carries it only where it speaks for the answer.
         latency_ms: From the arrival of the message that closed the window to the decision.
         trace: W3C traceparent.
+        policy_version: Of the policy that decided; 0: the pack's own.
     """
 
     id: PredictionId
@@ -77,6 +78,7 @@ class Prediction:
     certificate: CertificateUse | None
     latency_ms: float
     trace: str
+    policy_version: int = 0
 
 
 def prediction_id(device: str, binding: str, *identity: str | int) -> PredictionId:
@@ -140,7 +142,9 @@ def event(prediction: Prediction) -> Event:
         "confidence": prediction.scored.confidence,
         "escalation": {
             "reason": None if decision.reason is None else decision.reason.value,
-            "outcome": (Outcome.QUEUED if decision.escalate else Outcome.NONE).value,
+            "outcome": _first_outcome(decision).value,
+            "propensity": decision.propensity,
+            "policy_version": prediction.policy_version,
         },
         "models": _models(prediction.models),
         "certificate": None
@@ -154,8 +158,9 @@ def event(prediction: Prediction) -> Event:
 def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event | None:
     """Apply a verdict to the event last made for its prediction.
 
-    A verdict equal to the edge's answer revises, too: the caller learns that it is confirmed. One without an input
-    digest is a person's about the answer, not the hub's about the window: an open escalation goes on.
+    A verdict equal to the edge's answer revises, too: the caller learns that it is confirmed. Not so the hub's word on
+    an audited answer, which was final: only a disagreeing one revises. A verdict without an input digest is a person's
+    about the answer, not the hub's about the window: an open escalation goes on.
 
     Args:
         current: The event last made.
@@ -163,9 +168,12 @@ def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event |
         now_ns: Wall clock, Unix epoch, UTC.
 
     Returns:
-        The new event; None when the verdict changes nothing: its revision is not greater, or its tier is lower.
+        The new event; None when the verdict changes nothing: its revision is not greater, its tier is lower, or the hub
+        agrees with an audited answer or cannot judge it.
     """
     if verdict.revision <= current["revision"] or verdict.tier.rank < Tier(current["tier"]).rank:
+        return None
+    if _is_audit(current) and verdict.tier is Tier.HUB and agrees(current, verdict) is not False:
         return None
     stands = Outcome(current["escalation"]["outcome"])
     is_movable = bool(verdict.input_digest) and (stands in PENDING or stands is Outcome.EXPIRED)
@@ -176,7 +184,7 @@ def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event |
         "tier": verdict.tier.value,
         "output": None if verdict.output is None else verdict.output.to_json(),
         "confidence": verdict.confidence,
-        "escalation": {"reason": current["escalation"]["reason"], "outcome": outcome.value},
+        "escalation": {**current["escalation"], "outcome": outcome.value},
         "models": _models(verdict.models),
         "certificate": None,
     }
@@ -197,9 +205,46 @@ def unrevised(current: Mapping[str, Any], outcome: Outcome, now_ns: int) -> Even
         return None
     return _changed(current, now_ns) | {
         "status": AnswerStatus.UNREVISED.value,
-        "escalation": {"reason": current["escalation"]["reason"], "outcome": outcome.value},
+        "escalation": {**current["escalation"], "outcome": outcome.value},
         "certificate": None,
     }
+
+
+def agrees(current: Mapping[str, Any], verdict: Verdict) -> bool | None:
+    """Compare a verdict with the answer of an event, by the loss `zero_one`: labels are equal or not.
+
+    Args:
+        current: The event.
+        verdict: For the same prediction id.
+
+    Returns:
+        Whether they agree; None when one of them is no answer.
+    """
+    output = current["output"]
+    return None if output is None or verdict.output is None else bool(output["label"] == verdict.output.label)
+
+
+def settled(current: Mapping[str, Any], outcome: Outcome) -> Event:
+    """Note how an audit ended where that revises nothing; such an event is kept and not published.
+
+    Args:
+        current: The event last made.
+        outcome: The end that the audit came to.
+
+    Returns:
+        The same answer, with its outcome.
+    """
+    return {**current, "escalation": {**current["escalation"], "outcome": outcome.value}}
+
+
+def _is_audit(current: Mapping[str, Any]) -> bool:
+    return bool(current["escalation"]["reason"] == Reason.AUDIT)
+
+
+def _first_outcome(decision: Decision) -> Outcome:
+    if decision.escalate:
+        return Outcome.QUEUED
+    return Outcome.SUPPRESSED_BUDGET if decision.is_suppressed else Outcome.NONE
 
 
 def _changed(current: Mapping[str, Any], now_ns: int) -> Event:

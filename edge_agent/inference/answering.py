@@ -14,16 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.core.decision import Policy, decide
+from edge_agent.core.decision import Facts, Policy, counters, decide, group_of
 from edge_agent.core.prediction import CertificateUse, Prediction, event, input_digest, prediction_id
-from edge_agent.ports import BindingName, Clock, Decided, Publish, RowId
+from edge_agent.inference.allotting import Allotment
+from edge_agent.ports import BindingName, Clock, Decided, PolicyUse, Publish, RowId
 from model_packs.engines.session import Session
 from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored, score
 from model_packs.tensors import Tensor
 from protos.link.trace import traceparent
-from protos.messages.escalation import Escalation, ItemClass, Reason
+from protos.messages.escalation import Escalation, ItemClass, PredictionId
 from protos.messages.inference import ModelUse
 
 ENGINE_ERROR = "engine_error"
@@ -99,6 +100,16 @@ class Asked:
     expiry_s: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A question with all that its decision needs."""
+
+    asked: Asked
+    name: PredictionId
+    facts: Facts
+    scored: Scored
+
+
 class Answerer:
     """Answers the windows of one binding.
 
@@ -113,6 +124,7 @@ class Answerer:
         on_scored: Told how many questions a run has answered with a finite score: the binding, the pack, the number.
         on_engine_failure: Told of every question that the engine fails on by itself, or answers with what is no number:
             the binding, and the pack.
+        allotment: Says which questions the hub may be asked.
     """
 
     def __init__(
@@ -127,6 +139,7 @@ class Answerer:
         on_answered: Callable[[str, float], None],
         on_scored: Callable[[str, ModelUse, int], None],
         on_engine_failure: Callable[[str, ModelUse], None],
+        allotment: Allotment,
     ) -> None:
         self._device = device
         self._binding = binding
@@ -137,6 +150,7 @@ class Answerer:
         self._on_answered = on_answered
         self._on_scored = on_scored
         self._on_engine_failure = on_engine_failure
+        self._allotment = allotment
         self._lock = threading.Lock()  # taken by `answer` for a pass, by `swap` between two
 
     def swap(self, model: Model) -> Model:
@@ -164,13 +178,17 @@ class Answerer:
         """
         clock = "synced" if self._clock.is_synced() else "unsynced"
         with self._lock:
+            policy, allotment = self._model.policy, self._allotment
+            names = [prediction_id(self._device, self._binding, *one.window.identity) for one in asked]
+            drawn = allotment.draw(names, policy, [None] * len(asked))  # before anything is answered
             size = self._model.manifest.max_batch
             scored: list[Scored] = []
             for first in range(0, len(asked), size):
                 scored += self._infer([one.window for one in asked[first : first + size]])
+            facts = allotment.allot(drawn, scored, [one.window.partition for one in asked], policy)
             return [
-                self._decided(one, answer, clock, is_durable=is_durable)
-                for one, answer in zip(asked, scored, strict=True)
+                self._decided(_Answered(*one), clock, is_durable=is_durable)
+                for one in zip(asked, names, facts, scored, strict=True)
             ]
 
     def _infer(self, windows: Sequence[Question]) -> Sequence[Scored]:
@@ -208,10 +226,9 @@ class Answerer:
             logger.exception("engine_gave_other_outputs_than_declared", extra=facts)
             return None
 
-    def _decided(self, asked: Asked, scored: Scored, clock: str, *, is_durable: bool) -> Decided:
-        model, window = self._model, asked.window
-        decision = decide(scored, model.policy)
-        name = prediction_id(self._device, self._binding, *window.identity)
+    def _decided(self, one: _Answered, clock: str, *, is_durable: bool) -> Decided:
+        model, asked, window, name, scored = self._model, one.asked, one.asked.window, one.name, one.scored
+        decision = decide(scored, model.policy, one.facts)
         now_ns = self._clock.wall_ns()
         prediction = Prediction(
             id=name,
@@ -230,6 +247,7 @@ class Answerer:
             certificate=model.certificate,
             latency_ms=max(0, now_ns - asked.received_ns) / _NS_PER_MS,
             trace=traceparent(name),
+            policy_version=model.policy.version,
         )
         self._on_answered(self._binding, prediction.latency_ms)
         payload = json.dumps(event(prediction), separators=(",", ":")).encode()
@@ -240,7 +258,16 @@ class Answerer:
             status=decision.status.value,
             publish=Publish(self._new_row(), asked.broker, asked.topic, payload, asked.qos, expiry_s=asked.expiry_s),
             escalate=self._escalation(prediction, window) if decision.escalate else None,
-            escalate_class=ItemClass.AUDIT if decision.reason is Reason.AUDIT else ItemClass.ESCALATION,
+            escalate_class=ItemClass.AUDIT if decision.is_audit else ItemClass.ESCALATION,
+            counted=counters(decision),
+            decided_by=PolicyUse(
+                model.policy.version,
+                model.use,
+                model.policy.reported_threshold,
+                one.facts.audit_rate,
+                is_kept=decision.is_kept,
+                is_short=decision.shortage is not None,
+            ),
         )
 
     def _escalation(self, prediction: Prediction, window: Question) -> Escalation:
@@ -266,6 +293,8 @@ class Answerer:
             edge_output=prediction.scored.output,
             inputs=inputs,
             trace=prediction.trace,
-            threshold=self._model.policy.threshold,
+            threshold=self._model.policy.reported_threshold,
             certificate_digest="" if self._model.certificate is None else self._model.certificate.digest,
+            policy_version=self._model.policy.version,
+            group=group_of(prediction.scored),
         )

@@ -211,7 +211,14 @@ class Models:
             has_hub=self._config.agent.hub is not None,
             has_hub_pack=pack.manifest.escalates_to is not None,
         )
-        policy = Policy(None if certificate is None else certificate.threshold, stands_in_the_way)
+        asks = binding.escalation
+        policy = Policy(
+            None if certificate is None else certificate.threshold,
+            stands_in_the_way,
+            class_thresholds=asks.class_thresholds,
+            always_escalate=frozenset(asks.always_escalate),
+            audit_rate=asks.audit_rate,
+        )
         use = None if certificate is None else certificate_use(certificate, session.facts, self._clock.wall_ns())
         named = ModelUse(str(pack.ref), pack.digest)
         return OpenedModel(Model(pack.manifest, session, policy, use, named), session.facts)

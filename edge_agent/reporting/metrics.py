@@ -22,6 +22,12 @@ _OUTCOMES = {
     Count.RECORDS_SHED: "shed",
 }
 
+_DECISIONS = {
+    Count.DECISIONS_KEPT: "kept",
+    Count.DECISIONS_AUDITED: "audit",
+    Count.DECISIONS_DOUBTED: "",
+}
+
 
 class WatchedStore(Protocol):
     """The store as the metrics see it."""
@@ -52,6 +58,14 @@ class Metrics:
         )
         self._escalations = registry.counter(
             "edge_escalations_total", "Windows that the hub is asked about, by reason.", ["binding", "reason"]
+        )
+        self._decisions = registry.counter(
+            "edge_decisions_total", "Answers by why they were kept or doubted.", ["binding", "reason"]
+        )
+        self._suppressed = registry.counter(
+            "edge_escalations_suppressed_total",
+            "Windows that the policy escalates and nobody is asked about, by what was short.",
+            ["binding", "shortage"],
         )
         self._windows_skipped = registry.counter(
             "edge_windows_skipped_total", "Closed windows that were not inferred, by reason.", ["binding", "reason"]
@@ -128,9 +142,18 @@ class Metrics:
         for labels, amount in decided.items():
             self._predictions.labels(*labels).inc(amount)
         for one in unit.decided:
+            for name in one.counted:
+                self._count_decision(one.binding, name)
             if one.escalate is not None:
                 self._escalations.labels(one.binding, one.escalate.reason.value).inc()
         self._pass.observe(took_s)
+
+    def _count_decision(self, binding: str, name: str) -> None:
+        count, _, reason = name.removesuffix("}").partition("{")
+        if count in _DECISIONS:
+            self._decisions.labels(binding, reason or _DECISIONS[Count(count)]).inc()
+        elif count == Count.ESCALATIONS_SUPPRESSED_BUDGET:
+            self._suppressed.labels(binding, reason).inc()
 
     def inferred(self, binding: str, took_s: float) -> None:
         """Note one engine run."""

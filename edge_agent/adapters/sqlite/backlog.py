@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.ports import BindingName, CounterKey, JournalRow, RowId, Unit
+from protos.messages.escalation import ItemClass
 
 JOURNAL_UNAVAILABLE = "journal_unavailable"
 
@@ -88,12 +89,16 @@ def _lost(unit: Unit) -> list[tuple[CounterKey, int]]:
     for one in unit.decided:
         evicted = of_reason(Count.PREDICTIONS_EVICTED, JOURNAL_UNAVAILABLE)
         names += [(one.binding, Count.PREDICTIONS_DECIDED), (one.binding, evicted)]
+        names += [(one.binding, name) for name in one.counted]
         if one.alarm is not None:
             evicted = of_reason(Count.ALARMS_EVICTED, JOURNAL_UNAVAILABLE)
             names += [(one.binding, Count.ALARMS_MADE), (one.binding, evicted)]
-        if one.escalate is not None:
-            evicted = of_reason(Count.ESCALATIONS_EVICTED, JOURNAL_UNAVAILABLE)
-            asked = (Count.ESCALATIONS_WANTED, Count.ESCALATIONS_CREATED, evicted)
+        if one.escalate is not None and one.escalate_class is ItemClass.AUDIT:
+            lost = of_reason(Count.AUDITS_LOST, JOURNAL_UNAVAILABLE)
+            asked = (Count.AUDITS_DRAWN, Count.AUDITS_CREATED, lost)
             names += [(one.binding, name) for name in asked]
+        elif one.escalate is not None:
+            evicted = of_reason(Count.ESCALATIONS_EVICTED, JOURNAL_UNAVAILABLE)
+            names += [(one.binding, name) for name in (Count.ESCALATIONS_WANTED, Count.ESCALATIONS_CREATED, evicted)]
     names += [(BindingName(DEVICE), of_reason(Count.FEEDBACK_SHED, JOURNAL_UNAVAILABLE))] * len(unit.feedback)
     return [(name, 1) for name in names]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from edge_agent.adapters.sqlite import outbox
+from edge_agent.adapters.sqlite import outbox, policy_totals
 from edge_agent.adapters.sqlite.age import OLDER
 from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, StoredRow, Subject
 from edge_agent.adapters.sqlite.transaction import Transaction
@@ -17,7 +17,7 @@ from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
 from edge_agent.core.feedback import is_edge_answer
 from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, OnFull, Refuse, plan_insert, shortage_bytes
-from edge_agent.core.prediction import revise, unrevised
+from edge_agent.core.prediction import agrees, revise, settled, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verdict
@@ -49,6 +49,9 @@ _EVICTED = {
     Subject.FEEDBACK: Count.FEEDBACK_EVICTED,
     Subject.ALARM: Count.ALARMS_EVICTED,
 }
+_ASKED = (Count.ESCALATIONS_WANTED, Count.ESCALATIONS_CREATED)
+_ASKED_AS_AUDIT = (Count.AUDITS_DRAWN, Count.AUDITS_CREATED)
+_JUDGED = {True: Count.AUDITS_AGREED, False: Count.AUDITS_DISAGREED, None: Count.AUDITS_UNJUDGED}
 _ENDED = {
     Outcome.ANSWERED: Count.ESCALATIONS_ANSWERED,
     Outcome.ANSWERED_LATE: Count.ESCALATIONS_ANSWERED_LATE,
@@ -95,7 +98,7 @@ class Fates:
         """Store a prediction, its message and its escalation."""
         tx.count(one.binding, Count.PREDICTIONS_DECIDED)
         publish, now = one.publish, tx.now
-        tx.connection.execute(
+        stored = tx.connection.execute(
             "INSERT INTO prediction VALUES (NULL,?,?,?,0,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
             (
                 one.prediction_id, one.binding, publish.payload.decode(), one.status,
@@ -103,14 +106,19 @@ class Fates:
                 now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
             ),
         )  # fmt: skip
+        is_new = stored.rowcount > 0
         tx.connection.execute(
             "INSERT INTO provenance VALUES (?, ?, NULL, NULL) ON CONFLICT DO NOTHING",
             (one.prediction_id, one.partition),
         )
+        for name in one.counted:
+            tx.count(one.binding, name)
         if one.alarm is not None:
             tx.count(one.binding, Count.ALARMS_MADE)
             self.deliver(tx, [OutboxRow.of_publish(one.alarm, Subject.ALARM, one.binding, one.prediction_id)])
         self.deliver(tx, [OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)])
+        if one.decided_by is not None and is_new:
+            policy_totals.count_decided(tx, one, one.decided_by)
         if one.escalate is not None:
             self._escalate(tx, one.escalate, one.escalate_class)
 
@@ -153,14 +161,16 @@ class Fates:
         if found is not None:  # also the one that was sent once more to a new incarnation: the hub has it
             outbox.set_state(tx, found.item_class, found.seq, RowState.ACKED)
             if (found.state, Move.ANSWER) in MOVES:
-                self._move(tx, found, Move.ANSWER)
+                self._move(tx, found, Move.ANSWER, verdict=verdict)
         revised = revise(event, verdict, tx.now.wall_ns)
         asked = read_escalation(tx, verdict.prediction_id)
         if verdict.tier is Tier.HUMAN and asked is not None and asked.state is Outcome.ACKED:
-            self._move(tx, asked, Move.ANSWER)
+            self._move(tx, asked, Move.ANSWER, verdict=verdict)
         tx.count(_DEVICE, Count.VERDICTS_UNCHANGED if revised is None else Count.VERDICTS_APPLIED)
         if revised is not None:
             self.deliver(tx, [self._rewritten(tx, verdict.prediction_id, revised)])
+        elif found is not None and found.item_class is ItemClass.AUDIT:
+            _settle(tx, found)
 
     def expire(self, tx: Transaction) -> None:
         """End what is too old, a piece of the tables at a time: escalations by their limit, messages by their own."""
@@ -206,8 +216,9 @@ class Fates:
         binding = BindingName(asked.binding)
         if read_escalation(tx, asked.prediction_id) is not None:
             return  # asked before the same id came again
-        tx.count(binding, Count.ESCALATIONS_WANTED)
-        tx.count(binding, Count.ESCALATIONS_CREATED)
+        is_audit = item_class is ItemClass.AUDIT
+        for name in _ASKED_AS_AUDIT if is_audit else _ASKED:
+            tx.count(binding, name)
         seq, now = outbox.next_seq(tx, item_class), tx.now
         tx.connection.execute(
             "INSERT INTO escalation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -300,14 +311,22 @@ class Fates:
         state = self._move(tx, found, move, policy)
         event = _event(tx, prediction_id)
         told = None if event is None else unrevised(event, state, tx.now.wall_ns)
+        if found.item_class is ItemClass.AUDIT:
+            _settle(tx, found)
         return [] if told is None else [self._rewritten(tx, prediction_id, told)]
 
-    def _move(self, tx: Transaction, found: StoredEscalation, move: Move, policy: str = "") -> Outcome:
+    def _move(
+        self, tx: Transaction, found: StoredEscalation, move: Move, policy: str = "", *, verdict: Verdict | None = None
+    ) -> Outcome:
+        """Apply a move and count it; an answer comes with its verdict."""
         state = next_state(found.state, move)
         tx.connection.execute(
             "UPDATE escalation SET state = ?, changed_ns = ? WHERE prediction_id = ?",
             (state, tx.now.wall_ns, found.prediction_id),
         )
+        if found.item_class is ItemClass.AUDIT:
+            _count_audit(tx, found, state, verdict)
+            return state
         if found.state not in PENDING:
             tx.count(found.binding, _ENDED[found.state], -1)
         if state not in PENDING:
@@ -345,6 +364,45 @@ def _read_escalation(tx: Transaction, where: str, parameters: tuple[object, ...]
         return None
     prediction_id, binding, item_class, seq, state, digest = found
     return StoredEscalation(prediction_id, binding, ItemClass(item_class), seq, Outcome(state), digest)
+
+
+def _count_audit(tx: Transaction, found: StoredEscalation, state: Outcome, verdict: Verdict | None) -> None:
+    """Count how an audit ended, for the device and for the policy that it tests; a late answer takes a loss back."""
+    if state in PENDING:
+        return
+    lost = of_reason(Count.AUDITS_LOST, found.state)
+    said = _edge_event(tx, found.prediction_id)
+    if found.state not in PENDING:
+        tx.count(found.binding, lost, -1)
+    if state in {Outcome.ANSWERED, Outcome.ANSWERED_LATE}:
+        tx.count(found.binding, _JUDGED[None if said is None or verdict is None else agrees(said, verdict)])
+    else:
+        tx.count(found.binding, of_reason(Count.AUDITS_LOST, state))
+    if said is not None:
+        is_answered = state in {Outcome.ANSWERED, Outcome.ANSWERED_LATE}
+        was_lost = found.state not in PENDING
+        policy_totals.count_audit_end(tx, said, answered=int(is_answered), lost=int(not is_answered) - int(was_lost))
+
+
+def _settle(tx: Transaction, found: StoredEscalation) -> None:
+    """Keep how an audit ended in the event of a prediction that this does not change: nothing is published."""
+    event, asked = _event(tx, found.prediction_id), read_escalation(tx, found.prediction_id)
+    if event is None or asked is None or event["escalation"]["outcome"] == asked.state:
+        return
+    tx.connection.execute(
+        "UPDATE prediction SET event = ? WHERE id = ?",
+        (json.dumps(settled(event, asked.state), separators=(",", ":")), found.prediction_id),
+    )
+
+
+def _edge_event(tx: Transaction, prediction_id: PredictionId) -> Event | None:
+    """What the edge itself said; None when the prediction is forgotten."""
+    found = tx.connection.execute(
+        "SELECT coalesce(edge_event, event) FROM prediction JOIN provenance ON prediction_id = id WHERE id = ?",
+        (prediction_id,),
+    ).fetchone()
+    event: Event | None = None if found is None else json.loads(found[0])
+    return event
 
 
 def _is_judged(tx: Transaction, prediction_id: PredictionId) -> bool:

@@ -104,8 +104,8 @@ class Reader:
                 ),
                 *read("SELECT '', 'feedback_pending', count(*) FROM outbox WHERE destination = 'hub:feedback'"),
                 *read(
-                    "SELECT binding, 'escalations_pending{' || state || '}', count(*) FROM escalation "
-                    "WHERE state IN ('queued', 'sent', 'acked') GROUP BY binding, state"
+                    "SELECT binding, iif(class = 4, 'audits', 'escalations') || '_pending{' || state || '}', count(*) "
+                    "FROM escalation WHERE state IN ('queued', 'sent', 'acked') GROUP BY binding, class, state"
                 ),
             )
             figures.update({(BindingName(b), str(n)): int(v) for b, n, v in pending})

@@ -8,6 +8,7 @@ newer major is refused.
 import sqlite3
 from pathlib import Path
 
+from edge_agent.adapters.sqlite import decision_tables
 from edge_agent.adapters.sqlite.errors import StoreVersionError, translated
 
 MAJOR_STEP = 1000
@@ -138,6 +139,7 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1 * MAJOR_STEP + 1, _PROVENANCE),
     (1 * MAJOR_STEP + 2, _RETAINED),
     (1 * MAJOR_STEP + 3, _NEWS),
+    (1 * MAJOR_STEP + 4, decision_tables.TABLES),
 )
 """(version after it, statements), oldest first; a new one is added at the end and none is ever changed."""
 

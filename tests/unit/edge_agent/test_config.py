@@ -129,7 +129,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert limits.shares == {
         ItemClass.ALARM: 0.05,
         ItemClass.PREDICTION: 0.35,
-        ItemClass.ESCALATION: 0.55,
+        ItemClass.ESCALATION: 0.45,
+        ItemClass.AUDIT: 0.1,
         ItemClass.FEEDBACK: 0.05,
     }
     assert set(limits.on_full.values()) == {OnFull.DROP_OLDEST, OnFull.DROP_NEWEST}
@@ -192,7 +193,7 @@ def test_all_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
         ('[packs]\ntrusted_keys = ["none.pub"]', "packs.trusted_keys[0]: no such file: none.pub"),
         ('[http]\nlisten = "9464"', "http.listen: expected host:port"),
         ("[engine]\nthreads = 0", "engine.threads: expected 1 to 64"),
-        ("[outbox]\nprediction_share = 0.5", "outbox.escalation_share: the four shares are more than 1 together"),
+        ("[outbox]\nprediction_share = 0.5", "outbox.escalation_share: the five shares are more than 1 together"),
         ("[outbox]\nprediction_share = 0.0", "outbox.prediction_share: expected more than 0"),
         ("[outbox]\nescalation_max_age_s = 0", "outbox.escalation_max_age_s: expected more than 0"),
         ("[outbox]\ndead_letter_max_bytes = -1", "outbox.dead_letter_max_bytes: expected 0 or more"),

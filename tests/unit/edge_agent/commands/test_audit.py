@@ -53,8 +53,8 @@ def test_an_equation_that_does_not_hold_is_shown_and_ends_with_1(
     assert audit(tmp_path) == 1
     shown = capsys.readouterr().out
     assert "FAIL press  predictions: 1 = 0" in shown
-    # Two of the device, and seven for each of two bindings: one counted, one configured.
-    assert "1 of 18 equations do not hold" in shown
+    # Two of the device, and eleven for each of two bindings: one counted, one configured.
+    assert "1 of 24 equations do not hold" in shown
 
 
 def test_a_device_that_never_ran_has_no_database_and_is_told_so(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_equations_of_an_agent_that_received_nothing_are_all_zero(
     document = json.loads(capsys.readouterr().out)
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
     assert [one["binding"] for one in document["equations"]][:3] == [None, None, document["equations"][2]["binding"]]
-    assert len(document["equations"]) == 10
+    assert len(document["equations"]) == 13
     assert all(term["value"] == 0 for one in document["equations"] for term in (one["left"], *one["terms"]))
     assert audit(tmp_path) == 0
     shown = capsys.readouterr().out

@@ -19,7 +19,16 @@ GOOD = {
     ("b", Count.RECORDS_DUPLICATE.value): 1,
     ("b", of_reason(Count.RECORDS_DEAD_LETTERED, "malformed")): 2,
     ("b", of_reason(Count.RECORDS_SHED, "queue_full")): 1,
-    ("b", Count.ESCALATIONS_WANTED.value): 3,
+    ("b", Count.DECISIONS_MADE.value): 7,
+    ("b", Count.DECISIONS_KEPT.value): 2,
+    ("b", Count.DECISIONS_AUDITED.value): 1,
+    ("b", of_reason(Count.DECISIONS_DOUBTED, "low_confidence")): 4,
+    ("b", Count.AUDITS_DRAWN.value): 2,
+    ("b", Count.AUDITS_ESCALATED.value): 1,
+    ("b", Count.AUDITS_CREATED.value): 1,
+    ("b", of_reason(Count.AUDITS_LOST, "expired")): 1,
+    ("b", Count.ESCALATIONS_WANTED.value): 4,
+    ("b", of_reason(Count.ESCALATIONS_SUPPRESSED_BUDGET, "calls")): 1,
     ("b", Count.ESCALATIONS_CREATED.value): 3,
     ("b", Count.ESCALATIONS_ANSWERED.value): 1,
     ("b", of_reason(Count.ESCALATIONS_PENDING, "sent")): 2,
@@ -62,6 +71,9 @@ def test_every_term_of_a_binding_that_received_nothing_is_there() -> None:
             "predictions_evicted",
             "predictions_pending_publish",
         ],
+        "decisions": ["decisions_kept", "decisions_audited", "decisions_doubted"],
+        "audits drawn": ["audits_escalated", "audits_created"],
+        "audits created": ["audits_agreed", "audits_disagreed", "audits_unjudged", "audits_lost", "audits_pending"],
         "revisions": ["revisions_published", "revisions_expired", "revisions_evicted", "revisions_pending_publish"],
         "alarms": ["alarms_published", "alarms_expired", "alarms_evicted", "alarms_pending_publish"],
         "escalations wanted": ["escalations_suppressed_budget", "escalations_created"],
@@ -82,7 +94,7 @@ def test_every_term_of_a_binding_that_received_nothing_is_there() -> None:
 def test_a_configured_binding_is_audited_once() -> None:
     """Whether something of it was counted or not, and beside one that is no longer configured."""
     found = equations(GOOD, ["b", "idle"])
-    assert [equation.binding for equation in found] == ["b"] * 8 + ["idle"] * 8
+    assert [equation.binding for equation in found] == ["b"] * 11 + ["idle"] * 11
 
 
 def test_equations_hold_when_everything_is_somewhere() -> None:

@@ -1,16 +1,29 @@
-"""Which answers stay, which are asked again, and that each decision says why."""
+"""Which answers stay, which are asked again, which are audited, and that each decision says why."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.core.decision import AnswerStatus, Barrier, Decision, Egress, Policy, barrier, decide
+from edge_agent.core.decision import (
+    AnswerStatus,
+    Barrier,
+    Decision,
+    Egress,
+    Facts,
+    Policy,
+    Shortage,
+    barrier,
+    counters,
+    decide,
+    group_of,
+)
 from model_packs.outputs import Classification
 from model_packs.scoring import Scored
 from protos.messages.escalation import Reason
 
 ANSWER = Classification("walk", {"walk": 0.7, "run": 0.3})
 UNSCORABLE = Scored(None, 0.0, "non_finite")
+DRAWN = Facts(is_drawn=True, audit_rate=0.1)
 
 
 def scored(confidence: float) -> Scored:
@@ -41,19 +54,117 @@ def test_the_threshold_decides(answer: Scored, threshold: float | None, reason: 
         assert (decision.status, decision.escalate, decision.propensity) == (AnswerStatus.PROVISIONAL, True, 1.0)
 
 
-@given(
-    st.sampled_from(list(Barrier)),
-    st.floats(0.0, 1.0),
-    st.one_of(st.none(), st.floats(0.0, 1.0)),
+@pytest.mark.parametrize(
+    ("policy", "confidence", "ood", "reason"),
+    [
+        (Policy(0.5, always_escalate=frozenset({"walk"})), 0.99, None, Reason.CLASS_RULE),
+        (Policy(0.5, always_escalate=frozenset({"run"})), 0.99, None, None),
+        (Policy(0.5, class_thresholds={"walk": 0.9}), 0.8, None, Reason.CLASS_RULE),
+        (Policy(0.5, class_thresholds={"walk": 0.9}), 0.9, None, None),
+        (Policy(0.5, class_thresholds={"walk": 0.4}), 0.45, None, Reason.LOW_CONFIDENCE),
+        (Policy(0.5, class_thresholds={"run": 0.9}), 0.8, None, None),
+        (Policy(0.5, ood_limit=3.0), 0.99, 3.1, Reason.OUT_OF_DISTRIBUTION),
+        (Policy(0.5, ood_limit=3.0), 0.99, float("nan"), Reason.OUT_OF_DISTRIBUTION),
+        (Policy(0.5, ood_limit=3.0), 0.99, 3.0, None),
+        (Policy(0.5, ood_limit=3.0), 0.99, None, None),
+        (Policy(0.5), 0.99, 100.0, None),
+        (Policy(0.0, is_hub_only=True), 1.0, None, Reason.FORCED),
+    ],
 )
-def test_behind_a_barrier_nothing_is_asked(wall: Barrier, confidence: float, threshold: float | None) -> None:
+def test_rules_of_a_policy(policy: Policy, confidence: float, ood: float | None, reason: Reason | None) -> None:
+    """Labels, strange inputs and a hub-only policy escalate whatever the confidence; a label's threshold only adds."""
+    assert decide(scored(confidence), policy, Facts(ood=ood)).reason is reason
+
+
+def test_an_audited_answer_is_final_and_says_with_which_probability_it_was_drawn() -> None:
+    """The lottery changes nothing of the answer; kept answers that were not drawn carry the same probability."""
+    audited, kept = (decide(scored(0.9), Policy(0.5), facts) for facts in (DRAWN, Facts(audit_rate=0.1)))
+    assert (audited.status, audited.escalate, audited.reason) == (AnswerStatus.FINAL, True, Reason.AUDIT)
+    assert (kept.status, kept.escalate, kept.reason) == (AnswerStatus.FINAL, False, None)
+    assert audited.propensity == kept.propensity == 0.1
+    assert audited.is_kept
+    assert audited.is_certified
+
+
+def test_what_the_policy_escalates_is_no_audit() -> None:
+    """A drawn window that is escalated anyway is asked once, with certainty."""
+    decision = decide(scored(0.1), Policy(0.5), DRAWN)
+    assert (decision.reason, decision.propensity, decision.is_audit) == (Reason.LOW_CONFIDENCE, 1.0, False)
+    assert counters(decision) == (
+        "decisions_made",
+        "decisions_doubted{low_confidence}",
+        "audits_drawn",
+        "audits_escalated",
+    )
+
+
+def test_without_budget_an_answer_is_final_and_nobody_is_asked() -> None:
+    """It keeps its reason, no certificate speaks for it, and what was short is counted."""
+    decision = decide(scored(0.1), Policy(0.5), Facts(audit_rate=0.1, shortage=Shortage.CALLS))
+    assert (decision.status, decision.escalate, decision.reason) == (AnswerStatus.FINAL, False, Reason.LOW_CONFIDENCE)
+    assert decision.is_suppressed
+    assert not decision.is_certified
+    assert decision.propensity == 0.1
+    assert counters(decision)[2:] == ("escalations_wanted", "escalations_suppressed_budget{calls}")
+
+
+def test_a_drawn_window_is_asked_although_the_budget_is_short() -> None:
+    """So the answers that nobody could be asked about have a random sample of their own."""
+    decision = decide(scored(0.1), Policy(0.5), Facts(is_drawn=True, audit_rate=0.1, shortage=Shortage.CALLS))
+    assert (decision.status, decision.escalate, decision.propensity) == (AnswerStatus.PROVISIONAL, True, 0.1)
+    assert not decision.is_suppressed
+
+
+@given(
+    wall=st.sampled_from(list(Barrier)),
+    confidence=st.floats(0.0, 1.0),
+    threshold=st.one_of(st.none(), st.floats(0.0, 1.0)),
+    drawn=st.booleans(),
+)
+def test_behind_a_barrier_nothing_is_asked(
+    wall: Barrier, confidence: float, threshold: float | None, *, drawn: bool
+) -> None:
     """Every answer is final; one that would have been asked keeps its reason, and says what stood in the way."""
-    decision = decide(scored(confidence), Policy(threshold, wall))
+    decision = decide(scored(confidence), Policy(threshold, wall), Facts(is_drawn=drawn, audit_rate=0.5))
     assert decision.status is AnswerStatus.FINAL
     assert not decision.escalate
     assert decision.propensity == 0.0
     assert decision.barrier is (None if decision.reason is None else wall)
     assert decision.reason is decide(scored(confidence), Policy(threshold)).reason
+
+
+@given(
+    confidence=st.floats(0.0, 1.0),
+    shortage=st.sampled_from([None, *Shortage]),
+    rate=st.floats(0.0, 1.0),
+    drawn=st.booleans(),
+)
+def test_the_lottery_never_changes_what_the_policy_says(
+    confidence: float,
+    shortage: Shortage | None,
+    rate: float,
+    *,
+    drawn: bool,
+) -> None:
+    """Whether a window is drawn moves neither the keeping nor the reason of a doubt; what is drawn always is asked."""
+    facts = Facts(is_drawn=drawn, audit_rate=rate, shortage=shortage)
+    decision = decide(scored(confidence), Policy(0.5), facts)
+    assert decision.is_kept == (confidence >= 0.5)
+    assert decision.escalate == (drawn or (not decision.is_kept and shortage is None))
+    assert counters(decision)[0] == "decisions_made"
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"), [(Policy(0.5), 0.5), (Policy(0.5, is_hub_only=True), None), (Policy(None), None)]
+)
+def test_the_threshold_as_the_hub_is_told_it(policy: Policy, told: float | None) -> None:
+    """None stands for everything being escalated."""
+    assert policy.reported_threshold == told
+
+
+def test_a_group_is_the_label_of_the_answer() -> None:
+    """Without an answer there is none."""
+    assert (group_of(scored(0.5)), group_of(UNSCORABLE)) == ("walk", "")
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.core import prediction as prediction_module
-from edge_agent.core.decision import Barrier, Policy, decide
+from edge_agent.core.decision import Barrier, Facts, Policy, Shortage, decide
 from edge_agent.core.escalation import WITHOUT_VERDICT, Outcome
 from edge_agent.core.prediction import (
     CertificateState,
     CertificateUse,
     Event,
     Prediction,
+    agrees,
     event,
     input_digest,
     prediction_id,
     revise,
+    settled,
     unrevised,
 )
 from edge_agent.core.timestamps import NS_PER_S, from_text
@@ -112,7 +114,7 @@ def test_a_confident_answer_is_final() -> None:
         "tier": "edge",
         "output": {"task": "classification", "label": "walk", "scores": {"walk": 0.7, "run": 0.3}},
         "confidence": 0.85,
-        "escalation": {"reason": None, "outcome": "none"},
+        "escalation": {"reason": None, "outcome": "none", "propensity": 0.0, "policy_version": 0},
         "models": [{"pack": "motion-band-edge@1.0.0", "digest": DIGEST, "role": "active"}],
         "certificate": {"digest": DIGEST, "state": "certified"},
         "latency_ms": 3.142,
@@ -123,18 +125,72 @@ def test_a_confident_answer_is_final() -> None:
 @pytest.mark.parametrize(
     ("scored", "barrier", "status", "escalation"),
     [
-        (Scored(WALK, 0.7, None), None, "provisional", {"reason": "low_confidence", "outcome": "queued"}),
-        (UNSCORABLE, None, "provisional", {"reason": "unscorable", "outcome": "queued"}),
-        (Scored(WALK, 0.7, None), Barrier.NO_HUB, "final", {"reason": "low_confidence", "outcome": "none"}),
-        (UNSCORABLE, Barrier.EGRESS_NEVER, "final", {"reason": "unscorable", "outcome": "none"}),
+        (Scored(WALK, 0.7, None), None, "provisional", ("low_confidence", "queued", 1.0)),
+        (UNSCORABLE, None, "provisional", ("unscorable", "queued", 1.0)),
+        (Scored(WALK, 0.7, None), Barrier.NO_HUB, "final", ("low_confidence", "none", 0.0)),
+        (UNSCORABLE, Barrier.EGRESS_NEVER, "final", ("unscorable", "none", 0.0)),
     ],
 )
 def test_a_doubtful_answer_carries_no_certificate(
-    scored: Scored, barrier: Barrier | None, status: str, escalation: dict[str, str]
+    scored: Scored, barrier: Barrier | None, status: str, escalation: tuple[str, str, float]
 ) -> None:
     """Asked or not, a certificate speaks only for what its threshold keeps."""
     found = checked(event(predicted(scored, barrier=barrier)))
-    assert (found["status"], found["escalation"], found["certificate"]) == (status, escalation, None)
+    told = found["escalation"]
+    assert (found["status"], found["certificate"]) == (status, None)
+    assert (told["reason"], told["outcome"], told["propensity"]) == escalation
+
+
+def audited() -> Event:
+    """An event that the lottery drew: final, and asked all the same."""
+    sure = predicted(Scored(WALK, 0.9, None))
+    drawn = decide(sure.scored, Policy(0.8), Facts(is_drawn=True, audit_rate=0.1))
+    return checked(event(replace(sure, decision=drawn, policy_version=3)))
+
+
+def test_an_audited_answer_is_final_and_certified() -> None:
+    """It says that it is audited, with which probability, and by which policy; the certificate speaks for it."""
+    found = audited()
+    assert (found["status"], found["certificate"]["state"]) == ("final", "certified")
+    assert found["escalation"] == {"reason": "audit", "outcome": "queued", "propensity": 0.1, "policy_version": 3}
+
+
+@pytest.mark.parametrize("output", [WALK, None])
+def test_a_hub_that_agrees_with_an_audited_answer_revises_nothing(output: Classification | None) -> None:
+    """Nor does one that cannot tell; the end of the audit is kept in the event, and nothing else changes."""
+    first = audited()
+    assert revise(first, verdict(output=output), START_NS) is None
+    found = checked(settled(first, Outcome.ANSWERED))
+    assert found == {**first, "escalation": {**first["escalation"], "outcome": "answered"}}
+
+
+def test_a_hub_that_disagrees_with_an_audited_answer_revises_it() -> None:
+    """As any revision; why it was asked stays."""
+    found = checked(revise(audited(), verdict(output=RUN), START_NS))
+    assert (found["status"], found["output"]["label"], found["certificate"]) == ("revised", "run", None)
+    assert (found["escalation"]["reason"], found["escalation"]["outcome"]) == ("audit", "answered")
+
+
+def test_a_person_revises_an_audited_answer_even_to_confirm_it() -> None:
+    """Somebody looked at it, and that is told."""
+    found = checked(revise(audited(), verdict(tier=Tier.HUMAN, output=WALK), START_NS))
+    assert (found["status"], found["tier"]) == ("revised", "human")
+
+
+@pytest.mark.parametrize(("output", "same"), [(WALK, True), (RUN, False), (None, None)])
+def test_agreement_is_of_labels(output: Classification | None, same: bool | None) -> None:  # noqa: FBT001 - a table
+    """And needs two answers."""
+    assert agrees(audited(), verdict(output=output)) is same
+    assert agrees(event(predicted(UNSCORABLE)), verdict(output=output)) is None
+
+
+def test_what_the_budget_does_not_allow_is_final_and_says_so() -> None:
+    """It carries no certificate: the policy did not keep it."""
+    doubtful = predicted(Scored(WALK, 0.7, None))
+    short = decide(doubtful.scored, Policy(0.8), Facts(audit_rate=0.1, shortage=Shortage.CALLS))
+    found = checked(event(replace(doubtful, decision=short)))
+    assert (found["status"], found["certificate"]) == ("final", None)
+    assert (found["escalation"]["outcome"], found["escalation"]["propensity"]) == ("suppressed_budget", 0.1)
 
 
 def test_a_pack_without_a_certificate() -> None:
@@ -180,7 +236,7 @@ def test_a_verdict_revises() -> None:
         "tier": "hub",
         "output": RUN.to_json(),
         "confidence": 0.9,
-        "escalation": {"reason": "low_confidence", "outcome": "answered"},
+        "escalation": {"reason": "low_confidence", "outcome": "answered", "propensity": 1.0, "policy_version": 0},
         "models": [{"pack": "motion-band-hub@1.0.0", "digest": DIGEST, "role": "active"}],
         "certificate": None,
         "latency_ms": 253.142,
@@ -231,7 +287,7 @@ def test_an_escalation_that_ends_without_a_verdict_is_told(outcome: Outcome) -> 
     first = provisional()
     found = checked(unrevised(first, outcome, START_NS))
     assert (found["status"], found["revision"], found["output"]) == ("unrevised", 0, first["output"])
-    assert found["escalation"] == {"reason": "low_confidence", "outcome": outcome}
+    assert found["escalation"] == {**first["escalation"], "outcome": outcome}
 
 
 @pytest.mark.parametrize(
@@ -291,6 +347,7 @@ def test_revisions_rise_and_tiers_never_fall(verdicts: list[Verdict]) -> None:
         {"output": {"task": "classification"}},
         {"ts": "2026-11-21 08:00"},
         {"escalation": {"reason": "because", "outcome": "none"}},
+        {"escalation": {"reason": None, "outcome": "none", "propensity": 1.5}},
     ],
 )
 def test_the_schema_refuses_what_is_no_event(change: dict[str, Any]) -> None:

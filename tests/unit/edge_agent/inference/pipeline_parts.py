@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.accounting import Count, equations
+from edge_agent.core.audit_lottery import KEY_BYTES
+from edge_agent.core.budget import BucketSpec
 from edge_agent.core.decision import Policy
 from edge_agent.core.missing import Missing
 from edge_agent.core.payload import PayloadSpec, StartFormat, Vectors
+from edge_agent.core.rate_limit import RateLimit
 from edge_agent.core.window_geometry import HoppingSpec
 from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.publisher import Publisher
+from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import Answerer, Model
 from edge_agent.inference.draft import Draft
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline
+from edge_agent.inference.rationing import Ration
 from edge_agent.inference.window_intake import WindowIntake
 from edge_agent.ports import (
     AckHandle,
@@ -130,6 +135,8 @@ class MemoryStore:
                 self.states[name] = state
         for one in unit.decided:
             self.figures[BINDING, Count.PREDICTIONS_DECIDED] += 1
+            for name in one.counted:
+                self.figures[BINDING, name] += 1
             self.waiting[one.publish.row] = one.publish
 
 
@@ -238,6 +245,8 @@ class Bench:
     metrics_fault: Exception | None = None
     failures: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
+    ration: Ration = field(default_factory=lambda: Ration(None))
+    unscorable: BucketSpec = field(default_factory=lambda: BucketSpec(100.0, 1.0))
     engine_failures: list[ModelUse] = field(default_factory=list)
     scored: Counter[str] = field(default_factory=Counter)
 
@@ -271,6 +280,7 @@ class Bench:
             on_answered=lambda _, latency_ms: self.latencies_ms.append(latency_ms),
             on_scored=lambda _, use, count: self.scored.update({use.pack: count}),
             on_engine_failure=lambda _, use: self.engine_failures.append(use),
+            allotment=Allotment(self.ration, RateLimit(self.unscorable), b"k" * KEY_BYTES, self.clock),
         )
         lane = BreakableLane(
             spec,

@@ -1,13 +1,17 @@
 """The pass: what comes in is answered together, once, with the same ids after any crash, and nothing is uncounted."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from edge_agent.core.accounting import Count, of_reason
+from edge_agent.core.budget import BucketSpec, Granted, Pool, Resource
 from edge_agent.core.decision import Barrier, Policy
 from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL
+from edge_agent.inference.rationing import Ration
 from edge_agent.ports import Unit
+from protos.messages.escalation import ItemClass, Reason
 from tests.unit.edge_agent.inference.pipeline_parts import BROKER, Bench, message
 
 
@@ -35,6 +39,21 @@ def test_an_answer_goes_out_before_its_record_is_committed() -> None:
     assert bench.broker.acknowledged == [1]
 
 
+class Lender:
+    """A ledger with so many calls in all."""
+
+    def __init__(self, calls: dict[Pool, int]) -> None:
+        self.calls = dict.fromkeys(Pool, 0) | calls
+        self.spent: Counter[Pool] = Counter()
+
+    def lease(self, pool: Pool, wanted: int, spent: int) -> Granted:
+        """Grant what there is."""
+        granted = min(wanted, self.calls[pool])
+        self.calls[pool] -= granted
+        self.spent[pool] += spent
+        return Granted(granted, Resource.CALLS if granted < wanted else None)
+
+
 def test_an_unsure_answer_is_provisional_and_asks_the_hub() -> None:
     """The escalation carries the window itself, the reason and what the edge thought."""
     bench = Bench(policy=Policy(threshold=None))
@@ -46,7 +65,13 @@ def test_an_unsure_answer_is_provisional_and_asks_the_hub() -> None:
     assert asked.inputs[0].shape == (1, 5, 2)
     assert asked.edge_output is not None
     assert bench.events()[0]["status"] == "provisional"
-    assert bench.events()[0]["escalation"] == {"reason": "low_confidence", "outcome": "queued"}
+    assert bench.events()[0]["escalation"] == {
+        "reason": "low_confidence",
+        "outcome": "queued",
+        "propensity": 1.0,
+        "policy_version": 0,
+    }
+    assert (asked.group, asked.policy_version, asked.propensity) == ("idle", 0, 1.0)
 
 
 def test_without_a_hub_an_unsure_answer_is_final() -> None:
@@ -312,3 +337,62 @@ def _crash(bench: Bench, after: str) -> None:
 def _windows(bench: Bench) -> dict[str, str]:
     """Id by start of every window that was published."""
     return {event["window"]["start"]: event["id"] for event in bench.events()}
+
+
+def test_an_audited_answer_is_final_and_goes_to_the_hub_all_the_same() -> None:
+    """At a rate of 1 every answer that is kept is drawn; the answer itself is what it would have been."""
+    bench = Bench(policy=Policy(threshold=0.5, audit_rate=1.0, version=4))
+    bench.send(1)
+    bench.run()
+    (one,) = [one for unit in bench.units for one in unit.decided]
+    assert one.escalate is not None
+    assert (one.escalate_class, one.escalate.reason) == (ItemClass.AUDIT, Reason.AUDIT)
+    assert (one.escalate.propensity, one.escalate.policy_version, one.escalate.group) == (1.0, 4, "idle")
+    assert (bench.events()[0]["status"], bench.events()[0]["escalation"]["reason"]) == ("final", "audit")
+    assert one.decided_by is not None
+    assert (one.decided_by.version, one.decided_by.is_kept) == (4, True)
+
+
+def test_the_same_windows_are_drawn_after_a_crash() -> None:
+    """Nothing of the lottery is remembered, and nothing of it changes."""
+    drawn = []
+    for _ in range(2):
+        bench = Bench(policy=Policy(threshold=0.5, audit_rate=0.3))
+        for second in range(1, 30):
+            bench.send(second)
+        bench.run()
+        drawn.append([one.escalate is not None for unit in bench.units for one in unit.decided])
+    assert drawn[0] == drawn[1]
+    assert 0 < sum(drawn[0]) < len(drawn[0])
+
+
+@pytest.mark.parametrize(("main", "asked", "spent"), [(2, 2, {Pool.MAIN: 2}), (0, 1, {Pool.AUDIT: 1})])
+def test_without_calls_left_nobody_is_asked_and_audits_have_a_reserve(
+    main: int, asked: int, spent: dict[Pool, int]
+) -> None:
+    """What is not asked is final and counted; while the reserve has a call, the lottery goes on, and no longer."""
+    lender = Lender({Pool.MAIN: main, Pool.AUDIT: 1})
+    ration = Ration(lender)
+    ration.run_once()
+    bench = Bench(policy=Policy(threshold=None, audit_rate=1.0), ration=ration)
+    for second in range(1, 6):
+        bench.send(second)
+    bench.run()
+    outcomes = Counter(event["escalation"]["outcome"] for event in bench.events())
+    assert outcomes == {"queued": asked, "suppressed_budget": 5 - asked}
+    assert bench.count("escalations_suppressed_budget{calls}") == 5 - asked
+    assert [event["escalation"]["propensity"] for event in bench.events()[2:]] == [0.0] * 3
+    ration.run_once()
+    assert +lender.spent == spent
+
+
+def test_inputs_without_a_score_are_limited_for_each_partition() -> None:
+    """A broken sensor asks now and then, and no more; it takes nothing from the others."""
+    bench = Bench(unscorable=BucketSpec(1.0, 1e-9))
+    bench.session.poison = 1.0
+    for second in range(1, 4):
+        bench.send(second)
+    bench.run()
+    assert bench.count("escalations_suppressed_budget{unscorable_rate}") == 2
+    assert bench.count("decisions_doubted{unscorable}") == 3
+    assert bench.store.broken_equations() == []

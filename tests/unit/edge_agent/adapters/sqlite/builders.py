@@ -10,7 +10,7 @@ import numpy as np
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.core.accounting import Count, equations
 from edge_agent.core.outbox import Limits, OnFull
-from edge_agent.ports import AckHandle, BindingName, DeadLetter, Decided, JournalRow, Publish, RowId, Unit
+from edge_agent.ports import AckHandle, BindingName, DeadLetter, Decided, JournalRow, PolicyUse, Publish, RowId, Unit
 from model_packs.outputs import Classification
 from model_packs.tensors import Tensor
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Reason, Verdict
@@ -139,7 +139,22 @@ def event_json(name: str, status: str) -> bytes:
 def audited(store: Store, name: str, *, propensity: float = 0.1) -> Decided:
     """A final prediction that the lottery drew."""
     asked = replace(escalation(name), reason=Reason.AUDIT, propensity=propensity, confidence=0.95)
-    return replace(decided(store, name, escalate=False), escalate=asked, escalate_class=ItemClass.AUDIT)
+    first = decided(store, name, escalate=False)
+    event = json.loads(first.publish.payload)
+    event |= {
+        "binding": BINDING,
+        "output": {"task": "classification", "label": "ok", "scores": {"ok": 0.95, "worn": 0.05}},
+        "models": [{"pack": MODEL.pack, "digest": MODEL.digest, "role": "active"}],
+        "escalation": {"reason": "audit", "outcome": "queued", "propensity": propensity, "policy_version": 2},
+    }
+    return replace(
+        first,
+        publish=replace(first.publish, payload=json.dumps(event).encode()),
+        escalate=asked,
+        escalate_class=ItemClass.AUDIT,
+        counted=(Count.DECISIONS_MADE, Count.DECISIONS_AUDITED),
+        decided_by=PolicyUse(2, MODEL, 0.9, propensity, is_kept=True, is_short=False),
+    )
 
 
 def decided(store: Store, name: str, *, escalate: bool = True, expiry_s: int | None = None) -> Decided:
