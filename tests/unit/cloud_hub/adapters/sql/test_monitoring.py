@@ -43,7 +43,7 @@ REPORT = PolicyReport("band", 0, "small@1.0.0", DIGEST, 100, 90, 10, 9, 0, 0.1, 
 
 @contextlib.asynccontextmanager
 async def watching(
-    folder: Path, promise: Promise | None = ON_HUB, rules: Rules | None = None
+    folder: Path, promise: Promise | None = ON_HUB, rules: Rules = DEFAULT_RULES
 ) -> AsyncIterator[SqlStore]:
     """A store that knows what the pack promises."""
     store = SqlStore(database.make_engine(f"sqlite+aiosqlite:///{folder / 'hub.db'}"), lambda: 1, rules=rules)
