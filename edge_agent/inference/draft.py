@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
@@ -62,9 +62,10 @@ class Draft:
         """The finished pass; None when nothing happened."""
         if not (self.counts or self.acks or self.decided or self.released or self.states):
             return None
+        pending = [self.pending.pop(row) for row in self.journal]
         rows = [
-            JournalRow(r.row, r.binding, r.partition, r.received_ns, r.times_ns, r.values, self.pending.pop(r.row))
-            for r in self.journal.values()
+            row if row.pending == left else replace(row, pending=left)
+            for row, left in zip(self.journal.values(), pending, strict=True)
         ]
         return Unit(
             counts={key: amount for key, amount in self.counts.items() if amount},

@@ -75,6 +75,9 @@ class WindowIntake:
         self._give_up(draft)
         row = self._store.new_row()
         partition = partition_of(captures, self._partition)
+        changes = self._windows.feed(
+            partition, row, decoded.times_ns, decoded.values, now_s, out_of_range=decoded.out_of_range
+        )
         draft.journal[row] = JournalRow(
             row,
             self._binding,
@@ -82,10 +85,7 @@ class WindowIntake:
             delivery.received_ns,
             decoded.times_ns.astype(_TIMES, copy=False).tobytes(),
             decoded.values.astype(_VALUES, copy=False).tobytes(),
-            pending=0,
-        )
-        changes = self._windows.feed(
-            partition, row, decoded.times_ns, decoded.values, now_s, out_of_range=decoded.out_of_range
+            changes.pending.get(row, 0),
         )
         return self._closed(changes, draft)
 
