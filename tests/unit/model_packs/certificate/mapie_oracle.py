@@ -2,7 +2,7 @@
 
     python -m tests.unit.model_packs.certificate.mapie_oracle
 
-Writes mapie_thresholds.json beside this file. It runs in an environment of its own, made with `pip install mapie==1.6.0`
+Writes mapie_thresholds.json beside this file. It runs in an environment of its own, made by `pip install mapie==1.6.0`
 (BSD-3-Clause; it brings scikit-learn and scipy, 170 MB installed, too much for every developer's environment); the
 tests need the file only.
 
