@@ -5,6 +5,7 @@ no scaling, a temperature and vector scaling: only what makes rows honest that t
 temperature itself is `temperature`'s.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -135,15 +136,27 @@ def accept_scaling(fit_rows: tuple[ArrayLike, ArrayLike], judge_rows: tuple[Arra
     if logits.shape[1] <= MAX_VECTOR_CLASSES:
         vector = fit_vector_scaling(*fit_rows)
         candidates.append(_judged("vector", vector.apply(logits), labels))
-    plain = candidates[0]
-    acceptable = [other for other in candidates[1:] if other.nll < plain.nll and other.ece <= plain.ece]
-    kind = min(acceptable, key=lambda other: other.nll, default=plain).kind
+    kind = chosen(candidates).kind
     return AcceptedScaling(
         kind=kind,
         temperature=temperature if kind == "temperature" else 1.0,
         vector=vector if kind == "vector" else None,
         candidates=tuple(candidates),
     )
+
+
+def chosen(candidates: Sequence[Candidate]) -> Candidate:
+    """Which of several scalings to use.
+
+    Args:
+        candidates: The plain logits first.
+
+    Returns:
+        Of those that are likelier than the plain logits and no less honest, the likeliest; else the plain logits.
+    """
+    plain, *others = candidates
+    acceptable = [other for other in others if other.nll < plain.nll and other.ece <= plain.ece]
+    return min(acceptable, key=lambda other: other.nll, default=plain)
 
 
 def _judged(kind: ScalingKind, logits: NDArray[np.float64], labels: NDArray[np.intp]) -> Candidate:

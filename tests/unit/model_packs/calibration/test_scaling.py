@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model_packs.calibration.scaling import MAX_VECTOR_CLASSES, VectorScaling, accept_scaling, fit_vector_scaling
+from model_packs.calibration.scaling import (
+    MAX_VECTOR_CLASSES,
+    Candidate,
+    VectorScaling,
+    accept_scaling,
+    chosen,
+    fit_vector_scaling,
+)
 from model_packs.calibration.temperature import negative_log_likelihood, softmax
 
 Rows = tuple[NDArray[np.float64], NDArray[np.intp]]
@@ -69,14 +76,23 @@ def test_nothing_is_accepted_that_does_not_help_on_other_rows() -> None:
     assert [candidate.kind for candidate in accepted.candidates] == ["none", "temperature", "vector"]
 
 
-def test_a_better_likelihood_that_is_less_honest_is_not_accepted() -> None:
-    """Both must not get worse: likelihood and calibration error of the rows that judge."""
-    logits, labels = np.array([[0.0, 4.0]] * 10), np.array([1] * 9 + [0])
-    judge = np.array([[0.0, np.log(9.0)]] * 100), np.array([1] * 90 + [0] * 10)
-    accepted = accept_scaling((logits, labels), judge)
-    plain = accepted.candidates[0]
-    assert plain.ece == pytest.approx(0.0)
-    assert accepted.kind == "none"
+@pytest.mark.parametrize(
+    ("temperature", "vector", "kind"),
+    [
+        ((0.9, 0.05), (0.8, 0.05), "vector"),
+        ((0.8, 0.05), (0.9, 0.05), "temperature"),
+        ((0.9, 0.05), (0.8, 0.11), "temperature"),
+        ((0.9, 0.11), (0.8, 0.11), "none"),
+        ((1.1, 0.01), (1.0, 0.01), "none"),
+        ((0.9, 0.1), (1.1, 0.0), "temperature"),
+    ],
+)
+def test_a_scaling_must_be_likelier_and_no_less_honest(
+    temperature: tuple[float, float], vector: tuple[float, float], kind: str
+) -> None:
+    """Against a likelihood of 1.0 and an error of 0.1: neither alone is enough; the likeliest of the rest is used."""
+    candidates = (Candidate("none", 1.0, 0.1), Candidate("temperature", *temperature), Candidate("vector", *vector))
+    assert chosen(candidates).kind == kind
 
 
 def test_many_classes_are_not_tried() -> None:

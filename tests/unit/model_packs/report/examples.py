@@ -11,7 +11,7 @@ from model_packs.digests import digest_of
 from model_packs.report.evaluation import Evaluation
 
 NAMES: Final = ("broken", "broken", "idle", "idle", "moving", "moving", "moving", "moving", "idle", "idle")
-_SCORE: Final = np.array([0.1, 0.2, 0.4, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+_SCORE: Final = np.array([0.1, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
 
 ROWS: Final = Evaluation(
     source="ten rows",

@@ -14,7 +14,7 @@ from tests.unit.model_packs.report.examples import CERTIFICATE, NAMES, ROWS, tal
 
 
 def test_the_numbers_by_hand() -> None:
-    """Ten rows, threshold 0.5: seven stay, one of them is wrong; the hub mends two of three."""
+    """Ten rows, threshold 0.5: seven stay, one with just this score and one wrong; the hub mends two of three."""
     found = figures(ROWS, CERTIFICATE)
 
     assert (found.n_rows, found.edge.count) == (10, 6)
@@ -74,11 +74,11 @@ def test_a_certificate_without_a_threshold_keeps_nothing() -> None:
 
 def test_a_threshold_for_each_class_keeps_by_class() -> None:
     """A class without a threshold, or one that nobody certified, is escalated whole."""
-    tallies = [tally("idle", 0.55), tally("moving", None)]
+    tallies = [tally("idle", 0.5), tally("moving", None)]
     grouped = replace(CERTIFICATE, threshold=None, coverage=None, group_by="predicted_class", groups=tuple(tallies))
     kept = kept_rows(ROWS, grouped)
     assert kept is not None
-    assert kept.tolist() == [name == "idle" and score >= 0.55 for name, score in zip(NAMES, ROWS.score, strict=True)]
+    assert kept.tolist() == [name == "idle" and score >= 0.5 for name, score in zip(NAMES, ROWS.score, strict=True)]
     found = figures(ROWS, grouped)
     assert found.point is not None
     assert found.point.threshold is None
