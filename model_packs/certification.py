@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from model_packs import score_file
+from model_packs.build import declared_score_name
 from model_packs.certificate.certify import Certified, Unit, certify
 from model_packs.certificate.document import (
     ASSUMPTION,
@@ -239,7 +240,7 @@ def issue(outcome: Certified | Grouped, spec_toml: Path, risk: Risk, statement: 
         valid_until=statement.valid_until,
         sampling_unit=statement.sampling_unit,
         group_by=statement.group_by,
-        score="max_probability" if spec.score is None else spec.score.kind,
+        score=declared_score_name(spec),
     )
     if isinstance(outcome, Grouped):
         certificate = certificate_of_groups(outcome, circumstances)

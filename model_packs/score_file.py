@@ -10,6 +10,7 @@ certified with the rows is `certification.py`'s business.
 | `hub_correct` | bool | the hub's answer is the label |
 | `agrees` | bool | the answer is the hub's; `disagreement_with_hub` |
 | `predicted`, `label`, `hub_predicted` | any | the answers themselves, in place of the three above |
+| `probability` | float | not looked at here: `model-pack report` reads the same file |
 | `clusters` | int, str | which recording, device-day a row comes from |
 | `groups` | int, str | which class or site a row is of, known before the outcome |
 | `is_tuning` | bool | the row's score (cluster, group) lays down the order of tests; its outcome is not used |

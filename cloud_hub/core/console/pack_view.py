@@ -76,6 +76,8 @@ def promise(certificate: Certificate | None, manifest: PackManifest) -> str:
     if certificate is None:
         what = "it answers whatever it is asked" if manifest.role == "hub" else "it asks the hub about everything"
         return f"No certificate: {what}."
+    if certificate.groups:
+        return f"Thresholds by {certificate.group_by or 'group'} and none for all: it asks the hub about everything."
     if certificate.threshold is None:
         return "No threshold passed its test: it asks the hub about everything."
     kept = "" if certificate.coverage is None else f", {percent(certificate.coverage)} % of the windows"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from cloud_hub.core.console.fleet_view import statuses
 from cloud_hub.core.console.pack_view import Offer, PackUse, choices, conditions, holders, promise, uses
 from model_packs.certificate.document import Certificate
+from model_packs.certificate.tally import Tally
 from model_packs.digests import Digest
 from model_packs.manifest import PackRef
 from tests.unit.cloud_hub.core.console.fleets import MOMENT, V1, V2, binding, device, slot
@@ -58,6 +59,15 @@ def test_without_a_certificate_nothing_is_promised() -> None:
     assert promise(None, MANIFEST) == "No certificate: it asks the hub about everything."
     assert promise(None, HUB) == "No certificate: it answers whatever it is asked."
     assert promise(replace(CERTIFICATE, threshold=None), MANIFEST).startswith("No threshold passed")
+
+
+def test_thresholds_by_group_are_not_taken_for_one() -> None:
+    """A certificate with a threshold for each class has none for all, and the sentence says what follows."""
+    kept = Tally("walk", 0.05, 0.9, 1.0, 100, 100, 0, 0.006, None, None)
+    grouped = replace(CERTIFICATE, threshold=None, groups=(kept,), group_by="predicted_class")
+    said = promise(grouped, MANIFEST)
+    assert said == "Thresholds by predicted_class and none for all: it asks the hub about everything."
+    assert promise(replace(grouped, group_by=None), MANIFEST).startswith("Thresholds by group")
 
 
 def test_conditions_are_told_beside_the_promise() -> None:
