@@ -17,7 +17,7 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-ingest bench-certificate bench-escalation bench-drift bench-estimate images wheel docs fmt clean
+.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-e2e bench-ingest bench-isolation bench-certificate bench-escalation bench-drift bench-estimate images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalatio
 
 bench-ingest: .venv/.installed-test ## Measure what the journal takes against a bare subscriber; writes build/bench/ingest.json
 	@$(BIN)/python -m tests.bench.bench_ingest $(ARGS)
+
+bench-isolation: .venv/.installed-test ## Measure local p99 with the hub away, silent or slow; writes build/bench/isolation.json
+	@$(BIN)/python -m tests.bench.bench_isolation $(ARGS)
 
 bench-drift: .venv/.installed-test ## Measure how soon drift is seen, how often wrongly, and under which name
 	@$(BIN)/python -m tests.bench.bench_drift $(ARGS)
