@@ -104,7 +104,7 @@ def desire(args: argparse.Namespace) -> int:
         StorageError: The database or the pack store cannot be used.
     """
     config = load_config(args.config)
-    device = _device(config, args.device)
+    device = device_named(config, args.device)
     shelf = StoredPackShelf(PackStore(config.folder.packs))
 
     async def state(store: SqlStore) -> DesiredTwin:
@@ -125,7 +125,7 @@ def end_desire(args: argparse.Namespace) -> int:
         StorageError: The database cannot be used.
     """
     config = load_config(args.config)
-    device = _device(config, args.device)
+    device = device_named(config, args.device)
 
     async def end(store: SqlStore) -> DesiredTwin:
         return await unassign(store, device, args.binding, actor=COMMAND_LINE, now_ns=time.time_ns())
@@ -168,11 +168,24 @@ def show(args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _device(config: HubConfig, text: str) -> DeviceKey:
+def device_named(config: HubConfig, text: str) -> DeviceKey:
+    """Read SITE/DEVICE.
+
+    Args:
+        config: Names the organisation.
+        text: What was typed.
+
+    Returns:
+        The device.
+
+    Raises:
+        CliError: There is no slash.
+        DeviceNameError: The site or the device cannot be a name.
+    """
     site, slash, name = text.partition("/")
     if not slash:
         mend = "give the site, a slash and the device, as `cloud-hub devices list` shows them"
-        raise CliError(f"--device {text} names no site", mend, Exit.USAGE)
+        raise CliError(f"{text} names no site", mend, Exit.USAGE)
     return DeviceKey(config.identity.org_id, checked_name("site", site), checked_name("device", name))
 
 
