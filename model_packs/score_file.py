@@ -36,6 +36,7 @@ _ROWS: Final = (
     "predicted",
     "label",
     "hub_predicted",
+    "probability",
     "clusters",
     "groups",
 )

@@ -37,8 +37,8 @@ def add_to(commands: "argparse._SubParsersAction[Parser]") -> None:
     report.add_argument(
         "--scores",
         type=Path,
-        metavar="SCORES.NPZ",
-        help="arrays score, correct; optional hub_correct, predicted, probability (a shipped pack needs none)",
+        metavar="SCORES",
+        help="the rows that certify reads, .npz or .parquet, and hub_correct, predicted (a shipped pack needs none)",
     )
     report.add_argument("--data", type=Path, default=DEFAULT_CACHE, metavar="DIR", help="where shipped packs' data lie")
     report.add_argument("-o", "--out", type=Path, metavar="PAGE.HTML", help="default: NAME-VERSION-report.html here")
@@ -88,7 +88,7 @@ def _from_field(pack: Pack, store: PackStore, cache: Path) -> Evaluation:
     if rows is None:
         raise CliError(
             f"{pack.ref} is of no shipped family, so its rows are not known here",
-            "give --scores SCORES.NPZ with score, correct and, for the hub's part, hub_correct",
+            "give --scores FILE with score, correct and, for the hub's part, hub_correct",
             Exit.USAGE,
         )
     return run_packs(pack, _hub_of(pack, store), rows)

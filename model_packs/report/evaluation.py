@@ -4,7 +4,6 @@ Owns `Evaluation` and both ways to one. What is counted from it is `figures`'; w
 is shown on is `shipped.labelled_rows`'.
 """
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_packs import score_file
 from model_packs.certificate.errors import CertificateError
 from model_packs.engines.opening import open_session
 from model_packs.manifest import PackManifest
@@ -20,8 +20,16 @@ from model_packs.process.progress import progress
 from model_packs.scoring import Scored, score
 from model_packs.shipped.labelled_rows import LabelledRows
 
-_NEEDED: Final = ("score", "correct")
-_OPTIONAL: Final = ("probability", "predicted", "hub_correct", "groups", "tune_scores", "tune_groups", "clusters")
+_COLUMNS: Final = (
+    "score",
+    "correct",
+    "hub_correct",
+    "predicted",
+    "label",
+    "hub_predicted",
+    "groups",
+    "probability",
+)
 UNSCORABLE: Final = "unscorable"
 """Stands for the class of an answer that could not be scored."""
 
@@ -82,49 +90,42 @@ def run_packs(edge: Pack, hub: Pack | None, rows: LabelledRows) -> Evaluation:
 
 
 def read_scores(path: Path, manifest: PackManifest) -> Evaluation:
-    """Read rows from a file: what `model-pack certify` reads, and more.
+    """Read rows from the file that `model-pack certify` reads.
 
     Args:
-        path: `.npz` of plain arrays, one value a row: `score` and `correct`; optionally `probability`, `predicted`
-            (label names, or their indices), `hub_correct`, `groups`; what only `certify` uses is passed over.
+        path: `.npz` or `.parquet`, as `score_file` documents it. The report uses `score`, the outcomes (`correct`, or
+            `predicted` with `label`) and, if they are there, the hub's (`hub_correct`, or `hub_predicted` with
+            `label`), `predicted` (label names, or their indices), `groups` and `probability`. Tuning rows are left out.
         manifest: The pack that gave the scores.
 
     Returns:
         The rows.
 
     Raises:
-        CertificateError: No such archive, or its arrays are not what they should be.
+        CertificateError: No such file of rows, or its arrays are not what they should be.
         OSError: The file cannot be read.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise CertificateError(f"{path}: not an .npz file of plain arrays: {error}") from error
-    unknown = arrays.keys() - {*_NEEDED, *_OPTIONAL}
-    if unknown or not set(_NEEDED) <= arrays.keys():
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise CertificateError(
-            f"{path}: holds {found}; needed are {' and '.join(_NEEDED)}, optional {', '.join(_OPTIONAL)}"
-        )
-    n_rows = len(np.atleast_1d(arrays["score"]))
+    arrays = score_file.read(path)
+    n_rows = arrays["score"].size
     if n_rows == 0:
         raise CertificateError(f"{path}: holds no rows")
-    probability = _numbers(path, "probability", arrays, n_rows) if "probability" in arrays else None
+    columns = {name: _column(path, name, arrays[name], n_rows) for name in _COLUMNS if name in arrays}
+    scores = _numbers(path, "score", columns["score"])
+    probability = _numbers(path, "probability", columns["probability"]) if "probability" in columns else None
     if probability is not None and not ((probability >= 0.0) & (probability <= 1.0)).all():
         raise CertificateError(f"{path}: probability lies between 0 and 1")
-    scores = _numbers(path, "score", arrays, n_rows)
     if probability is None and manifest.score_kind == "max_probability" and ((scores >= 0) & (scores <= 1)).all():
         probability = scores
+    groups = columns.get("groups")
     return Evaluation(
         source=path.name,
         unit="row",
         score=scores,
-        correct=_outcomes(path, "correct", arrays, n_rows),
-        hub_correct=_outcomes(path, "hub_correct", arrays, n_rows) if "hub_correct" in arrays else None,
-        predicted=_names(path, arrays["predicted"], manifest, n_rows) if "predicted" in arrays else None,
+        correct=score_file.right(path, columns, "error"),
+        hub_correct=_hub_outcomes(path, columns),
+        predicted=_names(path, columns["predicted"], manifest) if "predicted" in columns else None,
         probability=probability,
-        groups=_column(path, "groups", arrays, n_rows).astype(np.str_) if "groups" in arrays else None,
+        groups=None if groups is None else groups.astype(np.str_),
     )
 
 
@@ -148,33 +149,34 @@ def _labels(answers: tuple[Scored, ...]) -> NDArray[np.str_]:
     return np.array([UNSCORABLE if answer.output is None else answer.output.label for answer in answers])
 
 
-def _numbers(path: Path, name: str, arrays: dict[str, NDArray[Any]], n_rows: int) -> NDArray[np.float64]:
-    values = _column(path, name, arrays, n_rows)
+def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
     if values.dtype.kind not in "fiu" or not np.isfinite(values.astype(np.float64)).all():
         raise CertificateError(f"{path}: {name} must be finite numbers")
     return values.astype(np.float64)
 
 
-def _outcomes(path: Path, name: str, arrays: dict[str, NDArray[Any]], n_rows: int) -> NDArray[np.bool_]:
-    values = _column(path, name, arrays, n_rows)
-    if not np.isin(values, (0, 1)).all():
-        raise CertificateError(f"{path}: {name} holds right (1, true) and wrong (0, false), nothing else")
-    return values.astype(np.bool_)
+def _hub_outcomes(path: Path, columns: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+    values = columns.get("hub_correct")
+    if values is not None:
+        if not np.isin(values, (0, 1)).all():
+            raise CertificateError(f"{path}: hub_correct is yes (1, true) or no (0, false), nothing else")
+        return values.astype(np.bool_)
+    if {"hub_predicted", "label"} <= columns.keys():
+        return score_file.right(path, {"predicted": columns["hub_predicted"], "label": columns["label"]}, "error")
+    return None
 
 
-def _names(path: Path, values: NDArray[Any], manifest: PackManifest, n_rows: int) -> NDArray[np.str_]:
-    names = _column(path, "predicted", {"predicted": values}, n_rows)
+def _names(path: Path, names: NDArray[Any], manifest: PackManifest) -> NDArray[np.str_]:
     labels = list(manifest.labels)
     if names.dtype.kind in "iu" and ((names >= 0) & (names < len(labels))).all():
         named: NDArray[np.str_] = np.array(labels)[names]
         return named
-    if names.dtype.kind == "U" and np.isin(names, labels).all():
+    if names.dtype.kind in "UO" and np.isin(names.astype(np.str_), labels).all():  # Parquet's words are objects
         return names.astype(np.str_)
     raise CertificateError(f"{path}: predicted holds the pack's labels ({', '.join(manifest.labels)}) or their indices")
 
 
-def _column(path: Path, name: str, arrays: dict[str, NDArray[Any]], n_rows: int) -> NDArray[Any]:
-    values = arrays[name]
+def _column(path: Path, name: str, values: NDArray[Any], n_rows: int) -> NDArray[Any]:
     if values.shape != (n_rows,):
         raise CertificateError(f"{path}: {name} must be one list of {n_rows} values, not of shape {values.shape}")
     return values

@@ -57,6 +57,23 @@ def test_a_pack_of_one_s_own_is_reported_from_its_scores(
     assert "What asking the hub buys" in page
 
 
+def test_answers_themselves_do_instead_of_outcomes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Predicted, label and the hub's answer give the outcomes of both; rows that only tuned are left out."""
+    build_tiny(tmp_path)
+    scores = written(
+        tmp_path / "scores.npz",
+        score=[0.2, 0.6, 0.9, 0.5],
+        predicted=["idle", "moving", "idle", "idle"],
+        label=["broken", "moving", "idle", "idle"],
+        hub_predicted=["broken", "moving", "moving", "idle"],
+        is_tuning=[False, False, False, True],
+    )
+    arguments = ["--scores", str(scores), "-o", str(tmp_path / "page.html"), "--json"]
+    assert execute(["report", str(tmp_path / "layout"), *arguments]) == Exit.OK
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert (figures["n_rows"], figures["edge"]["count"], figures["hub"]["count"]) == (3, 2, 2)
+
+
 def test_the_figures_are_there_for_programs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--json` prints one document; the page is written all the same."""
     build_tiny(tmp_path)
@@ -99,13 +116,18 @@ def test_a_layout_with_several_packs_asks_which(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({"score": [0.1]}, "needed are score and correct"),
-        ({"score": [0.1], "correct": [True], "colour": [1]}, "holds colour, correct, score"),
+        ({"score": [0.1]}, "correct is missing"),
+        ({"correct": [True]}, "score is needed"),
+        (
+            {"score": [0.1], "correct": [True], "colour": [1]},
+            "holds colour, correct, score; score is needed, known are",
+        ),
         ({"score": [], "correct": []}, "holds no rows"),
         ({"score": [np.nan], "correct": [True]}, "score must be finite numbers"),
         ({"score": ["high"], "correct": [True]}, "score must be finite numbers"),
         ({"score": [0.1, 0.2], "correct": [True]}, "correct must be one list of 2 values"),
-        ({"score": [0.1], "correct": [2]}, "correct holds right"),
+        ({"score": [0.1], "correct": [2]}, "correct is yes"),
+        ({"score": [0.1], "correct": [True], "hub_correct": [2]}, "hub_correct is yes"),
         ({"score": [0.1], "correct": [True], "hub_correct": [[1]]}, "hub_correct must be one list"),
         ({"score": [0.1], "correct": [True], "predicted": ["flying"]}, "predicted holds the pack's labels"),
         ({"score": [0.1], "correct": [True], "predicted": [3]}, "predicted holds the pack's labels"),
