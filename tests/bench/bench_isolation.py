@@ -106,7 +106,7 @@ class Refuser:
 
 
 class _RefusesAll(grpc.GenericRpcHandler):
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[object, object]:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[object, object]":
         """Any method."""
         del handler_call_details
 
