@@ -23,6 +23,7 @@ _STATUS = {
 }
 
 _OTHER_WRITER = "stop the other program that writes {path}: one agent to one state_dir"
+_NO_TEXT = "Could not decode to UTF-8"
 _DAMAGED = "restart the agent, which puts {path} aside (keep it for support) and begins a new one"
 _MENDS = {
     sqlite3.SQLITE_FULL: "free space on the disk that holds {folder}",
@@ -64,12 +65,12 @@ def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into `StoreError`s that say what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        status = _STATUS.get(_primary(error), Status.INTERNAL)
         if is_damage(error):
             quarantine.mark(path)
-        raise StoreError(
-            f"{path}: {error}", mend(error, path), _STATUS.get(_primary(error), Status.INTERNAL)
-        ) from error
+            status = Status.DATA_LOSS
+        raise StoreError(f"{path}: {error}", mend(error, path), status) from error
 
 
 def mend(error: Exception, path: Path) -> str:
@@ -82,13 +83,15 @@ def mend(error: Exception, path: Path) -> str:
     Returns:
         One sentence.
     """
-    template = _MENDS.get(_primary(error), "see the log for what failed while {path} was written")
+    other = _DAMAGED if is_damage(error) else "see the log for what failed while {path} was written"
+    template = _MENDS.get(_primary(error), other)
     return template.format(path=path, folder=path.parent)
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether SQLite found the file damaged."""
-    return _STATUS.get(_primary(error)) is Status.DATA_LOSS
+    """Whether SQLite found the file damaged, or Python what SQLite read in it: text that is none."""
+    is_no_text = isinstance(error, UnicodeDecodeError) or str(error).startswith(_NO_TEXT)
+    return is_no_text or _STATUS.get(_primary(error)) is Status.DATA_LOSS
 
 
 def hanging_mend(path: Path) -> str:

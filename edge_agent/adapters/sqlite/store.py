@@ -169,13 +169,29 @@ class Store:
         self._lock.take()
         try:
             connection = self._prepared() if not quarantine.is_marked(self._path) else self._begun_anew()
-            self._reader.open()
-            self._onlooker.open()
-            self.news.open()
-            self._writer.open(connection)
+            try:
+                self._open_parts(connection)
+            except StoreError as error:
+                if error.status is not Status.DATA_LOSS or self._is_new:
+                    raise
+                self._close_readers()
+                connection.close()
+                self._open_parts(self._begun_anew())
         except BaseException:
             self.close()
             raise
+
+    def _open_parts(self, connection: sqlite3.Connection) -> None:
+        self._reader.open()
+        self._onlooker.open()
+        self.news.open()
+        with translated(self._path):
+            self._writer.open(connection)
+
+    def _close_readers(self) -> None:
+        self.news.close()
+        self._reader.close()
+        self._onlooker.close()
 
     def _prepared(self) -> sqlite3.Connection:
         """Open the file and mend it; a full disk gives up the reserve for that."""
@@ -216,9 +232,7 @@ class Store:
     def close(self) -> None:
         """Commit what waits and close; may be called twice."""
         self._writer.close()
-        self.news.close()
-        self._reader.close()
-        self._onlooker.close()
+        self._close_readers()
         self._lock.release()
 
     def new_row(self) -> RowId:

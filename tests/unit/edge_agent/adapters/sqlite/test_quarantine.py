@@ -107,6 +107,22 @@ def test_damage_that_is_met_on_the_way_is_put_aside_at_the_next_start(tmp_path: 
     again.store.close()
 
 
+def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
+    """A flipped byte in the schema or in a row is told by Python and not by SQLite, and is damage all the same."""
+    for number, (column, table) in enumerate((("sql", "sqlite_master"), ("value", "meta"))):
+        folder = tmp_path / str(number)
+        filled(folder)
+        connection = sqlite3.connect(folder / FILE_NAME)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"UPDATE {table} SET {column} = CAST(x'4352f645' AS TEXT)")  # noqa: S608 - own names
+        connection.commit()
+        connection.close()
+        opened = open_store(folder)
+        opened.commit(record_unit(opened.store, b"new", decided(opened.store, "new")))
+        opened.store.close()
+        assert (folder / ASIDE).exists()
+
+
 def test_only_the_newest_damaged_file_is_kept(tmp_path: Path) -> None:
     """Damage that comes back does not fill the disk."""
     for rubbish in (b"first" * 1000, b"second" * 1000):
