@@ -1,10 +1,11 @@
-"""Owns small disks for an agent's state: one that can be filled up, one that the kernel turns read-only.
+"""Owns disks for an agent's state: one that can be filled up, one that the kernel turns read-only, syncs that fail.
 
 Only root may mount; who cannot is told so (`UnableError`). What is done to a disk, and what the agent has to do, is
 `disk_faults.py`.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -136,3 +137,33 @@ class FragileDisk(Disk):
         """What a person does: unmount, and mount it again."""
         self.unmount()
         self.mount()
+
+
+class FailingSyncs:
+    """Lets the syncs of a program fail with EIO, as those of a dying disk do: libfiu, loaded before its C library.
+
+    Args:
+        pipe: A path that names its control pipes.
+
+    Raises:
+        UnableError: libfiu is not installed.
+    """
+
+    def __init__(self, pipe: Path) -> None:
+        self._pipe = pipe
+        libraries = [f"/usr/lib/fiu/{name}" for name in ("fiu_run_preload.so", "fiu_posix_preload.so")]
+        if shutil.which("fiu-ctrl") is None or not all(Path(one).exists() for one in libraries):
+            raise UnableError("fiu-ctrl is missing: apt-get install fiu-utils")
+        self.environ = {"LD_PRELOAD": " ".join(libraries), "FIU_CTRL_FIFO": str(pipe), "FIU_ENABLE": ""}
+
+    def fail(self, pid: int) -> None:
+        """From now on no sync of this process succeeds."""
+        self._say(pid, f"enable name=posix/io/sync/*,failinfo={errno.EIO}")
+
+    def heal(self, pid: int) -> None:
+        """They succeed again."""
+        self._say(pid, "disable name=posix/io/sync/*")
+
+    def _say(self, pid: int, command: str) -> None:
+        done = run_to_end(["fiu-ctrl", "-f", str(self._pipe), "-c", command, str(pid)], cwd=Path("/"))
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

@@ -94,6 +94,12 @@ def stores_of(hub_folder: Path, device: str) -> int:
     return int(_ask(hub_folder, "SELECT count(DISTINCT store_id) FROM item WHERE device_id = ?", device)[0][0])
 
 
+def heard_at_ns(hub_folder: Path, device: str) -> int:
+    """When the hub stored the device's latest heartbeat: nanoseconds since the Unix epoch, UTC; 0 before the first."""
+    rows = _ask(hub_folder, "SELECT received_at_ns FROM heartbeat WHERE device_id = ?", device)
+    return int(rows[0][0]) if rows else 0
+
+
 def applied_at(hub_folder: Path, device: str) -> Applied:
     """Read a hub's database, running or not."""
     items = _ask(

@@ -2,7 +2,8 @@
 
 import time
 
-from tests.chaos.plant import Plant, Setting, line
+from tests.chaos.ledger import heard_at_ns, id_of
+from tests.chaos.plant import DEVICE, Plant, Setting, line
 from tests.simulators.toxics import Bandwidth, Latency, ResetPeer, Stream, Timeout
 
 _RATE_HZ = 60.0
@@ -12,6 +13,10 @@ _FLAPS = 10
 _BACKOFF_CAP_S = 15.0
 _NOTICED_S = 40.0
 _MBIT_BYTES = 125_000
+_LINE_BYTES_PER_S = 64_000 / 8
+_BACKLOG = 350
+_LIVE = 24
+_LAG_S = 30.0
 
 
 def hub_down(setting: Setting) -> str:
@@ -110,6 +115,48 @@ def satellite(setting: Setting) -> str:
 def cellular(setting: Setting) -> str:
     """100 ms give or take 10 there and back: windows are answered at once, the backlog drains."""
     return _slow(setting, Latency(latency_s=0.05, jitter_s=0.005))
+
+
+def slow_link(setting: Setting) -> str:
+    """64 kbit/s and a backlog: new questions overtake it and are answered within 30 s, no heartbeat is 30 s late."""
+    with Plant(setting) as plant:
+        plant.start_agent()
+        plant.warm()
+        plant.hub_link.down()
+        backlog = plant.oracle.send(setting.times(_BACKLOG))
+        plant.oracle.settle()
+        plant.wait_answers()
+        line_of_64_kbit = Bandwidth(bytes_per_s=_LINE_BYTES_PER_S, is_shared=True)
+        for stream in Stream:
+            plant.hub_link.add(line_of_64_kbit, stream)
+        plant.hub_link.up()
+        plant.wait_link("hub", up=True)
+        lags_s: list[float] = []
+        live: dict[str, float] = {}
+        for _ in range(setting.times(_LIVE)):
+            (sent,) = plant.oracle.send(1)
+            live[id_of(DEVICE, sent)] = time.monotonic()
+            plant.pause(0.5)
+            lags_s.append(time.time() - heard_at_ns(plant.hub.folder, DEVICE) / 1e9)
+        waiting = len(backlog) - sum(id_of(DEVICE, one) in plant.revised_at() for one in backlog)
+        found, figures = plant.finish()
+        revised_at = plant.revised_at()
+        answers_s = [revised_at[name] - sent_s for name, sent_s in live.items()]
+        last_s = max(revised_at[id_of(DEVICE, one)] for one in backlog)
+        plant.require(waiting > 0, "the backlog was gone before the last live question: the link was not slow")
+        plant.require(max(lags_s) <= _LAG_S, f"a heartbeat was {max(lags_s):.1f} s late")
+        plant.require(max(answers_s) <= _LAG_S, f"a live answer took {max(answers_s):.1f} s")
+        overtaken = sum(revised_at[name] < last_s for name in live)
+        plant.require(
+            overtaken >= len(live) // 2, f"only {overtaken} of {len(live)} live questions overtook the backlog"
+        )
+        return line(
+            found,
+            f"{waiting} of {len(backlog)} waited still when the last of {len(live)} live questions came",
+            f"{overtaken} overtook, answered in {max(answers_s):.1f} s at most",
+            f"heartbeats {max(lags_s):.1f} s old at most",
+            *figures,
+        )
 
 
 def _mute(setting: Setting, toxic: Timeout | ResetPeer) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ class Heard:
         start: Of its window, as the events write it.
         outputs: By revision, every output that was said; more than one is a contradiction.
         latencies_ms: Of revision 0.
+        revised_s: When the first revision came, on the monotonic clock.
     """
 
     partition: str
@@ -32,6 +34,7 @@ class Heard:
     outputs: dict[int, set[str]] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
+    revised_s: float | None = None
 
     @property
     def revision(self) -> int:
@@ -102,5 +105,7 @@ class Listener:
             one = self._heard.setdefault(event["id"], new)
             one.outputs.setdefault(event["revision"], set()).add(json.dumps(event["output"], sort_keys=True))
             one.last = event
+            if event["revision"] > 0 and one.revised_s is None:
+                one.revised_s = time.monotonic()
             if event["revision"] == 0:
                 one.latencies_ms.append(event["latency_ms"])

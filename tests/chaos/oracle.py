@@ -101,14 +101,17 @@ class Oracle:
         with self._lock:
             return self._poison_acked
 
-    def send(self, count: int) -> None:
-        """Hand over the next messages, the machines in turn; returns before they are acknowledged."""
+    def send(self, count: int) -> list[Sent]:
+        """Hand over the next messages, the machines in turn; returns which, before they are acknowledged."""
+        handed: list[Sent] = []
         for _ in range(count):
             machine = self._machines[self._turn % len(self._machines)]
             self._turn += 1
             second = self._next_s[machine]
             self._next_s[machine] = second + 1
-            self._publish(machine, self.payload(Sent(machine, second)), Sent(machine, second))
+            handed.append(Sent(machine, second))
+            self._publish(machine, self.payload(handed[-1]), handed[-1])
+        return handed
 
     def send_again(self, sent: Sent) -> None:
         """Hand over a message once more, as a sensor does that did not hear of it."""

@@ -137,6 +137,7 @@ class Plant:
         if self._disk is not None:
             self._closing.enter_context(self._disk)
         shutil.copytree(self.setting.founded / DEVICE / "state", state_of(self.setting), dirs_exist_ok=True)
+        os.sync()  # an enrolment has synced what it wrote, a copy has not
         for path, port, proxy in (
             (self.agent.config, self.hub.ports.grpc, self.hub_link),
             (self.agent.folder / "bindings.toml", self.broker.port, self.broker_link),
@@ -159,6 +160,11 @@ class Plant:
         """Let open windows wait so long: for a broker that gives what it kept in another order."""
         path = self.agent.folder / "bindings.toml"
         path.write_text(path.read_text().replace("hop_s = 1.0", f"hop_s = 1.0\nlateness_s = {lateness_s}"))
+
+    def hold_when_the_disk_fails(self) -> None:
+        """Let the agent acknowledge nothing that it could not write, instead of counting it as shed."""
+        path = self.agent.folder / "bindings.toml"
+        path.write_text(path.read_text().replace("partition =", 'on_journal_failure = "hold"\npartition =', 1))
 
     def run_instead(self, module: str, *arguments: str) -> None:
         """From now on the agent is this module of ours, which takes the config's path and these arguments."""
@@ -241,6 +247,10 @@ class Plant:
         owed = len(self.oracle.acked)
         wait_until(lambda: self.listener.count(0) >= owed, DEADLINE_S, f"an answer to each of {owed} messages")
         return time.monotonic() - began_s
+
+    def revised_at(self) -> dict[str, float]:
+        """When the site first heard a better answer to a prediction, on the monotonic clock."""
+        return {name: one.revised_s for name, one in self.listener.heard().items() if one.revised_s is not None}
 
     def quieten(self) -> None:
         """Wait until nothing waits in the agent and nothing new comes to the site."""

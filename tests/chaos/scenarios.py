@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.chaos import agent_faults, broker_faults, disk_faults, herd_faults, hub_faults, link_faults, store_faults
+from tests.chaos import (
+    agent_faults,
+    broker_faults,
+    disk_faults,
+    herd_faults,
+    hub_faults,
+    link_faults,
+    store_faults,
+    torn_store,
+)
 from tests.chaos.plant import Setting
 
 
@@ -38,8 +47,11 @@ ROWS: tuple[tuple[Scenario, ...], ...] = (
     (Scenario("flap", link_faults.flap, 40),),
     (Scenario("blackhole", link_faults.blackhole, 50), Scenario("rst", link_faults.rst, 8)),
     (Scenario("satellite", link_faults.satellite, 30), Scenario("cellular", link_faults.cellular, 20)),
+    (Scenario("slow-link", link_faults.slow_link, 60),),
     (Scenario("disk-full", disk_faults.disk_full, 30),),
     (Scenario("spool-cap", store_faults.spool_cap, 40),),
+    (Scenario("ro-disk", disk_faults.ro_disk, 40), Scenario("eio", disk_faults.eio, 40)),
+    (Scenario("torn-store", torn_store.torn_store, 45),),
     (Scenario("broker-kill", broker_faults.broker_kill, 40),),
     (Scenario("poison", broker_faults.poison, 30),),
     (Scenario("clock-step", agent_faults.clock_step, 30),),

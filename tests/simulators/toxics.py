@@ -54,9 +54,13 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bandwidth:
-    """No more than so many bytes a second."""
+    """No more than so many bytes a second: on each connection, or on all of them together, as on one line.
+
+    What waits for it is read piece by piece, so that no more than some seconds of the line lie in the proxy.
+    """
 
     bytes_per_s: float
+    is_shared: bool = False
     toxicity: float = 1.0
 
 
@@ -119,6 +123,7 @@ class ToxicProxy:
 
     Attributes:
         dropped_bytes: Bytes that toxics or `passes` swallowed, in both directions.
+        lines: By stream, who sends on a bandwidth that connections share; for the links.
     """
 
     host = LOOPBACK
@@ -130,6 +135,7 @@ class ToxicProxy:
         self._toxics: list[tuple[Stream, Toxic]] = []
         self._connections: dict[asyncio.Task[None], _Connection | None] = {}
         self._server: asyncio.Server | None = None
+        self.lines = (asyncio.Lock(), asyncio.Lock())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="toxic-proxy")
         # Bound for ever and never listening: it keeps the port while the proxy is down.
@@ -326,6 +332,7 @@ class _Link:
         self, connection: _Connection, stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._connection = connection
+        self._stream = stream
         self._reader = reader
         self._writer = writer
         self._rng = seeded(2 * connection.seed + stream)
@@ -387,7 +394,7 @@ class _Link:
     async def _read(self) -> None:
         data = b"?"
         while data:
-            data = await self._reader.read(_CHUNK_BYTES)
+            data = await self._reader.read(_piece_bytes(self._bytes_per_s()))
             await self._underway.put((self._loop.time(), data))
 
     async def _pass_on(self) -> None:
@@ -403,7 +410,7 @@ class _Link:
             for piece, gap_s in self._pieces(data):
                 await asyncio.sleep(gap_s)
                 await self._moves.wait()
-                await self._write(piece)
+                await self._send(piece)
         await asyncio.sleep(sum(one.delay_s for one in self._holding(SlowClose)))
         self._writer.write_eof()
 
@@ -417,10 +424,22 @@ class _Link:
 
     def _pieces(self, data: bytes) -> Iterator[tuple[bytes, float]]:
         """What to write, each with the seconds to wait before it."""
-        bytes_per_s = min((one.bytes_per_s for one in self._holding(Bandwidth)), default=float("inf"))
         for part, gap_s in self._sliced(data):
-            for number, piece in enumerate(paced(part, bytes_per_s)):
-                yield piece, len(piece) / bytes_per_s + (gap_s if number == 0 else 0.0)
+            for number, piece in enumerate(paced(part, self._bytes_per_s())):
+                yield piece, gap_s if number == 0 else 0.0
+
+    def _bytes_per_s(self) -> float:
+        return min((one.bytes_per_s for one in self._holding(Bandwidth)), default=float("inf"))
+
+    async def _send(self, piece: bytes) -> None:
+        """Write a piece after the time that it takes on the line; on a shared one, after those of others before it."""
+        line_s = len(piece) / self._bytes_per_s()
+        if any(one.is_shared for one in self._holding(Bandwidth)):
+            async with self._connection.proxy.lines[self._stream]:
+                await asyncio.sleep(line_s)
+        else:
+            await asyncio.sleep(line_s)
+        await self._write(piece)
 
     def _sliced(self, data: bytes) -> list[tuple[bytes, float]]:
         slicers = self._holding(Slicer)
@@ -451,8 +470,12 @@ def slices(data: bytes, slicer: Slicer, rng: random.Random) -> list[bytes]:
 
 def paced(data: bytes, bytes_per_s: float) -> list[bytes]:
     """Cut data into pieces that each take a tenth of a second at most, or are one byte."""
-    size = int(max(1, min(bytes_per_s * _PACE_S, len(data))))
+    size = _piece_bytes(bytes_per_s)
     return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _piece_bytes(bytes_per_s: float) -> int:
+    return int(max(1, min(bytes_per_s * _PACE_S, _CHUNK_BYTES)))
 
 
 def _bound(port: int) -> socket.socket:
