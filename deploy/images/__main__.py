@@ -10,15 +10,17 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from deploy.demo.fleet import LEFT
+from deploy.demo.baselines import layout
+from deploy.demo.fleet import DIGITS_EDGE_PACK, LEFT
 from deploy.demo.hub_api import HubApiError
 from deploy.demo.programs import ProgramError
 from deploy.demo.report import Report
 from deploy.demo.results import ListenerError
 from deploy.demo.sensors import SensorError
 from deploy.demo.story import Story
-from deploy.images.browser import BrowserError, photograph, shots
+from deploy.images.browser import BrowserError, photograph, photograph_file, shots
 from deploy.images.terminal import Recorder, drawn
+from model_packs.cli import execute as model_pack
 from model_packs.process.exits import CliError, Exit, Parser, run
 from model_packs.shipped.motion_band.dataset import DEFAULT_CACHE, DatasetError
 
@@ -71,9 +73,28 @@ def _take(story: Story, recorder: Recorder, report: Report, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     taken = {name: text.encode() for name, text in drawn(recorder, report).items()}
     taken |= dict(photograph(report.login, shots(disputed[-1].prediction_id)))
+    taken |= report_pictures()
     for name, content in taken.items():
         (out / name).write_bytes(content)
         recorder.event(f"{name}: {len(content)} bytes")
+
+
+def report_pictures() -> dict[str, bytes]:
+    """Show what `model-pack report` says of the digits' student.
+
+    Returns:
+        PNG by file name.
+
+    Raises:
+        CliError: The data of its field rows cannot be had.
+        BrowserError: There is no browser.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "report.html")
+        model_pack(
+            ["report", str(layout(DIGITS_EDGE_PACK)), "--data", str(_REPOSITORY / DEFAULT_CACHE), "-o", str(page)]
+        )
+        return dict(photograph_file(page, "report"))
 
 
 if __name__ == "__main__":

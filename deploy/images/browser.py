@@ -1,4 +1,4 @@
-"""Owns the pictures of the console: a headless Chromium logs in, opens each page in both themes, and shrinks the shot.
+"""Owns the pictures of pages: a headless Chromium opens each in both themes, of the console or a file, and shrinks it.
 
 Which pages there are to show is `Shot`'s list; what happened before is the demo's story.
 """
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -96,6 +97,31 @@ def photograph(login: Login, wanted: Sequence[Shot]) -> Iterator[tuple[str, byte
                 page.context.close()
     except Error as exc:
         raise BrowserError(f"the console cannot be shown: {exc.message.splitlines()[0]}") from exc
+
+
+def photograph_file(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    """Show a page that is a file, whole, in every theme.
+
+    Args:
+        path: An HTML file that loads nothing.
+        name: Of the picture, without theme.
+
+    Yields:
+        File name and PNG.
+
+    Raises:
+        BrowserError: Chromium is not installed, or the page does not open.
+    """
+    try:
+        with _chromium() as browser:
+            for theme in THEMES:
+                context = browser.new_context(viewport={"width": WIDTH_PX, "height": HEIGHT_PX}, color_scheme=theme)
+                page = context.new_page()
+                page.goto(path.absolute().as_uri(), wait_until="load", timeout=_DEADLINE_MS)
+                yield f"{name}-{theme}.png", shrunk(page.screenshot(full_page=True, animations="disabled"))
+                context.close()
+    except Error as exc:
+        raise BrowserError(f"{path} cannot be shown: {exc.message.splitlines()[0]}") from exc
 
 
 def shrunk(png: bytes) -> bytes:
