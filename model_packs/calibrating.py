@@ -93,6 +93,8 @@ def calibrate(scores: Path) -> Calibrated:
     is_fit = np.unique(clusters, return_inverse=True)[1] % 2 == 0
     if is_fit.all():
         raise CertificateError(f"{scores}: rows of one cluster cannot both fit and judge; give at least two clusters")
+    if len(np.unique(labels)) == 1:
+        raise CertificateError(f"{scores}: all rows are of label {labels[0]}; honest scores take rows of at least two")
     scaling = accept_scaling((logits[is_fit], labels[is_fit]), (logits[~is_fit], labels[~is_fit]))
     scaled = softmax(logits if scaling.vector is None else scaling.vector.apply(logits), scaling.temperature)
     deferral, without = _deferral(scores, arrays, scaled, scaled.argmax(axis=1) == labels, clusters)

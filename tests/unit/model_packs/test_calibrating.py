@@ -97,6 +97,8 @@ def test_a_deferral_score_that_cannot_be_learned_says_why(tmp_path: Path) -> Non
         ({"logits": [[0.0, np.nan]], "labels": [0]}, "not finite"),
         ({"logits": [[0.0, 1.0]], "labels": [0]}, "at least two clusters"),
         ({"logits": [[0.0, 1.0]] * 4, "labels": [0] * 4, "clusters": [7] * 4}, "at least two clusters"),
+        ({"logits": [[0.0, 1.0]] * 4, "labels": [1] * 4}, "all rows are of label 1"),
+        ({"logits": np.empty((0, 2)), "labels": []}, "no rows"),
         ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "clusters": [1]}, "one value a row"),
         ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "names": ["a"]}, "one a label"),
         ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "hub_correct": [0, 2]}, "hub_correct holds right"),
