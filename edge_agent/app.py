@@ -64,6 +64,7 @@ from edge_agent.ports import AckHandle, BindingName, Broker, Clock, DeadLetter, 
 from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
 from edge_agent.reporting.latencies import Latencies
 from edge_agent.reporting.metrics import Metrics
+from edge_agent.reporting.policy_reports import policy_reports
 from edge_agent.reporting.status import Reporter, StoreFacts
 from edge_agent.supervision import Loop, ThreadWatch
 from model_packs.manifest import PackRef
@@ -72,13 +73,13 @@ from model_packs.process.metrics import Registry
 from model_packs.signing import PublicKey
 from model_packs.store import PackStore
 from protos.link.backoff import Backoff
-from protos.messages.fleet import DeviceHello
+from protos.messages.fleet import Desired, DeviceHello, PolicyReport
 from protos.topics import TopicTemplate
 
 _DISTRIBUTION = "tandem-edge"
 _SWITCH_INTERVAL_S = 0.0005
 _RECONNECT_CAP_S = 15.0
-_CAPABILITIES = ("desired",)
+_CAPABILITIES = ("desired", "policy")
 _SWEEP_EVERY_S = 1.0
 
 # A 3.1.1 broker may leave 1000 messages unacknowledged (the mosquitto.conf that we ship), whatever we would like.
@@ -255,7 +256,7 @@ class Agent:
             clock=self._clock,
             backoff=Backoff(cap_s=_RECONNECT_CAP_S),
             on_state=self._health.fleet_changed,
-            on_desired=self._slots.desire,
+            on_desired=self._desired,
             on_failure=self._metrics.loop_failed,
         )
         self._slots.on_change(fleet.report_soon)
@@ -364,7 +365,12 @@ class Agent:
             store=self._store_facts,
             identity=partial(identity_facts, agent),
             max_bytes=agent.outbox.max_bytes,
+            policies=self._policy_reports,
         )
+
+    def _policy_reports(self) -> tuple[PolicyReport, ...]:
+        models = {name: one.model for name, one in self._models.opened.items()}
+        return policy_reports(models, self._store.policy_totals(), self._models.policies.of)
 
     def _new_announcer(self, reporter: Reporter) -> Announcer:
         bindings = self._config.bindings
@@ -398,6 +404,10 @@ class Agent:
         self._desk.answer_all()
 
     # What the adapters call, from their threads.
+
+    def _desired(self, desired: Desired) -> None:
+        self._models.take_policies(desired)  # first: to tighten waits for nothing
+        self._slots.desire(desired)
 
     def _received(self, delivery: Delivery) -> bool:
         crash_point(CrashPoint.RECEIVED)

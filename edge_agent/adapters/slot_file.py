@@ -5,6 +5,7 @@ The daemon and the commands share it: each change reads, decides and writes whil
 disk does not give it, what it said last holds.
 """
 
+import base64
 import fcntl
 import json
 import logging
@@ -15,8 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.core.pack_slots import PackId, Slot, Slots
+from edge_agent.core.policy import PolicySlot, RefusedPolicy
 from model_packs.process.durable import make_folder, write_file
-from protos.messages.fleet import Desired, DesiredSlot, FailureAction, PackFailure, SlotState
+from protos.messages.fleet import (
+    Desired,
+    DesiredPolicy,
+    DesiredSlot,
+    FailureAction,
+    PackFailure,
+    PolicyMode,
+    SlotState,
+)
 
 SCHEMA = "edge.slots/1"
 FILE_NAME = "slots.json"
@@ -118,6 +128,7 @@ def document_of(slots: Slots) -> dict[str, Any]:
             "slots": [{"binding": one.binding, "pack": one.pack, "digest": one.digest} for one in desired.slots],
         },
         "slots": {name: _slot_document(slot) for name, slot in sorted(slots.by_binding.items())},
+        "policies": {name: _policies_document(slot) for name, slot in sorted(slots.policies.items())},
     }
 
 
@@ -136,6 +147,7 @@ def slots_of(document: Any) -> Slots:  # noqa: ANN401 - JSON that nobody has che
             tuple(DesiredSlot(str(o["binding"]), str(o["pack"]), str(o["digest"])) for o in desired["slots"]),
         ),
         {str(name): _slot_of(one) for name, one in document["slots"].items()},
+        {str(name): _policies_of(one) for name, one in document.get("policies", {}).items()},  # younger than the schema
     )
 
 
@@ -185,6 +197,59 @@ def _slot_of(document: dict[str, Any]) -> Slot:
             int(failure["at_ns"]),
         ),
     )
+
+
+def _policies_document(slot: PolicySlot) -> dict[str, Any]:
+    refused = slot.refused
+    return {
+        "active": _policy_document(slot.active),
+        "base": _policy_document(slot.base),
+        "refused": None if refused is None else {"policy": _policy_document(refused.policy), "detail": refused.detail},
+    }
+
+
+def _policies_of(document: dict[str, Any]) -> PolicySlot:
+    refused = document["refused"]
+    policy = None if refused is None else _policy_of(refused["policy"])
+    return PolicySlot(
+        _policy_of(document["active"]),
+        _policy_of(document["base"]),
+        None if policy is None else RefusedPolicy(policy, str(refused["detail"])),
+    )
+
+
+def _policy_document(policy: DesiredPolicy | None) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    return {
+        "version": policy.version,
+        "mode": policy.mode.value,
+        "threshold": policy.threshold,
+        "audit_rate": policy.audit_rate,
+        "certificate": base64.b64encode(policy.certificate).decode(),
+        "signature": base64.b64encode(policy.signature).decode(),
+        "pack_digest": policy.pack_digest,
+        "voided_certificate": policy.voided_certificate,
+    }
+
+
+def _policy_of(document: dict[str, Any] | None) -> DesiredPolicy | None:
+    if document is None:
+        return None
+    return DesiredPolicy(
+        int(document["version"]),
+        PolicyMode(document["mode"]),
+        _number_of(document["threshold"]),
+        _number_of(document["audit_rate"]),
+        base64.b64decode(document["certificate"], validate=True),
+        base64.b64decode(document["signature"], validate=True),
+        str(document["pack_digest"]),
+        str(document["voided_certificate"]),
+    )
+
+
+def _number_of(value: Any) -> float | None:  # noqa: ANN401 - JSON that nobody has checked yet
+    return None if value is None else float(value)
 
 
 def _pack_document(pack: PackId | None) -> dict[str, str] | None:

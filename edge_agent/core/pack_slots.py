@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from edge_agent.core.policy import PolicySlot
 from edge_agent.errors import AgentError, PackUnusableError
 from model_packs.errors import (
     BlobError,
@@ -131,18 +132,19 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Everything that is durable about packs in use: the newest desire, and the slots that were ever changed."""
+    """Everything that is durable about packs in use: the newest desire, the slots ever changed, and their policies."""
 
     desired: Desired = field(default_factory=lambda: Desired(0, ()))
     by_binding: Mapping[str, Slot] = field(default_factory=dict)
+    policies: Mapping[str, PolicySlot] = field(default_factory=dict)
 
     def of(self, binding: str) -> Slot:
         """A binding's slot; one that was never changed runs its factory pack."""
         return self.by_binding.get(binding, Slot())
 
     def wanted(self, binding: str) -> PackId | None:
-        """What the hub wants a binding to run; None when it says nothing of it."""
-        found = next((one for one in self.desired.slots if one.binding == binding), None)
+        """What the hub wants a binding to run; None when it says nothing of it, or of its policy only."""
+        found = next((one for one in self.desired.slots if one.binding == binding and one.pack), None)
         return None if found is None else PackId(found.pack, found.digest)
 
     def having(self, binding: str, slot: Slot) -> "Slots":
@@ -261,7 +263,7 @@ def desire(slots: Slots, desired: Desired) -> Slots:
     """
     if desired.version <= slots.desired.version:
         return slots
-    after = Slots(desired, slots.by_binding)
+    after = replace(slots, desired=desired)
     kept = {
         name: replace(slot, failure=None) if _is_new_chance(slot, slots.wanted(name), after.wanted(name)) else slot
         for name, slot in slots.by_binding.items()

@@ -198,6 +198,10 @@ class DeviceSlots:
         with self._lock:
             return _overlaid(slots, self._unwritten)
 
+    def wake_listeners(self) -> None:
+        """Tell the listeners of a change that the disk did not take."""
+        self._notify()
+
     def _tell(self, slots: Slots) -> None:
         with self._lock:
             is_news = self._seen is not None and self._seen != slots

@@ -1,5 +1,6 @@
 """Owns keeping the live models at what the slots say, and judging trials: the loop behind every change of pack.
 
+    0. A policy of the hub that is not in force yet: let the binding decide by it from the next pass on.
     1. A slot that names another pack than the one that runs: open it, swap it in between two passes, close the old one.
     2. A pack on trial that fails three questions, or cannot be opened: roll back, whether the disk can keep it or not.
     3. A pack on trial for `bake_s` that has answered a few live questions: commit; without questions the trial goes on.
@@ -101,6 +102,7 @@ class Keeper:
         self._bell.wait(LOOK_EVERY_S)
         self._bell.clear()
         self._slots.write_pending()
+        self._models.policies.write_pending()
         troubles: list[Exception] = []
         for binding in self._bindings:
             try:
@@ -117,10 +119,24 @@ class Keeper:
         wanted = slot.active or self._models.factories[binding.id]
         if wanted != self._models.opened[binding.id].pack:
             return self._follow(binding, slot, wanted)
+        self._order(binding)
         if slot.state is SlotState.TRIAL:
             return self._judge(binding, slot, wanted)
         self._baking.pop(binding.id, None)
         return False
+
+    def _order(self, binding: BindingConfig) -> None:
+        """Let the binding decide as the hub's policy for it says now."""
+        ordered = self._models.ordered(binding.id)
+        if ordered is self._models.opened[binding.id]:
+            return
+        self._swap(binding.id, ordered.model)
+        self._models.replace(binding.id, ordered)
+        policy = ordered.model.policy
+        logger.info(
+            "policy_applied",
+            extra={"binding": binding.name, "version": policy.version, "threshold": policy.reported_threshold},
+        )
 
     def _follow(self, binding: BindingConfig, slot: Slot, wanted: PackId) -> bool:
         try:

@@ -5,6 +5,7 @@ to the one before it, at last to the factory pack (docs/packs.md, "What a start 
 `core/pack_slots.py`; where the factory pack comes from is `pack_supply.py`; what packs hold is `model_packs`.
 """
 
+import dataclasses
 import logging
 import threading
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from edge_agent.core.pack_slots import (
     is_crash_loop,
     roll_back,
 )
+from edge_agent.core.policy import PackTerms
 from edge_agent.core.prediction import CertificateState, CertificateUse
 from edge_agent.errors import AgentError, ConfigurationError, HubError, PackUnusableError
 from edge_agent.inference.answering import Model
 from edge_agent.packs.binding_check import check_binding, check_successor
 from edge_agent.packs.device_slots import DeviceSlots, failure_of
 from edge_agent.packs.pack_supply import FetchPack, supply_pack
+from edge_agent.packs.policies import Policies
 from edge_agent.packs.trusted_packs import factory_pack, trusted_keys
 from edge_agent.ports import BindingName, Clock, PackTrust
 from model_packs.certificate.document import Certificate
@@ -35,7 +38,7 @@ from model_packs.engines.opening import open_session
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
-from protos.messages.fleet import FailureAction
+from protos.messages.fleet import Desired, FailureAction
 from protos.messages.inference import ModelUse
 
 _NS = 1_000_000_000
@@ -45,15 +48,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """A binding's model and what it was opened from."""
+    """A binding's model and what it was opened from.
+
+    Attributes:
+        own: The pack's own policy, with what the device's files add to it.
+        certificate: The pack's own; None: it has none that is of use here.
+    """
 
     model: Model
     facts: SessionFacts
+    own: Policy
+    certificate: Certificate | None
 
     @property
     def pack(self) -> PackId:
         """Which pack it is."""
         return PackId(self.model.use.pack, self.model.use.digest)
+
+    @property
+    def terms(self) -> PackTerms:
+        """What the pack says itself."""
+        return PackTerms(self.model.use.digest, self.own.threshold)
 
 
 class Models:
@@ -70,6 +85,7 @@ class Models:
     def __init__(
         self, config: Config, slots: DeviceSlots, trust: PackTrust, fetch: FetchPack | None, clock: Clock
     ) -> None:
+        self.policies = Policies(config, slots)
         self._config = config
         self._slots = slots
         self._trust = trust
@@ -127,6 +143,16 @@ class Models:
         if problems:
             raise _unfit(pack, problems)
         return self._opened(binding, pack)
+
+    def ordered(self, binding: BindingName) -> OpenedModel:
+        """What is open, as the hub's policy for it says now; the same object while nothing has changed."""
+        opened = self.opened[binding]
+        model = self._under_policy(binding, opened)
+        return opened if model == opened.model else dataclasses.replace(opened, model=model)
+
+    def take_policies(self, desired: Desired) -> None:
+        """Take the policies in a desire of the hub."""
+        self.policies.take(desired, {name: (one.terms, one.facts) for name, one in self.opened.items()})
 
     def replace(self, binding: BindingName, opened: OpenedModel) -> None:
         """From now on this is what is open; who holds the one before closes it."""
@@ -212,16 +238,42 @@ class Models:
             has_hub_pack=pack.manifest.escalates_to is not None,
         )
         asks = binding.escalation
-        policy = Policy(
+        if certificate is not None and certificate.score != pack.manifest.score_name:
+            logger.warning(
+                "certificate_of_another_score",
+                extra={"pack": str(pack.ref), "certified": certificate.score, "scored": pack.manifest.score_name},
+            )
+            certificate = None  # its threshold says nothing of this pack's confidence
+        own = Policy(
             None if certificate is None else certificate.threshold,
             stands_in_the_way,
             class_thresholds=asks.class_thresholds,
             always_escalate=frozenset(asks.always_escalate),
             audit_rate=asks.audit_rate,
         )
-        use = None if certificate is None else certificate_use(certificate, session.facts, self._clock.wall_ns())
-        named = ModelUse(str(pack.ref), pack.digest)
-        return OpenedModel(Model(pack.manifest, session, policy, use, named), session.facts)
+        model = Model(pack.manifest, session, own, None, ModelUse(str(pack.ref), pack.digest))
+        opened = OpenedModel(model, session.facts, own, certificate)
+        return dataclasses.replace(opened, model=self._under_policy(binding.id, opened))
+
+    def _under_policy(self, binding: BindingName, opened: OpenedModel) -> Model:
+        """The model with the policy in force, and with the certificate that speaks for what it keeps."""
+        policy, base, refuted = self.policies.applied(binding, opened.own, opened.terms)
+        certificate = opened.certificate
+        if base is not None and base.certificate:
+            certificate = Certificate.from_json(base.certificate)
+        use = None
+        if certificate is not None:
+            use = certificate_use(certificate, opened.facts, self._clock.wall_ns())
+            use = dataclasses.replace(use, state=_state(use, policy, certificate, refuted))
+        return dataclasses.replace(opened.model, policy=policy, certificate=use)
+
+
+def _state(use: CertificateUse, policy: Policy, certificate: Certificate, refuted: str) -> CertificateState:
+    """How far the certificate speaks under a policy: one that keeps another set than it states is not backed by it."""
+    if refuted and refuted == use.digest:
+        return CertificateState.VOID
+    states_this = policy.threshold == certificate.threshold and not (policy.always_escalate or policy.class_thresholds)
+    return use.state if states_this or use.state is CertificateState.EXPIRED else CertificateState.UNCERTIFIED
 
 
 def _unfit(pack: Pack, problems: list[str]) -> PackRefusedError:

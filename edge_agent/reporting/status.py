@@ -20,7 +20,7 @@ from edge_agent.packs.device_slots import Twin
 from edge_agent.packs.models import OpenedModel
 from edge_agent.ports import BindingName, Clock, CounterKey
 from edge_agent.reporting.health import Health, Peer
-from protos.messages.fleet import BindingReport, Desired, Heartbeat, SlotReport
+from protos.messages.fleet import BindingReport, Desired, Heartbeat, PolicyReport, SlotReport
 
 SCHEMA = "edge.status/1"
 OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
@@ -56,6 +56,7 @@ class Reporter:
         store: Asks the store.
         identity: Asks for the certificate; None where none is needed.
         max_bytes: Bound of the outbox.
+        policies: Asks how each policy fared.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Reporter:
         store: Callable[[], StoreFacts],
         identity: Callable[[], IdentityFacts | None],
         max_bytes: int,
+        policies: Callable[[], tuple[PolicyReport, ...]],
     ) -> None:
         self._device = device
         self._version = version
@@ -82,6 +84,7 @@ class Reporter:
         self._store = store
         self._identity = identity
         self._max_bytes = max_bytes
+        self._policies = policies
         self._started_s = clock.monotonic_s()
         self._began_with = dict(store().figures)
 
@@ -131,6 +134,7 @@ class Reporter:
             bindings=tuple(self._binding_report(name, opened.model, facts) for name, opened in self._models().items()),
             desired_version=twin.desired.version,
             slots=twin.reports,
+            policies=self._policies(),
         )
 
     def _problems(self, facts: StoreFacts, identity: IdentityFacts | None) -> tuple[str, ...]:
@@ -251,7 +255,7 @@ def opened_json(opened: OpenedModel) -> dict[str, Any]:
 
 def slot_json(report: SlotReport, desired: Desired) -> dict[str, Any]:
     """The document's `slot` of a binding: what it runs, what it should, and how the way there goes."""
-    wanted = next((one for one in desired.slots if one.binding == report.binding), None)
+    wanted = next((one for one in desired.slots if one.binding == report.binding and one.pack), None)
     return {
         "pack": report.pack,
         "digest": report.digest,

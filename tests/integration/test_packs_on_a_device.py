@@ -128,7 +128,7 @@ def test_a_pack_is_swapped_under_a_stream_without_losing_a_window(
         )
         assert (slot.previous_pack, slot.failure) == (V1, None)
         assert hub.hello is not None
-        assert hub.hello.capabilities == ("desired",)
+        assert hub.hello.capabilities == ("desired", "policy")
         beat = hub.heartbeats[-1]
         assert (beat.desired_version, beat.bindings[0].model.pack) == (1, V2)
         assert beat.bindings[0].answer_p95_ms is not None

@@ -18,8 +18,13 @@ from numpy.typing import NDArray
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.config import Config, load
+from edge_agent.core.audit_lottery import KEY_BYTES
+from edge_agent.core.budget import BucketSpec
 from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, PackId, Slot
+from edge_agent.core.rate_limit import RateLimit
+from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import Answerer, Asked
+from edge_agent.inference.rationing import Ration
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.installer import Installer
 from edge_agent.packs.keeper import Keeper
@@ -31,7 +36,7 @@ from model_packs.layout import read_image_manifest
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
-from protos.messages.fleet import Desired, DesiredSlot
+from protos.messages.fleet import Desired, DesiredPolicy, DesiredSlot
 from tests.simulators.packs import CHANNELS, SAMPLES, build_tiny
 
 BINDING = BindingName("motion")
@@ -224,6 +229,7 @@ class PackDevice:
                 on_answered=lambda _binding, _latency_ms: None,
                 on_scored=self.keeper.answered,
                 on_engine_failure=self.keeper.engine_failed,
+                allotment=Allotment(Ration(None), RateLimit(BucketSpec(1e6, 1.0)), bytes(KEY_BYTES), self.clock),
             )
             for binding, opened in self.models.opened.items()
         }
@@ -267,6 +273,13 @@ class PackDevice:
         newest = self.slots.read().desired.version
         slot = DesiredSlot(BINDING, pack.pack, pack.digest)
         self.slots.desire(Desired(newest + 1 if version is None else version, (slot,)))
+
+    def order(self, policy: DesiredPolicy) -> None:
+        """The hub wants this policy, and says nothing of packs."""
+        version = self.slots.read().desired.version + 1
+        desired = Desired(version, (DesiredSlot(BINDING, "", "", policy),))
+        self.models.take_policies(desired)
+        self.slots.desire(desired)
 
     def publish(self, folder: Path, key: SiteKey | None, **changes: Any) -> PackId:  # noqa: ANN401 - as `build_tiny`
         """Build a tiny pack in a folder and put it into the shop."""

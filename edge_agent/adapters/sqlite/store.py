@@ -32,6 +32,7 @@ from edge_agent.adapters.sqlite.handling import Handling
 from edge_agent.adapters.sqlite.lock import StateLock
 from edge_agent.adapters.sqlite.news import News
 from edge_agent.adapters.sqlite.outbox import RowState, broker_destination, pass_over_lost_numbers
+from edge_agent.adapters.sqlite.policy_totals import PolicyTotals, read_totals
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
 from edge_agent.adapters.sqlite.room import Room, release
 from edge_agent.adapters.sqlite.schema import open_writer
@@ -278,6 +279,10 @@ class Store:
     def figures(self) -> dict[CounterKey, int]:
         """Every counter, and what rows say is pending, at one commit."""
         return self._onlooker.figures()
+
+    def policy_totals(self) -> tuple[PolicyTotals, ...]:
+        """What each policy did."""
+        return read_totals(self._onlooker)
 
     def outbox(self) -> tuple[ClassUse, ...]:
         """The outbox by class."""

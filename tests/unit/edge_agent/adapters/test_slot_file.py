@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from edge_agent.adapters.slot_file import FILE_NAME, SlotFile, document_of, slots_of
 from edge_agent.core.pack_slots import FailureReason, PackId, Slot, Slots
-from protos.messages.fleet import Desired, DesiredSlot, FailureAction, PackFailure, SlotState
+from edge_agent.core.policy import PolicySlot, RefusedPolicy
+from protos.messages.fleet import (
+    Desired,
+    DesiredPolicy,
+    DesiredSlot,
+    FailureAction,
+    PackFailure,
+    PolicyMode,
+    SlotState,
+)
 
 V2 = PackId("tiny-edge@2.0.0", "sha256:2")
 FULL = Slots(
@@ -42,10 +51,43 @@ desires = st.builds(
 )
 
 
-@given(st.builds(Slots, desires, st.dictionaries(st.text(), slots, max_size=3)))
+policies = st.none() | st.builds(
+    DesiredPolicy,
+    st.integers(),
+    st.sampled_from(PolicyMode),
+    st.none() | st.floats(0, 1),
+    st.none() | st.floats(0, 1),
+    st.binary(),
+    st.binary(),
+    st.text(),
+    st.text(),
+)
+refusals = st.none() | st.builds(RefusedPolicy, policies.filter(lambda one: one is not None), st.text())
+orders = st.builds(PolicySlot, policies, policies, refusals)
+
+
+@given(
+    st.builds(
+        Slots, desires, st.dictionaries(st.text(), slots, max_size=3), st.dictionaries(st.text(), orders, max_size=3)
+    )
+)
 def test_what_is_written_is_read(known: Slots) -> None:
     """Through JSON and back, nothing is lost."""
     assert slots_of(json.loads(json.dumps(document_of(known)))) == known
+
+
+def test_a_file_of_an_agent_without_policies_is_read() -> None:
+    """The key is younger than the schema."""
+    document = document_of(FULL)
+    del document["policies"]
+    assert slots_of(document) == FULL
+
+
+def test_a_desire_of_a_policy_alone_leaves_the_pack(tmp_path: Path) -> None:
+    """A slot without a pack wants none."""
+    desired = Desired(8, (DesiredSlot("motion", "", "", DesiredPolicy(1, PolicyMode.HUB_ONLY)),))
+    file = opened(tmp_path)
+    assert file.change(lambda slots: replace(slots, desired=desired)).wanted("motion") is None
 
 
 def opened(folder: Path) -> SlotFile:

@@ -125,6 +125,7 @@ def test_only_losses_since_the_start_are_problems_of_a_running_agent() -> None:
         store=lambda: StoreFacts(dict(figures), (), (), None),
         identity=lambda: None,
         max_bytes=1,
+        policies=lambda: (),
     )
     assert reporter.heartbeat(1).problems == ()
     figures[key] += 2
