@@ -284,11 +284,16 @@ def _too_few(n_units: int, needed: int, target: float, delta: float, *, set_asid
 
 def _scores(name: str, values: ArrayLike) -> NDArray[np.float64]:
     """A list of finite numbers."""
-    scores = np.asarray(values, dtype=np.float64)
+    try:
+        scores = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as exc:
+        raise CertificateError(f"{name} are numbers: {exc}") from exc
     if scores.ndim != 1:
         raise CertificateError(f"{name} are one list, not of shape {scores.shape}")
     if len(scores) == 0:
         raise CertificateError(f"there are no {name}")
+    if len(scores) > binomial.MAX_TRIALS:
+        raise CertificateError(f"{len(scores)} {name}; at most {binomial.MAX_TRIALS} are certified at once")
     broken = np.flatnonzero(~np.isfinite(scores))
     if len(broken):
         raise CertificateError(f"{name} hold {len(broken)} values that are not finite, the first in row {broken[0]}")

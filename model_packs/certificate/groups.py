@@ -146,13 +146,13 @@ def report_by_group(
     )
 
 
-def _tuning(scores: ArrayLike | None, groups: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.str_]] | None:
+def _tuning(scores: ArrayLike | None, groups: ArrayLike | None) -> tuple[NDArray[np.generic], NDArray[np.str_]] | None:
     """Tuning scores with their groups."""
     if scores is None:
         return None
     if groups is None:
         raise CertificateError("tuning scores need their groups, too")
-    return np.asarray(scores, dtype=np.float64), _names("tuning groups", groups, scores)
+    return np.asarray(scores), _names("tuning groups", groups, scores)
 
 
 def _names(what: str, values: ArrayLike, scores: ArrayLike) -> NDArray[np.str_]:

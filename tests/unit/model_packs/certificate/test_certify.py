@@ -1,6 +1,7 @@
 """Certifying rows: what is certified, what is refused, and how often a certificate is wrong."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,13 +106,15 @@ def test_without_errors_there_is_no_design_effect() -> None:
         ([], [], "there are no scores"),
         ([[0.5]], [[1]], "one list"),
         ([0.5, float("nan")], [1, 1], "not finite, the first in row 1"),
+        (["high"], [1], "scores are numbers"),
+        ([0.5] * 1_000_001, [1] * 1_000_001, "1000001 scores; at most 1000000"),
         ([0.5, 0.6], [1], "2 scores but outcomes of shape"),
         ([0.5, 0.6], [1, 2], "right .* or wrong"),
         ([0.5] * 80, [1] * 80, "at least 85, of which 30 % are set aside"),
         ([0.5], [1], "0 calibration rows cannot show"),
     ],
 )
-def test_rows_that_cannot_be_certified_are_refused(score: list[float], correct: list[int], message: str) -> None:
+def test_rows_that_cannot_be_certified_are_refused(score: list[Any], correct: list[int], message: str) -> None:
     """Each refusal names what is wrong with the rows; too few say how many it takes."""
     with pytest.raises(CertificateError, match=message):
         certify(score, correct, target=TARGET, delta=DELTA)

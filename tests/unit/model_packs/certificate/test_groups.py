@@ -86,6 +86,7 @@ def test_without_a_threshold_the_report_keeps_nothing() -> None:
         ({"groups": ["a"]}, "groups of shape"),
         ({"correct": [1]}, "outcomes of shape"),
         ({"tune_scores": [0.9]}, "need their groups"),
+        ({"tune_scores": ["high"], "tune_groups": ["a"]}, "tuning scores are numbers"),
         ({"tune_scores": [0.9], "tune_groups": ["b"]}, "group a has no tuning scores"),
     ],
 )
