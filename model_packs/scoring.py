@@ -15,7 +15,7 @@ from model_packs.calibration import deferral, scores
 from model_packs.calibration.scores import ScoreKind
 from model_packs.calibration.temperature import softmax
 from model_packs.errors import TensorError
-from model_packs.manifest import PackManifest
+from model_packs.manifest import PackManifest, ScoreSpec
 from model_packs.outputs import Classification, Output
 
 NON_FINITE: Final = "non_finite"
@@ -68,14 +68,17 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
     usable = np.where(is_finite[:, None], wide, 0.0)
     scaled = usable if manifest.vector_scaling is None else manifest.vector_scaling.apply(usable)
     probabilities = softmax(scaled, manifest.temperature)
-    confidence, is_in_range = _confidence(manifest, probabilities, outputs)
-    reasons = np.where(is_finite, np.where(is_in_range, "", ESCALATE_OUTPUT_RANGE), NON_FINITE)
-    rows = zip(probabilities, probabilities.argmax(axis=1), confidence, reasons.tolist(), strict=True)
+    answers = zip(probabilities, probabilities.argmax(axis=1).tolist(), is_finite.tolist(), strict=True)
+    if manifest.score is None:
+        return tuple(_plain(manifest.labels, row, top) if usable else _BROKEN for row, top, usable in answers)
+    confidence, is_in_range = _confidence(manifest, manifest.score, probabilities, outputs)
     return tuple(
-        Scored(None, 0.0, reason) if reason else _answer(manifest.labels, row, int(top), float(sure))
-        for row, top, sure, reason in rows
+        _declared(manifest.labels, row, top, sure, is_in_range=in_range) if usable else _BROKEN
+        for (row, top, usable), sure, in_range in zip(answers, confidence.tolist(), is_in_range.tolist(), strict=True)
     )
 
+
+_BROKEN: Final = Scored(None, 0.0, NON_FINITE)
 
 _BY_PROBABILITY: Final[dict[ScoreKind, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {
     "max_probability": scores.max_probability,
@@ -85,16 +88,15 @@ _BY_PROBABILITY: Final[dict[ScoreKind, Callable[[NDArray[np.float64]], NDArray[n
 
 
 def _confidence(
-    manifest: PackManifest, probabilities: NDArray[np.float64], outputs: Mapping[str, NDArray[Any]]
+    manifest: PackManifest, spec: ScoreSpec, probabilities: NDArray[np.float64], outputs: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Each row's confidence, and whether it is one."""
-    spec = manifest.score
-    if spec is not None and spec.output is not None:
+    """Each row's declared score, and whether it is one."""
+    if spec.output is not None:
         return _own_confidence(manifest, spec.output, len(probabilities), outputs)
-    if spec is not None and spec.weights:
+    if spec.weights:
         sure = deferral.confidence(deferral.Deferral(spec.weights, spec.bias), probabilities)
     else:
-        sure = _BY_PROBABILITY[manifest.score_kind](probabilities)
+        sure = _BY_PROBABILITY[spec.kind](probabilities)
     return sure, np.ones(len(sure), dtype=np.bool_)
 
 
@@ -111,6 +113,17 @@ def _own_confidence(
     return np.where(is_in_range, 1.0 - asks, 0.0), is_in_range
 
 
-def _answer(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int, confidence: float) -> Scored:
+def _plain(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int) -> Scored:
+    """An answer whose confidence is its probability."""
+    values = probabilities.tolist()
+    return Scored(Classification(labels[top], dict(zip(labels, values, strict=True))), values[top], None)
+
+
+def _declared(
+    labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int, confidence: float, *, is_in_range: bool
+) -> Scored:
+    """An answer whose confidence is a score that the pack declares."""
+    if not is_in_range:
+        return Scored(None, 0.0, ESCALATE_OUTPUT_RANGE)
     values = probabilities.tolist()
     return Scored(Classification(labels[top], dict(zip(labels, values, strict=True))), confidence, None)
