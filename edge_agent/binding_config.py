@@ -200,7 +200,11 @@ class PayloadConfig:
         '(repeat the last value) or "linear" (draw a line).',
     )
     max_bytes: int = setting(1 << 20, doc="Largest message, in bytes; checked before it is decoded.")
-    max_skew_s: float = setting(300.0, doc="How far a message's time may be ahead of this device's clock, in seconds.")
+    max_skew_s: float = setting(
+        300.0,
+        doc="How far a message's time may be ahead of this device's clock, in seconds. Where that clock is not "
+        "synchronised: how far it may leap ahead before a second message has to agree.",
+    )
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
@@ -461,6 +465,7 @@ class BindingConfig:
             missing=self.payload.missing,
             max_partitions=window.max_partitions,
             captures=self.partition,
+            max_leap_s=self.payload.max_skew_s,
         )
 
     def image_payload(self, image: ImageSpec) -> ImagePayload:

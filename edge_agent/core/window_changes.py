@@ -15,13 +15,14 @@ _STATE_VERSION = 1
 
 
 class Unused(StrEnum):
-    """Why a sample was in no emitted window, and (but for `same_slot`) why a window was skipped."""
+    """Why a sample was in no emitted window, and (but for `same_slot` and `leap`) why a window was skipped."""
 
     GAP = "gap"
     MIN_FILL = "min_fill"
     IDLE = "idle"
     PARTITION_EVICTED = "partition_evicted"
     SAME_SLOT = "same_slot"
+    LEAP = "leap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +168,19 @@ class Need:
 
     pending: int = 0
     held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """A record whose time leapt ahead, held until another one agrees with it.
+
+    Attributes:
+        slots: int64 [n].
+        values: float32 [n, channels].
+        at_s: Monotonic receive clock.
+    """
+
+    row: int
+    slots: NDArray[np.int64] = field(repr=False, compare=False)
+    values: NDArray[np.float32] = field(repr=False, compare=False)
+    at_s: float

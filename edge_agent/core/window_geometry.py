@@ -1,5 +1,6 @@
 """Owns what a binding declares about its windows, in seconds, and the same in slots of the sampling grid."""
 
+import math
 from dataclasses import dataclass
 
 from edge_agent.core.grid import Grid, whole_ns, whole_slots
@@ -20,6 +21,8 @@ class HoppingSpec:
         missing: How holes are filled; `reject` skips windows that have any.
         max_partitions: Partitions kept at once; the one that was silent longest gives way.
         captures: What the parts of a partition's name are.
+        max_leap_s: How much further than the time that went by since the one before it a record may lie ahead, where
+            no synchronised clock speaks for it, without another one that agrees.
     """
 
     rate_hz: float
@@ -31,6 +34,7 @@ class HoppingSpec:
     missing: Missing
     max_partitions: int
     captures: tuple[str, ...] = ()
+    max_leap_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Geometry:
     min_fill: float
     missing: Missing
     captures: tuple[str, ...]
+    max_leap: float
 
     @classmethod
     def of(cls, spec: HoppingSpec, channels: int) -> "Geometry":
@@ -77,6 +82,7 @@ class Geometry:
             min_fill=spec.min_fill,
             missing=spec.missing,
             captures=spec.captures,
+            max_leap=spec.max_leap_s * spec.rate_hz,
         )
 
     @property

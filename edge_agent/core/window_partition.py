@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.missing import Missing, fill_holes
 from edge_agent.core.slot_buffer import SlotBuffer
-from edge_agent.core.window_changes import ClosedWindow, Need, PartitionState, SkippedWindow, Tally, Unused
+from edge_agent.core.window_changes import ClosedWindow, Doubted, Need, PartitionState, SkippedWindow, Tally, Unused
 from edge_agent.core.window_geometry import Geometry
 
 
@@ -23,6 +23,10 @@ class Partition:
         name: What its windows say.
         geometry: Of all windows of the binding.
         closed_through: Every window that ends by this slot counts as closed.
+
+    Attributes:
+        active_s: When the last record came; monotonic receive clock.
+        told_s: When the last one came that was not doubted.
     """
 
     def __init__(self, name: str, geometry: Geometry, closed_through: int) -> None:
@@ -35,7 +39,9 @@ class Partition:
         self._end = closed_through  # the slot after the last one taken, if that is later
         self._emitted: dict[int, int] = {}  # window -> last row fed
         self._buffer.base = self._first_open() * geometry.hop
+        self._doubted: Doubted | None = None
         self.active_s = 0.0
+        self.told_s = 0.0
 
     @classmethod
     def restored(cls, name: str, geometry: Geometry, state: PartitionState) -> "Partition":
@@ -47,14 +53,41 @@ class Partition:
 
     def is_empty(self) -> bool:
         """Whether no open window needs anything of it."""
-        return self._buffer.is_empty()
+        return self._doubted is None and self._buffer.is_empty()
+
+    def leaps(self, slots: NDArray[np.int64], now_s: float) -> bool:
+        """Whether a record lies further ahead than the time that went by since the last one explains.
+
+        Args:
+            slots: int64 [n], in any order.
+            now_s: Monotonic receive clock.
+        """
+        return self._leap(slots) > self._geometry.max_leap + (now_s - self.told_s) * self._geometry.grid.rate_hz
+
+    def doubt(
+        self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float, tally: Tally
+    ) -> None:
+        """Take a record that leaps: hold it, or believe it together with the one that is held, if they agree.
+
+        Of two that disagree the earlier is given up. Arguments as of `feed`.
+        """
+        held = self._doubted
+        self._doubted = None
+        if held is None or not self._agree(held, slots, now_s):
+            self._give_up(held, tally)
+            self._doubted = Doubted(row, slots, values, now_s)
+            self._needs[row] = Need(len(slots), len(slots))
+            tally.row(row, self._needs[row])
+        else:
+            self.feed(held.row, held.slots, held.values, held.at_s, tally)
+            self.feed(row, slots, values, now_s, tally)
 
     def state(self) -> PartitionState:
         """What must outlive a crash."""
         emitted = tuple((window * self._geometry.hop_ns, row) for window, row in self._emitted.items())
         return PartitionState(self._geometry.shape, self._geometry.grid.time_ns(self._closed_through), emitted)
 
-    def append(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32]) -> bool:
+    def append(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float) -> bool:
         """Take the samples of one record if they go on where the partition ends, and no window closes with them.
 
         That is what nearly all records do, so it is worth a way of its own: `feed` would change the same and report
@@ -67,27 +100,31 @@ class Partition:
         end = first + count
         closed_through = max(end - 1 - geometry.lateness, self._closed_through)
         if (
-            first < max(self._end, self._closed_through)
+            self._doubted is not None
+            or first < max(self._end, self._closed_through)
+            or first - self._end >= geometry.max_leap  # to be told in the state, or a replay would doubt it
             or geometry.first_open(end) != geometry.first_open(first)  # a window may be full
             or geometry.first_open(closed_through) != self._first_open()  # the watermark passes the end of one
             or (count > 1 and not (slots == np.arange(first, end)).all())
         ):
             return False
-        self._last_row, self._end, self._closed_through = row, end, closed_through
+        self._last_row, self._end, self._closed_through, self.told_s = row, end, closed_through, now_s
         self._needs[row] = Need(count, count)
         self._buffer.append(first, values, row)
         return True
 
-    def feed(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], tally: Tally) -> None:
+    def feed(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float, tally: Tally) -> None:
         """Take the samples of one record.
 
         Args:
             row: Journal row of the record.
             slots: int64 [n], in any order.
             values: float32 [n, channels].
+            now_s: Monotonic receive clock.
             tally: Takes what changes.
         """
-        self._last_row = row
+        self.told_s = now_s
+        self._last_row = max(self._last_row, row)
         self._needs[row] = Need()
         order = np.argsort(slots, kind="stable")
         slots, values = slots[order], values[order]
@@ -96,9 +133,14 @@ class Partition:
         for first, last in zip([0, *cuts], [*cuts, len(slots)], strict=True):
             self._feed_run(row, slots[first:last], values[first:last], tally)
         self._settle({row}, tally)
+        self._reconsider(tally)
 
     def replay(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32]) -> int:
         """Put a kept row back; how many of its samples are pending."""
+        if len(slots) and self._leap(slots) > self._geometry.max_leap:  # held when its row was kept
+            self._doubted = Doubted(row, slots, values, self.told_s)
+            self._needs[row] = Need(len(slots), len(slots))
+            return len(slots)
         self._last_row = row
         taken, _, _ = self._sift(slots)
         at = self._put(slots[taken], values[taken], row)
@@ -112,10 +154,39 @@ class Partition:
     def close_all(self, cause: Unused, tally: Tally) -> None:
         """Close every window that has a sample; emit those that may be, if the cause is a silence."""
         geometry, touched = self._geometry, set[int]()
+        held, self._doubted = self._doubted, None
+        self._give_up(held, tally)
         if not self._buffer.is_empty():
             last = (self._buffer.end() - 1) // geometry.hop
             self._advance(geometry.end(last), cause, touched, tally)
         self._settle(touched, tally)
+
+    def _leap(self, slots: NDArray[np.int64]) -> int:
+        """How far ahead of the newest sample, or what is known to be past, all of these lie."""
+        return int(slots.min()) - max(self._closed_through + self._geometry.lateness, self._end - 1)
+
+    def _agree(self, held: Doubted, slots: NDArray[np.int64], now_s: float) -> bool:
+        """Whether a record lies where time would be now if the held one were right."""
+        passed = (now_s - held.at_s) * self._geometry.grid.rate_hz
+        ahead = int(slots.min()) - int(held.slots.min())
+        return -self._geometry.max_leap <= ahead <= self._geometry.max_leap + passed
+
+    def _reconsider(self, tally: Tally) -> None:
+        """Believe the held record when the others come near it; give it up when they pass it."""
+        held = self._doubted
+        if held is None or self._leap(held.slots) > self._geometry.max_leap:
+            return
+        self._doubted = None
+        if self._leap(held.slots) > 0:
+            self.feed(held.row, held.slots, held.values, held.at_s, tally)
+        else:
+            self._give_up(held, tally)
+
+    def _give_up(self, held: Doubted | None, tally: Tally) -> None:
+        if held is not None:
+            tally.unused(Unused.LEAP, len(held.slots))
+            tally.row(held.row, Need())
+            del self._needs[held.row]
 
     def _feed_run(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], tally: Tally) -> None:
         first, last = int(slots[0]), int(slots[-1])

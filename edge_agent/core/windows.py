@@ -4,7 +4,8 @@ Window `k` of a partition covers `[k * hop, k * hop + size)` after the Unix epoc
 of the sampling grid (`grid.py`). A full window closes at once; an incomplete one when the watermark (latest sample
 minus lateness) passes its end, or after a silence. A window without any sample never existed.
 Time does not go back: after a sample from the future, what comes before its windows is late. How far ahead a record may
-be is the decoder's bound (`max_skew_s`), which needs a synchronised clock; here nothing tells a glitch from a long gap.
+be is the decoder's bound, which needs a synchronised clock. Where there is none, a record that leaps further ahead than
+the time that went by explains is held until a second one agrees with it: one glitch makes nothing late.
 
 Every decoded sample is counted once, in the end: used | late | out_of_range | unused{reason}; until then it is pending
 in its journal row. Values and journal rows are kept while an open window may need them; with the partitions' states
@@ -49,6 +50,7 @@ class HoppingWindows:
         now_s: float,
         *,
         out_of_range: int = 0,
+        is_vouched: bool = True,
     ) -> Changes:
         """Take the samples of one record.
 
@@ -59,13 +61,16 @@ class HoppingWindows:
             values: float32 [n, channels]; NaN is a missing value; not changed.
             now_s: Monotonic receive clock.
             out_of_range: Samples of the record that the decoder took out.
+            is_vouched: Whether a synchronised clock said that its time is not ahead; if not, a leap is doubted.
 
         Returns:
             What changed; the row is in `pending` or in `released`.
         """
         slots = self._geometry.grid.slots(times_ns)
         found = self._partitions.get(partition)
-        if found is not None and not out_of_range and len(slots) and found.append(row, slots, values):
+        is_doubted = found is not None and not is_vouched and len(slots) > 0 and found.leaps(slots, now_s)
+        is_plain = len(slots) > 0 and not (is_doubted or out_of_range)
+        if found is not None and is_plain and found.append(row, slots, values, now_s):
             self._partitions.move_to_end(partition)
             found.active_s = now_s
             return Changes(counts={Count.SAMPLES_DECODED: len(slots)}, pending={row: len(slots)})
@@ -81,7 +86,7 @@ class HoppingWindows:
             found = self._partitions[partition] = Partition(partition, self._geometry, closed_through)
         self._partitions.move_to_end(partition)
         found.active_s = now_s
-        found.feed(row, slots, values, tally)
+        (found.doubt if is_doubted else found.feed)(row, slots, values, now_s, tally)
         tally.states[partition] = found.state()
         return tally.changes()
 
@@ -117,7 +122,7 @@ class HoppingWindows:
         foreign = frozenset(name for name, state in states.items() if state.shape != self._geometry.shape)
         for name in states.keys() - foreign:
             self._partitions[name] = Partition.restored(name, self._geometry, states[name])
-            self._partitions[name].active_s = now_s
+            self._partitions[name].active_s = self._partitions[name].told_s = now_s
         return foreign
 
     def replay(self, partition: str, row: int, times_ns: NDArray[np.int64], values: NDArray[np.float32]) -> int:

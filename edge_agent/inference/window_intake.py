@@ -76,7 +76,13 @@ class WindowIntake:
         row = self._store.new_row()
         partition = partition_of(captures, self._partition)
         changes = self._windows.feed(
-            partition, row, decoded.times_ns, decoded.values, now_s, out_of_range=decoded.out_of_range
+            partition,
+            row,
+            decoded.times_ns,
+            decoded.values,
+            now_s,
+            out_of_range=decoded.out_of_range,
+            is_vouched=draft.is_synced,
         )
         draft.journal[row] = JournalRow(
             row,

@@ -1,5 +1,6 @@
 """Hopping windows: boundaries, skips and ends of samples, checked by hand and against a plain reference."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -59,11 +60,14 @@ class Agent:
     def __post_init__(self) -> None:
         self.windows = HoppingWindows(self.spec, 1)
 
-    def feed(self, slots: Sequence[int], partition: str = "a", now_s: float = 0.0) -> Changes:
+    def feed(
+        self, slots: Sequence[int], partition: str = "a", now_s: float = 0.0, *, is_vouched: bool = False
+    ) -> Changes:
         """Feed one record and commit what changed."""
         self.row += 1
         self.journal[self.row] = (partition, slots)
-        return self.commit(self.windows.feed(partition, self.row, *array(slots, has_nulls=self.has_nulls), now_s))
+        times_ns, values = array(slots, has_nulls=self.has_nulls)
+        return self.commit(self.windows.feed(partition, self.row, times_ns, values, now_s, is_vouched=is_vouched))
 
     def tick(self, now_s: float) -> Changes:
         """Let time pass and commit what changed."""
@@ -296,6 +300,87 @@ def test_a_leap_in_time_costs_no_memory() -> None:
     agent.check()
 
 
+GUARDED = replace(SPEC, hop_s=1.0, max_leap_s=3.0)
+
+
+def test_one_record_from_the_future_makes_nothing_late() -> None:
+    """It is held, and given up once the partition is silent; what came meanwhile is used."""
+    agent = Agent(GUARDED)
+    agent.feed(range(5))
+    assert agent.feed([10_000, 10_001]).pending == {2: 2}
+    agent.feed(range(5, 20))
+    assert agent.starts() == [0, 10]
+    agent.tick(10.0)
+    assert agent.counts["samples_unused{leap}"] == 2
+    assert (agent.counts[Count.SAMPLES_LATE], agent.counts[Count.SAMPLES_USED], agent.pending) == (0, 20, {})
+    agent.check()
+
+
+def test_a_second_record_that_agrees_confirms_a_leap() -> None:
+    """Both are used, and what the stream said before is late from then on."""
+    agent = Agent(GUARDED)
+    agent.feed([0])
+    agent.feed(range(10_000, 10_005))
+    agent.feed(range(10_005, 10_010), now_s=0.5)
+    agent.feed([1])
+    assert agent.starts()[-1] == 10_000
+    assert (agent.counts[Count.SAMPLES_LATE], agent.counts["samples_unused{leap}"]) == (1, 0)
+    agent.check()
+
+
+def test_of_two_leaps_that_disagree_the_later_is_held() -> None:
+    """One glitch after the other: neither makes the stream late."""
+    agent = Agent(GUARDED)
+    agent.feed([0])
+    agent.feed([90_000])
+    assert agent.feed([50_000]).pending == {3: 1}
+    assert agent.counts["samples_unused{leap}"] == 1
+    agent.feed([1])
+    assert agent.counts[Count.SAMPLES_LATE] == 0
+    agent.check()
+
+
+def test_a_leap_that_a_clock_or_the_time_that_went_by_explains_is_none() -> None:
+    """A sensor that sends once in an hour is not doubted, and neither is what a synchronised clock vouches for."""
+    agent = Agent(GUARDED)
+    agent.feed(range(10))
+    agent.feed(range(36_000, 36_010), now_s=3_600.0)
+    agent.feed(range(72_000, 72_010), now_s=3_601.0, is_vouched=True)
+    assert agent.starts() == [0, 36_000, 72_000]
+
+
+def test_a_held_record_is_used_once_the_stream_comes_near() -> None:
+    """It came before its time, but not from nowhere."""
+    agent = Agent(GUARDED)
+    agent.feed([0])
+    agent.feed(range(40, 50))
+    agent.feed([20])
+    assert agent.starts()[-1] == 40
+    agent.check()
+
+
+def test_a_held_record_is_given_up_once_the_stream_is_past_it() -> None:
+    """Its windows are made without it."""
+    agent = Agent(GUARDED)
+    agent.feed([0])
+    agent.feed([40])
+    agent.feed([60], is_vouched=True)
+    assert agent.counts["samples_unused{leap}"] == 1
+    agent.check()
+
+
+def test_a_held_record_outlives_a_crash() -> None:
+    """It waits in the journal, and a second one confirms it."""
+    agent = Agent(GUARDED)
+    agent.feed([0])
+    agent.feed(range(10_000, 10_005))
+    agent.crash()
+    agent.feed([1])
+    agent.feed(range(10_005, 10_010))
+    assert agent.starts()[-1] == 10_000
+    agent.check()
+
+
 def test_samples_that_the_decoder_took_out_are_counted() -> None:
     """A record with nothing else in it leaves nothing behind."""
     windows = HoppingWindows(SPEC, 1)
@@ -368,6 +453,7 @@ SPECS = st.builds(
     min_fill=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     missing=st.sampled_from(list(Missing)),
     max_partitions=st.sampled_from([1, 2, 10]),
+    max_leap_s=st.sampled_from([1.0, 4.0, math.inf]),
 ).filter(lambda spec: spec.hop_s <= spec.size_s)
 
 RECORDS = st.tuples(
@@ -436,7 +522,7 @@ def test_a_crash_changes_nothing(
 @given(spec=SPECS, cuts=st.lists(st.integers(1, 9), min_size=1, max_size=12), start=st.integers(0, 40))
 def test_a_stream_without_holes_gives_every_whole_window(spec: HoppingSpec, cuts: list[int], start: int) -> None:
     """However it is cut into records, each window inside the stream is emitted once, with its own values."""
-    agent, at = Agent(spec), start
+    agent, at = Agent(replace(spec, max_leap_s=math.inf)), start
     for length in cuts:
         agent.feed(range(at, at + length))
         at += length
@@ -450,7 +536,7 @@ def test_a_stream_without_holes_gives_every_whole_window(spec: HoppingSpec, cuts
 @given(spec=SPECS, steps=st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=12), max_size=12))
 def test_emitted_windows_are_those_of_a_plain_reference(spec: HoppingSpec, steps: list[list[int]]) -> None:
     """One sample at a time and sets instead of arrays give the same windows."""
-    spec = replace(spec, missing=Missing.HOLD)
+    spec = replace(spec, missing=Missing.HOLD, max_leap_s=math.inf)
     agent = Agent(spec)
     for slots in steps:
         agent.feed([slots[0]])

@@ -256,7 +256,7 @@ class Bench:
     def boot(self) -> None:
         """A new process on what the store holds."""
         self.publisher = Publisher(self.store, {BROKER: self.broker})
-        windows = HoppingSpec(5.0, 1.0, self.hop_s, 0.0, 10.0, 0.9, Missing.REJECT, 10)
+        windows = HoppingSpec(5.0, 1.0, self.hop_s, 0.0, 10.0, 0.9, Missing.REJECT, 10, max_leap_s=300.0)
         payload = PayloadSpec(
             CHANNELS, 5.0, "samples", "t0", StartFormat.ISO8601, ("seq",), None, Missing.REJECT, 10_000, self.max_skew_s
         )

@@ -12,7 +12,7 @@ from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL
 from edge_agent.inference.rationing import Ration
 from edge_agent.ports import Unit
 from protos.messages.escalation import ItemClass, Reason
-from tests.unit.edge_agent.inference.pipeline_parts import BROKER, Bench, message
+from tests.unit.edge_agent.inference.pipeline_parts import BROKER, SAMPLES, Bench, message
 
 
 def test_a_pass_answers_every_window_that_closed_in_it() -> None:
@@ -52,6 +52,17 @@ class Lender:
         self.calls[pool] -= granted
         self.spent[pool] += spent
         return Granted(granted, Resource.CALLS if granted < wanted else None)
+
+
+def test_one_record_from_the_future_costs_nothing_where_no_clock_can_tell() -> None:
+    """It waits for a second one like it, while the stream goes on; the device's clock is not synchronised."""
+    bench = Bench()
+    bench.clock.synced = False
+    for number in (1, 5_000_000, 2, 3):
+        bench.send(number)
+    bench.run()
+    assert len(bench.events()) == 3
+    assert sum(row.pending for unit in bench.units for row in unit.journal) == SAMPLES
 
 
 def test_an_unsure_answer_is_provisional_and_asks_the_hub() -> None:
