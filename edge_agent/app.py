@@ -146,7 +146,9 @@ class Agent:
         self._ration = Ration(None)
         capacity = _capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
-        self._publisher = Publisher(self._store, self._brokers)
+        self._publisher = Publisher(
+            self._store, self._brokers, is_held=lambda: self._store.is_blocked, monotonic_s=clock.monotonic_s
+        )
 
     @property
     def http(self) -> Address:

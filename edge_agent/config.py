@@ -7,7 +7,7 @@ behind `bindings.toml` are `binding_config.py`.
 import math
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +30,7 @@ BINDINGS_FILE = "bindings.toml"
 _ENROLMENT_PORT = 8444
 _MAX_PORT = 65_535
 _MIN_OUTBOX_BYTES = 64 << 10
+_MIN_BLOCKING_BYTES = 4 << 20  # much more than one pass of the pipeline brings
 _MIN_RESERVE_BYTES = 6 << 20  # a write-ahead log of 4 MiB, its index, and the books of a tight time
 _PAGE_SLACK = 2  # a row that is a little larger than half a page takes a whole one
 _DEDUPE_KEY_BYTES = 160  # the row and its index
@@ -206,7 +207,9 @@ class OutboxConfig:
     prediction_share: float = setting(
         0.35, doc="Share that predictions and revisions may always use. What others leave free may be borrowed."
     )
-    alarm_share: float = setting(0.05, doc="The same for alarms. When it is full, the newest is refused: the oldest stay.")
+    alarm_share: float = setting(
+        0.05, doc="The same for alarms. When it is full, the newest is refused: the oldest stay."
+    )
     escalation_share: float = setting(0.45, doc="The same for questions to the hub.")
     audit_share: float = setting(
         0.1, doc="The same for audits: answers that the hub checks although the device is sure of them."
@@ -215,7 +218,9 @@ class OutboxConfig:
         0.05, doc="The same for what people say about answers. When it is full, the newest is refused and counted."
     )
     predictions_on_full: OnFull = setting(
-        OnFull.DROP_OLDEST, doc='Which prediction gives way: "drop_oldest" or "drop_newest". Each is counted.'
+        OnFull.DROP_OLDEST,
+        doc='Which prediction gives way: "drop_oldest" or "drop_newest", each counted. Or none, "block": then messages '
+        "are left with their broker until there is room; each binding needs an [mqtt.…] table of its own, and qos = 1.",
     )
     escalations_on_full: OnFull = setting(OnFull.DROP_OLDEST, doc="The same for questions to the hub.")
     escalation_max_age_s: float = setting(
@@ -248,7 +253,8 @@ class OutboxConfig:
         if self.max_bytes < _MIN_OUTBOX_BYTES:
             yield "max_bytes", f"expected at least {_MIN_OUTBOX_BYTES}"
         keys = ("prediction_share", "alarm_share", "escalation_share", "audit_share", "feedback_share")
-        shares = {key: getattr(self, key) for key in keys}
+        shares: dict[str, float] = {key: getattr(self, key) for key in keys}
+        yield from self._policy_problems(shares)
         for key, share in shares.items():
             if not 0 < share < 1:
                 yield key, "expected more than 0 and less than 1"
@@ -262,6 +268,14 @@ class OutboxConfig:
             yield "dead_letter_max_bytes", "expected 0 or more"
         if self.reserve_bytes and self.reserve_bytes < _MIN_RESERVE_BYTES:
             yield "reserve_bytes", f"expected 0, or at least {_MIN_RESERVE_BYTES}"
+
+    def _policy_problems(self, shares: Mapping[str, float]) -> Problems:
+        for name, policy in (("prediction", self.predictions_on_full), ("escalation", self.escalations_on_full)):
+            if policy is OnFull.BLOCK and self.max_bytes * shares[f"{name}_share"] < _MIN_BLOCKING_BYTES:
+                yield (
+                    f"{name}s_on_full",
+                    f'"block" needs a share of at least {_MIN_BLOCKING_BYTES} bytes: raise max_bytes',
+                )
 
     def file_max_bytes(self, dedupe_keys: int) -> int:
         """How large the database may grow: the bounds with their slack, and what has none of its own.
@@ -408,6 +422,22 @@ def _bindings_path(path: Path) -> Path | None:
     return path.absolute().parent / name if isinstance(name, str) else None
 
 
+def _blocking_problems(config: BindingsConfig) -> Iterator[tuple[str, str]]:
+    """What a binding must have so that its messages can be left with their broker."""
+    for index, binding in enumerate(config.binding):
+        if binding.qos == 0:
+            yield (
+                f"binding[{index}].qos",
+                'outbox policy "block": a broker holds no message back at qos 0, write qos = 1',
+            )
+        if any(earlier.broker == binding.broker for earlier in config.binding[:index]):
+            message = (
+                f'outbox policy "block": a full outbox would hold up all bindings of [mqtt.{binding.broker}], whose '
+                "messages are acknowledged in one order; give each a table, and a client_id, of its own"
+            )
+            yield f"binding[{index}].broker", message
+
+
 def _disagreements(config: Config) -> Iterator[Problem]:
     """What the declarations cannot say: paths are taken from the file's folder."""
     path = config.agent.bindings
@@ -416,6 +446,9 @@ def _disagreements(config: Config) -> Iterator[Problem]:
         key = f"binding[{index}].pack"
         if binding.is_pack_path and not config.pack_path(binding.pack).is_dir():
             yield Problem(path, lines.find(key), key, f"no such folder: {config.pack_path(binding.pack)}")
+    if OnFull.BLOCK in config.agent.outbox.limits().on_full.values():
+        for key, message in _blocking_problems(config.bindings):
+            yield Problem(path, lines.find(key), key, message)
 
 
 def _address_problems(key: str, text: str) -> Iterator[tuple[str, str]]:

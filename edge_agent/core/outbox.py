@@ -1,10 +1,11 @@
 """Owns who may use how much of the outbox, and what gives way when it is full.
 
 Every class of items has a share of the bytes. Space that others leave free may be borrowed; a class that stays within
-its share gets borrowed space back. Rows and bytes are the store's; the plan is made here.
+its share gets borrowed space back. A class that blocks never borrows: nothing of it is ever taken back. By the same
+shares classes take turns when they are sent. Rows and bytes are the store's; the plan is made here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +17,7 @@ class OnFull(StrEnum):
 
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
+    BLOCK = "block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,23 @@ class Refuse:
     reason: str
 
 
-Plan = Insert | Evict | Refuse
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do not insert yet: something of the class has to be delivered first."""
+
+
+Plan = Insert | Evict | Refuse | Wait
 
 TOO_LARGE = "too_large"
+_LEAST_WEIGHT = 0.01
 
 
-def shortage_bytes(usage: Mapping[ItemClass, int], limits: Limits, size_bytes: int) -> int:
+def shortage_bytes(usage: Mapping[ItemClass, int], limits: Limits, size_bytes: int, item_class: ItemClass) -> int:
     """How much has to go for a new item; 0 or less when there is space."""
-    return sum(usage.values()) + size_bytes - limits.max_bytes
+    shortage = sum(usage.values()) + size_bytes - limits.max_bytes
+    if limits.on_full[item_class] is OnFull.BLOCK:
+        return max(shortage, usage.get(item_class, 0) + size_bytes - limits.share_bytes(item_class))
+    return shortage
 
 
 def plan_insert(usage: Mapping[ItemClass, int], limits: Limits, item_class: ItemClass, size_bytes: int) -> Plan:
@@ -91,12 +102,14 @@ def plan_insert(usage: Mapping[ItemClass, int], limits: Limits, item_class: Item
     share = limits.share_bytes(item_class)
     if size_bytes > share:
         return Refuse(TOO_LARGE)
-    shortage = shortage_bytes(usage, limits, size_bytes)
+    shortage = shortage_bytes(usage, limits, size_bytes, item_class)
     if shortage <= 0:
         return Insert()
     own = usage.get(item_class, 0)
     if own + size_bytes <= share:
         return Evict(_reclaim(usage, limits, item_class, shortage))
+    if limits.on_full[item_class] is OnFull.BLOCK:
+        return Wait()
     if limits.on_full[item_class] is OnFull.DROP_NEWEST:
         return Refuse(OnFull.DROP_NEWEST.value)
     # Its own oldest rows first; what they do not give, others have borrowed.
@@ -117,3 +130,45 @@ def _reclaim(
             taken[other] = part
             shortage -= part
     return taken
+
+
+class Turns:
+    """Whose turn it is to be sent: self-clocked fair queueing (Golestani, INFOCOM 1994) over the classes, by share.
+
+    While several classes wait, each sends bytes in proportion to its share; a class that was idle gains nothing by it.
+
+    Args:
+        limits: For the shares; one below a hundredth counts as that.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._weights = {one: max(share, _LEAST_WEIGHT) for one, share in limits.shares.items()}
+        self._now = 0.0
+        self._served: dict[ItemClass, float] = {}
+        self._starts: dict[ItemClass, float] = {}
+
+    def order(self, waiting: Mapping[ItemClass, Sequence[int]], limit: int) -> list[ItemClass]:
+        """Say from which class each of the next items is taken.
+
+        Args:
+            waiting: Sizes in bytes of what waits, by class, in the order of sending.
+            limit: Items to choose.
+
+        Returns:
+            At most `limit` classes; as often as a class is named, so many of its first items are taken.
+        """
+        left = {one: iter(sizes) for one, sizes in waiting.items() if one in self._weights}
+        heads = {one: size for one, sizes in left.items() if (size := next(sizes, None)) is not None}
+        self._starts = {one: self._starts.get(one, max(self._now, self._served.get(one, 0.0))) for one in heads}
+        chosen: list[ItemClass] = []
+        while heads and len(chosen) < limit:
+            tags = {one: self._starts[one] + size / self._weights[one] for one, size in heads.items()}
+            turn = min(tags, key=lambda one: (tags[one], one))
+            chosen.append(turn)
+            self._now = self._served[turn] = self._starts[turn] = tags[turn]
+            following = next(left[turn], None)
+            if following is None:
+                del heads[turn], self._starts[turn]
+            else:
+                heads[turn] = following
+        return chosen

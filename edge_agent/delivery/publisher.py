@@ -1,17 +1,26 @@
 """Owns the last mile: committed messages go to their brokers until each is acknowledged, then their rows are trimmed.
 
 The pipeline publishes its own answers directly and marks them as in flight here; this loop publishes what is left
-over from outages and earlier runs, and revisions. Rows, order and bounds are the store's.
+over from outages and earlier runs, and revisions. It takes a part of the broker's window only, so that live answers do
+not stand behind a backlog. What a broker refuses leaves its window and is tried again later; it holds up nothing else.
+Rows, order and bounds are the store's.
 """
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from edge_agent.ports import Broker, Publish, RowId
 
-_BATCH = 200
+BACKLOG_IN_FLIGHT = 50
+"""How many of the loop's own messages may be unacknowledged at a broker: half of the agent's window."""
+
+REFUSED_S = 30.0
+"""How long a message waits that its broker refused."""
+
+_MOST_REFUSED = 1000
 WAIT_S = 1.0
 """How long a turn waits when nothing wakes it."""
 
@@ -22,7 +31,7 @@ class PublishRows(Protocol):
     """The store as the publisher sees it."""
 
     def publishable(self, broker: str, limit: int, in_flight: Collection[RowId]) -> list[Publish]:
-        """Committed messages for a broker, oldest first, without those in flight."""
+        """Committed messages for a broker, in the order of sending, without those in flight."""
         ...
 
     def published(self, rows: Sequence[RowId]) -> None:
@@ -36,15 +45,28 @@ class Publisher:
     Args:
         store: The rows.
         brokers: By name.
+        is_held: Whether the store takes nothing new: then nothing is published before it is committed.
+        monotonic_s: For how long a refused message waits.
     """
 
-    def __init__(self, store: PublishRows, brokers: Mapping[str, Broker]) -> None:
+    def __init__(
+        self,
+        store: PublishRows,
+        brokers: Mapping[str, Broker],
+        *,
+        is_held: Callable[[], bool] = lambda: False,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._brokers = brokers
+        self._is_held = is_held
+        self._monotonic_s = monotonic_s
         self._changed = threading.Condition()
         self._is_due = True
         self._acknowledged: list[RowId] = []
         self._in_flight: dict[str, set[RowId]] = {name: set() for name in brokers}
+        self._backlog: dict[str, set[RowId]] = {name: set() for name in brokers}  # of these, what the loop published
+        self._refused_until_s: dict[str, dict[RowId, float]] = {name: {} for name in brokers}
 
     def publish_now(self, publish: Publish) -> bool:
         """Publish a message whose row is on its way to the store, if its broker can take it; else `run_once` will.
@@ -57,8 +79,8 @@ class Publisher:
         return False
 
     def take(self, publish: Publish) -> bool:
-        """Mark a message as in flight, so that the loop leaves it alone; False when its broker is not connected."""
-        if not self._brokers[publish.broker].connected:
+        """Mark a message as in flight, so that the loop leaves it alone; False when it cannot be published now."""
+        if not self._brokers[publish.broker].connected or self._is_held():
             return False
         with self._changed:
             self._in_flight[publish.broker].add(publish.row)
@@ -77,11 +99,22 @@ class Publisher:
             self._is_due = True
             self._changed.notify_all()
 
+    def refused(self, broker: str, rows: Sequence[RowId]) -> None:
+        """A broker has answered these messages with an error: they are handed to it again after a while."""
+        until_s = self._monotonic_s() + REFUSED_S
+        with self._changed:
+            self._forget(broker, rows)
+            self._refused_until_s[broker].update((row, until_s) for row in rows if row)
+            self._is_due = True
+            self._changed.notify_all()
+
     def connection_changed(self, broker: str, *, is_up: bool) -> None:
         """A connection came or went; what was in flight on a lost one is published again on the next."""
         with self._changed:
             if not is_up:
                 self._in_flight[broker].clear()
+                self._backlog[broker].clear()
+                self._refused_until_s[broker].clear()
             self._is_due = True
             self._changed.notify_all()
 
@@ -95,25 +128,35 @@ class Publisher:
             self._store.published([row for row in done if row])  # if it fails, they are still here for the next turn
             with self._changed:
                 del self._acknowledged[: len(done)]
-                for rows in self._in_flight.values():
-                    rows.difference_update(done)
+                for name in self._brokers:
+                    self._forget(name, done)
         for name, broker in self._brokers.items():
             if broker.connected:
                 self._publish_waiting(name, broker)
 
     def _publish_waiting(self, name: str, broker: Broker) -> None:
+        now_s = self._monotonic_s()
         with self._changed:
-            in_flight = frozenset(self._in_flight[name])
-        waiting = self._store.publishable(name, _BATCH, in_flight)
-        for publish in waiting:
-            if not self.take(publish):
-                return
+            refused = {row: until_s for row, until_s in self._refused_until_s[name].items() if until_s > now_s}
+            self._refused_until_s[name] = dict(refused)
+            in_flight = frozenset((*self._in_flight[name], *refused))
+            room = BACKLOG_IN_FLIGHT - len(self._backlog[name])
+        if room <= 0 or len(refused) >= _MOST_REFUSED:
+            return
+        for publish in self._store.publishable(name, room, in_flight):
+            with self._changed:
+                self._in_flight[name].add(publish.row)
+                self._backlog[name].add(publish.row)
             if not broker.publish(publish):
                 self._give_back(publish)
                 return
-        if len(waiting) == _BATCH:
-            self.wake()
 
     def _give_back(self, publish: Publish) -> None:
         with self._changed:
-            self._in_flight[publish.broker].discard(publish.row)
+            self._forget(publish.broker, [publish.row])
+
+    def _forget(self, broker: str, rows: Iterable[RowId]) -> None:
+        """Take rows out of what is in flight; the caller holds the lock."""
+        gone = tuple(rows)
+        self._in_flight[broker].difference_update(gone)
+        self._backlog[broker].difference_update(gone)

@@ -160,8 +160,9 @@ class Pipeline:
         if not units:
             return
         crash_point(CrashPoint.INFERRED)
-        answers = [one.publish for unit in units for one in unit.decided]
-        taken = [publish for publish in answers if self._publisher.take(publish)]
+        decided = [one for unit in units for one in unit.decided]
+        said = [*(one.alarm for one in decided if one.alarm is not None), *(one.publish for one in decided)]
+        taken = [publish for publish in said if self._publisher.take(publish)]
         for unit in units:
             self._store.submit(unit)
         for publish in taken:

@@ -17,7 +17,8 @@ from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.durability import Durability
 from edge_agent.core.escalation import Move
-from edge_agent.ports import Clock, ItemKey
+from edge_agent.core.outbox import Turns
+from edge_agent.ports import Clock, ItemKey, RowId
 from protos.codec.escalation import escalation_from_bytes
 from protos.messages.escalation import (
     Ack,
@@ -58,14 +59,18 @@ class Book:
         fates: The moves.
         clock: For ages and hold-backs.
         agent_version: Said in `Hello`.
+        turns: Whose turn it is, among the classes.
     """
 
-    def __init__(self, writer: Writer, reader: Reader, fates: Fates, clock: Clock, agent_version: str) -> None:
+    def __init__(
+        self, writer: Writer, reader: Reader, fates: Fates, clock: Clock, agent_version: str, *, turns: Turns
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._fates = fates
         self._clock = clock
         self._agent_version = agent_version
+        self._turns = turns
         self._changed = threading.Condition()
         self._has_news = True
         self._held_until_s: dict[tuple[ItemClass, int], float] = {}
@@ -92,37 +97,25 @@ class Book:
         return known
 
     def next_items(self, limit: int, in_flight: frozenset[ItemKey]) -> list[Item]:
-        """Committed items that wait for the hub, newest first, without those in flight."""
+        """Committed items that wait for the hub, without those in flight: classes in turn, the newest of each first."""
         now, now_s = Stamp.now(self._clock), self._clock.monotonic_s()
         with self._changed:
             held_until_s = {key: until_s for key, until_s in self._held_until_s.items() if until_s > now_s}
             self._held_until_s = dict(held_until_s)
         with self._reader.transaction() as read:
             low_water = {c: _low_water(read, c) for c in _HUB_CLASSES}
-            waiting = read(
-                "SELECT row, class, seq FROM outbox WHERE destination = ? AND state = ? ORDER BY row DESC LIMIT ?",
-                HUB,
-                RowState.QUEUED,
-                limit + len(in_flight) + len(held_until_s),
-            )
+            skipped = in_flight | held_until_s.keys()
+            waiting = {one: _waiting(read, one, skipped, limit) for one in _HUB_CLASSES}
+            turns = self._turns.order({one: [size for *_, size in rows] for one, rows in waiting.items()}, limit)
+            queues = {one: iter(rows) for one, rows in waiting.items()}
             items: list[Item] = []
-            for row, item_class, seq in waiting:
-                if (item_class, seq) in in_flight or (item_class, seq) in held_until_s:
-                    continue
+            for item_class in turns:
+                row, seq, _ = next(queues[item_class])
                 found = read("SELECT payload, wall_ns, monotonic_s, boot_id, synced FROM outbox WHERE row = ?", row)
                 payload, wall_ns, monotonic_s, boot_id, synced = found[0]
                 age_s = Stamp(wall_ns, monotonic_s, boot_id, bool(synced)).age_s(now)
-                items.append(
-                    Item(
-                        ItemClass(item_class),
-                        seq,
-                        low_water[ItemClass(item_class)],
-                        None if age_s is None else round(age_s * 1000),
-                        escalation_from_bytes(payload),
-                    )
-                )
-                if len(items) == limit:
-                    break
+                age_ms = None if age_s is None else round(age_s * 1000)
+                items.append(Item(item_class, seq, low_water[item_class], age_ms, escalation_from_bytes(payload)))
         return items
 
     def wait_for_items(self, timeout_s: float) -> bool:
@@ -219,6 +212,22 @@ class Book:
             return
         self._fates.answered(tx, verdict)
         tx.set_meta(VERDICT_CURSOR, str(verdict.verdict_seq))
+
+
+def _waiting(
+    read: Read, item_class: ItemClass, skipped: frozenset[ItemKey], limit: int
+) -> list[tuple[RowId, int, int]]:
+    """Row, number and size of the newest items of a class that may be sent now."""
+    left_out = sum(one is item_class for one, _ in skipped)
+    found = read(
+        "SELECT row, seq, bytes FROM outbox WHERE class = ? AND state != 'acked' AND destination = ? AND state = ? "
+        "ORDER BY seq DESC LIMIT ?",
+        item_class,
+        HUB,
+        RowState.QUEUED,
+        limit + left_out,
+    )
+    return [(RowId(row), seq, size) for row, seq, size in found if (item_class, seq) not in skipped][:limit]
 
 
 def _low_water(read: Read, item_class: ItemClass) -> int:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from edge_agent.adapters.sqlite import outbox, policy_totals
 from edge_agent.adapters.sqlite.age import OLDER
+from edge_agent.adapters.sqlite.errors import NoRoomYetError
 from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, StoredRow, Subject
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
 from edge_agent.core.feedback import is_edge_answer
-from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, OnFull, Refuse, plan_insert, shortage_bytes
+from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, OnFull, Refuse, Wait, plan_insert, shortage_bytes
 from edge_agent.core.prediction import agrees, revise, settled, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
 from protos.codec.escalation import escalation_to_bytes
@@ -29,6 +30,10 @@ NO_ROOM = "no_room"
 BY_HAND = "purged"
 """Why a message is not kept that a person dropped."""
 
+_NO_ROOM_YET = (
+    "outbox: no room for another {}, so messages are left with their broker (block); raise outbox.max_bytes, or find "
+    "out why the hub or the broker is away"
+)
 _DEVICE = BindingName(DEVICE)
 _LOOKED_AT = 1000
 _MAX_GENEROSITY = 3
@@ -90,12 +95,24 @@ class Fates:
         self._limits = limits
         self._escalation_max_age_s = escalation_max_age_s
         self._retain_after_ack_s = retain_after_ack_s
+        self._may_block = OnFull.BLOCK in limits.on_full.values()
+        self._numbered: dict[ItemClass, int] = {}
         self._retained_looked_up_to = 0
         self._escalations_looked_up_to = 0
         self._messages_looked_up_to = 0
 
+    def begin(self, tx: Transaction) -> None:
+        """Note what is in the outbox before a unit or a verdict, which may have to wait for some of it to go."""
+        if self._may_block:
+            found = tx.connection.execute("SELECT class, last FROM sequence")
+            self._numbered = {ItemClass(item_class): last for item_class, last in found}
+
     def decide(self, tx: Transaction, one: Decided) -> None:
-        """Store a prediction, its message and its escalation."""
+        """Store a prediction, its message and its escalation.
+
+        Raises:
+            NoRoomYetError: There is no room for them yet.
+        """
         tx.count(one.binding, Count.PREDICTIONS_DECIDED)
         publish, now = one.publish, tx.now
         stored = tx.connection.execute(
@@ -116,7 +133,8 @@ class Fates:
         if one.alarm is not None:
             tx.count(one.binding, Count.ALARMS_MADE)
             self.deliver(tx, [OutboxRow.of_publish(one.alarm, Subject.ALARM, one.binding, one.prediction_id)])
-        self.deliver(tx, [OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)])
+        message = OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)
+        self.deliver(tx, [message], may_wait=True)
         if one.decided_by is not None and is_new:
             policy_totals.count_decided(tx, one, one.decided_by)
         if one.escalate is not None:
@@ -168,7 +186,8 @@ class Fates:
             self._move(tx, asked, Move.ANSWER, verdict=verdict)
         tx.count(_DEVICE, Count.VERDICTS_UNCHANGED if revised is None else Count.VERDICTS_APPLIED)
         if revised is not None:
-            self.deliver(tx, [self._rewritten(tx, verdict.prediction_id, revised)])
+            self.begin(tx)
+            self.deliver(tx, [self._rewritten(tx, verdict.prediction_id, revised)], may_wait=True)
         elif found is not None and found.item_class is ItemClass.AUDIT:
             _settle(tx, found)
 
@@ -237,16 +256,20 @@ class Fates:
             payload=escalation_to_bytes(asked),
             seq=seq,
         )
-        self.deliver(tx, [row])
+        self.deliver(tx, [row], may_wait=True)
 
-    def deliver(self, tx: Transaction, rows: Iterable[OutboxRow]) -> None:
-        """Insert rows within the bounds; what has to go for them is told where there is room for that, too."""
+    def deliver(self, tx: Transaction, rows: Iterable[OutboxRow], *, may_wait: bool = False) -> None:
+        """Insert rows within the bounds; what has to go for them is told where there is room for that, too.
+
+        Raises:
+            NoRoomYetError: A class is full and blocks, and what is inserted may wait.
+        """
         for row in rows:
-            left_behind = self._insert(tx, row, may_evict=True)
+            left_behind = self._insert(tx, row, may_evict=True, may_wait=may_wait)
             for news in left_behind:
                 self._insert(tx, news, may_evict=False)
 
-    def _insert(self, tx: Transaction, row: OutboxRow, *, may_evict: bool) -> list[OutboxRow]:
+    def _insert(self, tx: Transaction, row: OutboxRow, *, may_evict: bool, may_wait: bool = False) -> list[OutboxRow]:
         """Insert one row, or count its loss; the messages that evicted and refused ones leave behind."""
         if row.subject is Subject.REVISION:
             tx.count(row.binding, Count.REVISIONS_MADE)
@@ -254,9 +277,11 @@ class Fates:
         usage = outbox.usage_bytes(tx.connection)
         plan = plan_insert(usage, self._limits, row.item_class, row.bytes)
         if plan != Insert() and plan != Refuse(TOO_LARGE):  # what the hub has gives way first, to any class
-            outbox.release_retained(tx, shortage_bytes(usage, self._limits, row.bytes))
+            outbox.release_retained(tx, shortage_bytes(usage, self._limits, row.bytes, row.item_class))
             plan = plan_insert(outbox.usage_bytes(tx.connection), self._limits, row.item_class, row.bytes)
-        if isinstance(plan, Evict) and not may_evict:
+        if isinstance(plan, Wait) and may_wait and outbox.has_waiting(tx, row.item_class, self._numbered):
+            raise NoRoomYetError(_NO_ROOM_YET.format(row.item_class.name.lower()))
+        if isinstance(plan, Wait) or (isinstance(plan, Evict) and not may_evict):
             plan = Refuse(NO_ROOM)
         if isinstance(plan, Refuse):
             return self._lost(tx, row.subject, row.binding, row.prediction_id, plan.reason)

@@ -238,6 +238,15 @@ def undelivered(
     return stored(connection, "class = :class AND state != 'acked'", {"class": item_class}, _OLDEST_LIMIT, order)
 
 
+def has_waiting(tx: Transaction, item_class: ItemClass, numbered: Mapping[ItemClass, int]) -> bool:
+    """Whether anything of a class, of these numbers and smaller ones, is still to be delivered."""
+    found = tx.connection.execute(
+        "SELECT 1 FROM outbox WHERE class = ? AND seq <= ? AND state != 'acked' LIMIT 1",
+        (item_class, numbered.get(item_class, 0)),
+    )
+    return found.fetchone() is not None
+
+
 def overdue(connection: sqlite3.Connection, now: Stamp, after: int, looked_at: int) -> tuple[list[StoredRow], int]:
     """Messages for brokers that are known to be older than their own expiry, among the next rows.
 

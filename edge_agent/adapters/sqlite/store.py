@@ -17,8 +17,10 @@ upkeep.py        expiry, pruning, mending at start
 import itertools
 import logging
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edge_agent.adapters.sqlite import quarantine, upkeep
@@ -33,20 +35,23 @@ from edge_agent.adapters.sqlite.lock import StateLock
 from edge_agent.adapters.sqlite.news import News
 from edge_agent.adapters.sqlite.outbox import RowState, broker_destination, pass_over_lost_numbers
 from edge_agent.adapters.sqlite.policy_totals import PolicyTotals, read_totals
-from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Reader
+from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction, Read, Reader
 from edge_agent.adapters.sqlite.room import Room, release
 from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.units import Units
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.durability import Durability
-from edge_agent.core.outbox import Limits
+from edge_agent.core.outbox import Limits, OnFull, Turns
 from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, DeadLetter, Publish, Remembered, RowId, Unit
+from protos.messages.escalation import ItemClass
 from protos.status import Status
 
 FILE_NAME = "edge.db"
 LOCK_NAME = "edge.db.lock"
+
+_BROKER_CLASSES = {ItemClass.ALARM: "outbox_by_class", ItemClass.PREDICTION: "outbox_by_destination"}
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +137,12 @@ class Store:
             acknowledge=acknowledge,
             committed=self._committed,
             on_failure=on_failure,
+            may_block=OnFull.BLOCK in settings.limits.on_full.values(),
         )
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
-        self.book = Book(self._writer, self._reader, self._fates, clock, agent_version)
+        self._turns: defaultdict[str, Turns] = defaultdict(partial(Turns, settings.limits))  # by broker
+        turns = Turns(settings.limits)
+        self.book = Book(self._writer, self._reader, self._fates, clock, agent_version, turns=turns)
         self.feedback = FeedbackOutbox(self._writer, self._reader, judgements, clock)
         self.news = News(self._path)
         self.handling = Handling(self._path, self._writer, self._fates, self.book, self.feedback, clock=clock)
@@ -143,6 +151,11 @@ class Store:
     def is_durable(self) -> bool:
         """False while commits fail or hang."""
         return self._writer.is_durable
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a full class holds back what comes next (`block`)."""
+        return self._writer.is_blocked
 
     @property
     def is_alive(self) -> bool:
@@ -250,15 +263,12 @@ class Store:
         return self._reader.remembered(binding)
 
     def publishable(self, broker: str, limit: int, in_flight: Collection[RowId]) -> list[Publish]:
-        """Committed messages for a broker, oldest first, without those in flight."""
+        """Committed messages for a broker, without those in flight: the classes in turn, the oldest of each first."""
         with self._reader.transaction() as read:
-            rows = read(
-                "SELECT row FROM outbox WHERE destination = ? AND state = ? ORDER BY row LIMIT ?",
-                broker_destination(broker),
-                RowState.QUEUED,
-                limit + len(in_flight),
-            )
-            chosen = [row for (row,) in rows if row not in in_flight][:limit]
+            waiting = {one: _waiting(read, broker, one, in_flight, limit) for one in _BROKER_CLASSES}
+            turns = self._turns[broker].order({one: [size for _, size in rows] for one, rows in waiting.items()}, limit)
+            queues = {one: iter(rows) for one, rows in waiting.items()}
+            chosen = [next(queues[item_class])[0] for item_class in turns]
             found = [
                 read("SELECT row, topic, payload, qos, retain, expiry_s FROM outbox WHERE row = ?", row)[0]
                 for row in chosen
@@ -308,3 +318,23 @@ class Store:
             self.news.wake()
         if tx.dead_letters:
             self._on_dead_letters(tx.dead_letters)
+
+
+def _waiting(
+    read: Read, broker: str, item_class: ItemClass, in_flight: Collection[RowId], limit: int
+) -> list[tuple[int, int]]:
+    """Row and size of the oldest messages of a class for a broker.
+
+    Of the two indexes that fit, each class has the one in which it is not looked for among many others: alarms are few
+    beside predictions, and the predictions for one broker may be few beside those for another.
+    """
+    index = _BROKER_CLASSES[item_class]
+    rows = read(
+        f"SELECT row, bytes FROM outbox INDEXED BY {index} "  # noqa: S608 - own names
+        "WHERE destination = ? AND state = ? AND class = ? ORDER BY row LIMIT ?",
+        broker_destination(broker),
+        RowState.QUEUED,
+        item_class,
+        limit + len(in_flight),
+    )
+    return [(row, size) for row, size in rows if row not in in_flight][:limit]

@@ -27,7 +27,11 @@ class Units:
         Args:
             tx: The transaction.
             unit: One pass of the pipeline.
+
+        Raises:
+            NoRoomYetError: A class of the outbox is full and blocks; the caller takes back what was written.
         """
+        self._fates.begin(tx)
         for (binding, name), amount in unit.counts.items():
             tx.count(binding, name, amount)
         _journal(tx, unit)

@@ -264,6 +264,8 @@ class Writer:
         self._backoff.reset()
         done, self._held = self._held[: self._tried], self._held[self._tried :]
         self._tried = 0
+        if self._aside and any(isinstance(one, Call) for one in done):  # one of them may have made room
+            self._held, self._aside = [*self._held, *self._aside], []
         self._acknowledge_all(done)
         for entry in done:
             if isinstance(entry, Call):

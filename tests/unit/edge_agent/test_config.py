@@ -150,6 +150,25 @@ def test_an_alarm_is_what_its_table_says(tmp_path: Path) -> None:
     assert settings.topic.captures == ("person",)
 
 
+def test_a_policy_that_blocks_needs_acknowledgements(tmp_path: Path) -> None:
+    """What cannot be left with its broker cannot wait for room."""
+    blocking = AGENT + '[outbox]\nescalations_on_full = "block"\n'
+    (found,) = problems(tmp_path, blocking, MQTT + BINDING.replace("partition", "qos = 0\npartition", 1))
+    assert 'binding[0].qos: outbox policy "block": a broker holds no message back' in found
+
+
+def test_a_policy_that_blocks_needs_a_session_for_each_binding(tmp_path: Path) -> None:
+    """Messages of one session are acknowledged in one order: a full class would hold up the other bindings."""
+    blocking = AGENT + '[outbox]\npredictions_on_full = "block"\n'
+    second = BINDING.replace('"motion"', '"other"').replace("demo/", "else/")
+    (found,) = problems(tmp_path, blocking, MQTT + BINDING + second)
+    assert "binding[1].broker: outbox policy" in found
+    assert "all bindings of [mqtt.site]" in found
+    own = '[mqtt.own]\nurl = "mqtt://localhost"\nclient_id = "own-{device}"\n'
+    config = loaded(tmp_path, blocking, MQTT + own + BINDING + second.replace('"site"', '"own"'))
+    assert config.agent.outbox.limits().on_full[ItemClass.PREDICTION] is OnFull.BLOCK
+
+
 def test_hub_addresses(tmp_path: Path) -> None:
     """The enrolment service is beside the other ones unless it is named."""
     config = loaded(tmp_path, AGENT + '[hub]\naddress = "[::1]:9"\ninsecure = true\n[log]\nformat = "json"\n')
@@ -199,6 +218,10 @@ def test_all_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
         ("[outbox]\ndead_letter_max_bytes = -1", "outbox.dead_letter_max_bytes: expected 0 or more"),
         ("[outbox]\nretain_after_ack_s = -1", "outbox.retain_after_ack_s: expected 0 or more"),
         ("[outbox]\ncommit_interval_s = 60", "outbox.commit_interval_s: expected 0 to 10"),
+        (
+            '[outbox]\nmax_bytes = 1000000\npredictions_on_full = "block"',
+            'outbox.predictions_on_full: "block" needs a share of at least 4194304 bytes',
+        ),
         ("[outbox]\nreserve_bytes = 4096", "outbox.reserve_bytes: expected 0, or at least 6291456"),
         ('[log]\nlevel = "wrong"', 'log.level: expected one of "debug", "info", "warning", "error"'),
     ],

@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from edge_agent.adapters.sqlite.store import StoreSettings
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.outbox import OnFull
-from edge_agent.ports import ItemKey, Unit
+from edge_agent.ports import ItemKey, Publish, Unit
 from protos.messages.escalation import Ack, Credit, HubIncarnation, ItemClass, Reject, Welcome
 from protos.status import Status
 from tests.unit.edge_agent.adapters.sqlite.builders import (
@@ -397,7 +398,7 @@ def test_an_unknown_age_expires_no_question(tmp_path: Path) -> None:
     again.store.close()
 
 
-@pytest.mark.parametrize("on_full", list(OnFull))
+@pytest.mark.parametrize("on_full", [OnFull.DROP_OLDEST, OnFull.DROP_NEWEST])
 def test_a_full_outbox_evicts_counts_and_says_so(tmp_path: Path, on_full: OnFull) -> None:
     """However many are asked, the bytes stay within the bound and every question has a named end."""
     settings = StoreSettings(limits(40_000, on_full), escalation_max_age_s=3600.0, dead_letter_max_bytes=1 << 18)
@@ -464,3 +465,32 @@ def test_a_wide_range_costs_what_it_covers(tmp_path: Path) -> None:
     counts = opened.counts()
     opened.store.close()
     assert (counts["escalations_pending{queued}"], counts["escalations_pending{acked}"]) == (1, 2)
+
+
+def test_a_backlog_of_one_class_does_not_starve_the_other(tmp_path: Path) -> None:
+    """Questions and audits take turns by their shares, the newest of each first, also one at a time."""
+    opened = open_store(tmp_path)
+    questions = [decided(opened.store, f"q{number}") for number in range(40)]
+    audits = [replace(decided(opened.store, f"a{number}"), escalate_class=ItemClass.AUDIT) for number in range(4)]
+    opened.commit(Unit(decided=(*questions[:20], *audits, *questions[20:])))
+    sent: list[ItemKey] = []
+    for _ in range(30):
+        (item,) = opened.store.book.next_items(1, frozenset(sent))
+        sent.append((item.item_class, item.seq))
+    assert {seq for item_class, seq in sent if item_class is ItemClass.AUDIT} != set()
+    assert sent[0] == (ItemClass.ESCALATION, 40)
+    opened.store.close()
+
+
+def test_alarms_are_sent_beside_a_backlog_of_answers(tmp_path: Path) -> None:
+    """To a broker, too, classes take turns: the oldest alarm is among the first messages after an outage."""
+    own = limits()
+    own = replace(own, shares=dict(own.shares) | {ItemClass.ESCALATION: 0.3, ItemClass.ALARM: 0.1})
+    opened = open_store(tmp_path, settings=StoreSettings(own, 3600.0, 1 << 18))
+    answers = [decided(opened.store, f"p{number}", escalate=False) for number in range(60)]
+    alarm = Publish(opened.store.new_row(), "plant", "press/alarm", b"{}", 1)
+    opened.commit(Unit(decided=(*answers, replace(decided(opened.store, "last", escalate=False), alarm=alarm))))
+    first = opened.store.publishable("plant", 40, ())
+    assert alarm in first
+    assert [one for one in first if one != alarm] == [one.publish for one in answers[:39]]
+    opened.store.close()
