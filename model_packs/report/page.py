@@ -149,8 +149,8 @@ def _panels(certificate: Certificate | None, rows: Evaluation, found: Figures) -
         )
     yield _panel(
         "What keeping risks",
-        "Wrong among what is kept, when the surest answers are kept. The dot is the certified threshold on these "
-        "rows, with its exact 95 % interval.",
+        "Wrong among what is kept, when the surest answers are kept."
+        + (" The dot is the certified threshold on these rows, with its exact 95 % interval." if found.point else ""),
         panels.risk_chart(found, certificate),
     )
     if found.by_share:
