@@ -243,6 +243,7 @@ class Hub:
             fleet=store,
             cases=store,
             people=store,
+            policies=store.policies,
             shelf=shelf,
             labelling=labelling,
             actions=actions,
@@ -251,6 +252,7 @@ class Hub:
             hub_incarnation=lambda: store.incarnation,
             heartbeat_interval_s=config.fleet.heartbeat_interval_s,
             install_timeout_s=config.fleet.install_timeout_s,
+            overdue_s=config.monitoring.overdue_s,
             version=version(DISTRIBUTION),
         )
         console = Console(parts)

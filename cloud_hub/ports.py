@@ -13,7 +13,7 @@ from cloud_hub.core.events import EventId, Happening, HubEvent
 from cloud_hub.core.feedback import FeedbackTaken, GivenPage, LabelGiven, LabelOutcome
 from cloud_hub.core.liveness import Heard, LivenessChange
 from cloud_hub.core.monitoring.field_rows import FieldRow
-from cloud_hub.core.monitoring.record import PolicyKey, PolicyRecord
+from cloud_hub.core.monitoring.record import Overdue, PolicyKey, PolicyRecord
 from cloud_hub.core.monitoring.watch import Promise
 from cloud_hub.core.people import Person
 from cloud_hub.core.policies import PolicyDesire
@@ -230,14 +230,6 @@ class FleetRecords(EventOutbox, Protocol):
 
     async def recent_events(self, limit: int, device: DeviceKey | None = None) -> tuple[HubEvent, ...]:
         """Read the latest events, newest first; raises StorageError."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """What a policy still waits for, for too long: audits without an answer, chosen cases without a label."""
-
-    unanswered: int
-    unlabelled: int
 
 
 class PolicyBook(Protocol):

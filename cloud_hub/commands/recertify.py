@@ -29,12 +29,8 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("recertify", help="certify a device's pack anew on its own field data")
     parser.add_argument("device", metavar="SITE/DEVICE", help="an enrolled device")
     parser.add_argument("--binding", required=True, metavar="B", help="one of its bindings")
-    parser.add_argument(
-        "--target", type=float, metavar="SHARE", help="losses among the kept (default: as before)"
-    )
-    parser.add_argument(
-        "--delta", type=float, metavar="SHARE", help="chance that it fails (default: as before)"
-    )
+    parser.add_argument("--target", type=float, metavar="SHARE", help="losses among the kept (default: as before)")
+    parser.add_argument("--delta", type=float, metavar="SHARE", help="chance that it fails (default: as before)")
     parser.add_argument(
         "--days", type=float, metavar="N", help="use the last N days (default: since the policy in force began)"
     )

@@ -16,7 +16,7 @@ from cloud_hub.adapters.http.actions import Actions
 from cloud_hub.adapters.http.problems import Problem
 from cloud_hub.core.people import Role
 from cloud_hub.labelling import Labelling
-from cloud_hub.ports import CaseRecords, Clock, FleetRecords, PackShelf, People
+from cloud_hub.ports import CaseRecords, Clock, FleetRecords, PackShelf, People, PolicyBook
 from protos.messages.escalation import HubIncarnation
 
 View = Callable[[Request], Awaitable[Response]]
@@ -63,6 +63,7 @@ class WebParts:
         fleet: Devices, twins, trends, events.
         cases: Escalated windows.
         people: Who may log in.
+        policies: How devices decide, and how that fares.
         shelf: Published packs.
         labelling: Names the labels that a case may get.
         actions: What people may change.
@@ -71,12 +72,14 @@ class WebParts:
         hub_incarnation: Tells the identity of the hub's database.
         heartbeat_interval_s: How often devices report.
         install_timeout_s: How long a desire may go without a word from its device.
+        overdue_s: After how long an audit or a chosen window is overdue.
         version: The program's.
     """
 
     fleet: FleetRecords
     cases: CaseRecords
     people: People
+    policies: PolicyBook
     shelf: PackShelf
     labelling: Labelling
     actions: Actions
@@ -85,4 +88,5 @@ class WebParts:
     hub_incarnation: Callable[[], HubIncarnation]
     heartbeat_interval_s: float
     install_timeout_s: float
+    overdue_s: float
     version: str

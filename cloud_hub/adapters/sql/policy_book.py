@@ -16,12 +16,11 @@ from cloud_hub.adapters.sql.writer import Job, ResultT
 from cloud_hub.core.cases import CaseState
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.monitoring.field_rows import FieldRow
-from cloud_hub.core.monitoring.record import PolicyKey, PolicyRecord
+from cloud_hub.core.monitoring.record import Overdue, PolicyKey, PolicyRecord
 from cloud_hub.core.monitoring.response import next_version
 from cloud_hub.core.monitoring.watch import Promise
 from cloud_hub.core.policies import PolicyDesire, policy_of
 from cloud_hub.core.twin import DesiredTwin
-from cloud_hub.ports import Overdue
 from protos.messages.escalation import Reason
 
 MAX_ROWS = 200_000

@@ -59,6 +59,14 @@ class PolicyKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """What a policy still waits for, for too long: audits without an answer, chosen windows without a label."""
+
+    unanswered: int = 0
+    unlabelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """What the device counted under the policy, as of its latest report.
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cloud_hub.config import HubConfig, load_config, sample_hub
+from cloud_hub.config import HubConfig, MonitoringConfig, load_config, sample_hub
+from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from model_packs.process.settings import SettingsError
+from protos.messages.fleet import PolicyMode
 
 
 def test_the_sample_loads_to_the_defaults(tmp_path: Path) -> None:
@@ -40,6 +42,14 @@ def test_the_sample_loads_to_the_defaults(tmp_path: Path) -> None:
         ("[fleet]\ntrend_days = 0", "fleet.trend_days"),
         ("[fleet]\nevent_days = 4000", "fleet.event_days"),
         ("[fleet]\nmax_events = 0", "fleet.max_events"),
+        ("[monitoring]\non_violation = 'panic'", "monitoring.on_violation"),
+        ("[monitoring]\ntighten_on = ['rain']", 'found "rain"'),
+        ("[monitoring]\ntighten_to = 1.5", "monitoring.tighten_to"),
+        ("[monitoring]\npeople_share = -0.1", "monitoring.people_share"),
+        ("[monitoring]\nhub_delta = 0", "monitoring.hub_delta"),
+        ("[monitoring]\nrun_length = 0.5", "monitoring.run_length"),
+        ("[monitoring]\nescalation_factor = 1", "monitoring.escalation_factor"),
+        ("[monitoring]\noverdue_s = 0", "monitoring.overdue_s"),
         ("database_url = 'hub.db'", "database_url"),
         ("log_level = 'loud'", "log_level"),
     ],
@@ -50,6 +60,17 @@ def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, word: str) -> 
     path.write_text(text)
     with pytest.raises(SettingsError, match=word.replace("(", r"\(")):
         load_config(path)
+
+
+def test_what_follows_on_an_alarm_is_what_the_file_says() -> None:
+    """By default everything is escalated; with "alarm" nothing follows."""
+    rules = MonitoringConfig().rules
+    assert (rules.reaction.mode, rules.reaction.alarms, rules.people_share) == (PolicyMode.HUB_ONLY, BROKEN, 0.25)
+    assert rules.limits == Limits()
+    assert MonitoringConfig(on_violation="alarm").rules.reaction.mode is None
+    raised = MonitoringConfig(on_violation="tighten", tighten_to=0.97, tighten_on=("void",)).rules.reaction
+    assert (raised.mode, raised.threshold) == (PolicyMode.TIGHTEN, 0.97)
+    assert raised.alarms == {Alarm.VOID}
 
 
 def test_the_port_default_is_the_documented_one() -> None:

@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cloud_hub.adapters.http.console import reading, recent
+from cloud_hub.adapters.http.console import policies, reading, recent
 from cloud_hub.adapters.http.console.addresses import device_path, with_query
 from cloud_hub.adapters.http.console.frame import Frame, Place
 from cloud_hub.adapters.http.views import WebParts
@@ -85,6 +85,7 @@ class DevicePage:
             problems=() if device.heartbeat is None else device.heartbeat.problems,
             lately=lately,
             slots=[_slot(device, status, moment) for status in slots],
+            policies=await policies.of_device(parts, device, now_ns),
             bindings=() if device.heartbeat is None else device.heartbeat.bindings,
             span=span,
             ranges=charts.RANGES,

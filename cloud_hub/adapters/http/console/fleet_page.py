@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloud_hub.adapters.http.console import reading, recent
+from cloud_hub.adapters.http.console import policies, reading, recent
 from cloud_hub.adapters.http.console.addresses import with_query
 from cloud_hub.adapters.http.console.frame import Frame, Place
 from cloud_hub.adapters.http.views import WebParts
@@ -13,6 +13,7 @@ from cloud_hub.core.console.fleet_view import LATELY_S, Moment
 
 _NS_PER_S = 1_000_000_000
 _EVENTS, _EVENTS_READ = 8, 60
+_POLICIES = 20
 _MANY_DEVICES = 200
 _SLOW_PACE_S = 10
 
@@ -64,6 +65,7 @@ class FleetPage:
             range_path=lambda key: with_query("/", q=query, range="" if key == charts.DEFAULT_RANGE.key else key),
             chart=charts.escalations(counts, span, now_ns),
             next=await self._next(request),
+            policies=(await policies.of_fleet(parts, devices, now_ns))[:_POLICIES],
             news=fleet_news(await parts.fleet.recent_events(_EVENTS_READ), _EVENTS),
         )
 

@@ -13,10 +13,11 @@ from cloud_hub.adapters.sql.device_keys import belongs_to
 from cloud_hub.adapters.sql.schema import device
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.policies import PolicyDesire
 from cloud_hub.errors import DeviceFault, DeviceKeyError, DeviceRemovedError
-from protos.codec.fleet import report_to_wire
+from protos.codec.fleet import directive_from_wire, report_to_wire
 from protos.messages.escalation import StoreId
-from protos.messages.fleet import DeviceHello
+from protos.messages.fleet import Desired, DesiredPolicy, DeviceHello, PolicyMode
 from protos.tandem.v1 import fleet_pb2 as pb
 from tests.simulators.loops import in_loop
 from tests.unit.cloud_hub.adapters.sql.test_fleet_records import beat
@@ -89,3 +90,27 @@ async def test_a_device_that_is_no_longer_accepted_is_not_heard_on_its_open_sess
         assert len(call.told) == 2
         assert call.ended_with is not None
         assert call.ended_with.value[0] == fault.status.value
+
+
+@pytest.mark.parametrize(("capabilities", "n_slots"), [(("desired",), 0), (("desired", "policy"), 1)])
+@in_loop
+async def test_a_policy_comes_with_the_answer_to_the_next_heartbeat(
+    capabilities: tuple[str, ...], n_slots: int, tmp_path: Path
+) -> None:
+    """And never to a device that does not say that it takes policies."""
+    async with opened(tmp_path) as store:
+        await store.register_local(PRESS, 1)
+
+        async def reports() -> AsyncIterator[pb.DeviceReport]:
+            yield report_to_wire(DeviceHello("1", StoreId("store"), capabilities))
+            await store.policies.desire(
+                PRESS, "band", lambda v: PolicyDesire("band", DesiredPolicy(v, PolicyMode.HUB_ONLY), "void", "m", 5)
+            )
+            yield report_to_wire(beat(1, version=0))
+
+        call = Call()
+        service = FleetService(RegistryGate(store), store, clock=lambda: 5, heartbeat_interval_s=10.0)
+        await service.Session(reports(), call)  # type: ignore[arg-type]  # of the call, these two are all it uses
+        desired = directive_from_wire(call.told[-1])  # type: ignore[arg-type]  # what a call is told is on the wire
+        assert isinstance(desired, Desired)
+        assert (desired.version, len(desired.slots)) == (1, n_slots)

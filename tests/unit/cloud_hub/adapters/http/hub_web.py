@@ -141,6 +141,7 @@ async def hub_web(
         fleet=store,
         cases=store,
         people=store,
+        policies=store.policies,
         shelf=shelf,
         labelling=labelling,
         actions=Actions(
@@ -157,6 +158,7 @@ async def hub_web(
         hub_incarnation=lambda: store.incarnation,
         heartbeat_interval_s=10.0,
         install_timeout_s=900.0,
+        overdue_s=3600.0,
         version="1.2.3",
     )
     console = make_console(parts)

@@ -11,11 +11,11 @@ from cloud_hub.core.delivery import ItemKey, Question
 from cloud_hub.core.events import EventKind
 from cloud_hub.core.feedback import LabelGiven
 from cloud_hub.core.monitoring.naming import Drift
-from cloud_hub.core.monitoring.record import PolicyRecord, Stratum
+from cloud_hub.core.monitoring.record import Overdue, PolicyRecord, Stratum
 from cloud_hub.core.monitoring.response import AUTOMATIC, DEFAULT_RULES, Rules
 from cloud_hub.core.monitoring.watch import Alarm, Measure, Promise
 from cloud_hub.core.policies import PolicyDesire
-from cloud_hub.ports import Answer, Delivered, Overdue
+from cloud_hub.ports import Answer, Delivered
 from model_packs.outputs import Output
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Reason

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,12 +15,15 @@ import pytest
 from cloud_hub.adapters.http.console.console import Console
 from cloud_hub.core.delivery import ItemKey, Question
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.monitoring.watch import Measure, Promise
+from cloud_hub.core.policies import PolicyDesire
 from cloud_hub.ports import Delivered
 from model_packs.outputs import Classification
 from model_packs.signing import generate_site_key
 from model_packs.store import PackStore
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import ItemClass, StoreId
+from protos.messages.fleet import DesiredPolicy, PolicyMode, PolicyReport, PolicyState
 from tests.simulators.loops import in_loop
 from tests.simulators.seeded_hub import HOSTILE, LAYOUTS, Seeded, Seeding, Sketch, large
 from tests.unit.cloud_hub.adapters.http.hub_web import HubWeb, hub_web
@@ -121,6 +124,45 @@ async def test_a_device_tells_why_it_does_not_run_what_it_should(tmp_path: Path)
         assert "motion-band-edge 1.0.0 goes on answering" in page
         assert "refused motion-band-edge@2.0.0" in page
         assert "never heard" in await text_of(vera, "/devices/lyon/spare-1")
+
+
+@in_loop
+async def test_a_policy_that_is_not_there_yet_stands_on_both_pages(tmp_path: Path) -> None:
+    """Pending since when, on the device's page and on the fleet's; a device without policies says nothing of them."""
+    async with seen(tmp_path) as world, world.hub.program("vera") as vera:
+        assert "data-policies" not in await text_of(vera, "/")
+        assert "Policy pending" not in await text_of(vera, "/devices/lyon/left-1")
+        at_ns = world.hub.clock.ns()
+        await world.hub.store.policies.desire(
+            DeviceKey("default", "lyon", "left-1"),
+            "wrist",
+            lambda version: PolicyDesire("wrist", DesiredPolicy(version, PolicyMode.HUB_ONLY), "void", "m", at_ns),
+        )
+        for path in ("/", "/devices/lyon/left-1"):
+            page = await text_of(vera, path)
+            assert "Policy pending since" in page
+            assert "it should ask the hub always (" in page
+        assert "left-1" in await text_of(vera, "/")
+        assert "data-policies" not in await text_of(vera, "/devices/lyon/spare-1")
+
+
+@in_loop
+async def test_a_device_tells_what_audits_say_of_its_certificate(tmp_path: Path) -> None:
+    """The promise, estimates with their intervals, and the alarms that stand, by name."""
+    async with seen(tmp_path) as world, world.hub.program("vera") as vera:
+        device, pack = DeviceKey("default", "lyon", "left-1"), "sha256:" + "1" * 64
+        promise = Promise(Measure.DISAGREEMENT, 0.05, 0.05, 0.9, "sha256:c")
+        await world.hub.store.policies.keep_promises({pack: promise})
+        beat = (await world.hub.store.facts(device)).heartbeat  # type: ignore[union-attr]  # it is seeded
+        assert beat is not None
+        mine = PolicyReport("wrist", 0, V1, pack, 2000, 100, 1900, 9, 1, 0.1, 0.9, PolicyState.ACTIVE)
+        await world.hub.store.save_heartbeat(device, replace(beat, policies=(mine,)), world.hub.clock.ns())
+        page = await text_of(vera, "/devices/lyon/left-1")
+        assert "Promised: at most 5.0 % of what is kept otherwise than the hub." in page
+        assert "(nobody has looked)" in page
+        assert "This looks like: escalation storm." in page
+        assert "1 audit lost" in page
+        assert "escalates more" in await text_of(vera, "/")
 
 
 @in_loop
