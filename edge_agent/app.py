@@ -36,6 +36,7 @@ from edge_agent.adapters.pillow import pillow_decoder
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.desk import FOLDER_NAME as DESK_FOLDER_NAME
 from edge_agent.adapters.sqlite.desk import RequestDesk
+from edge_agent.adapters.sqlite.paid_book import PaidBook
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.adapters.watch_api import WatchApi
 from edge_agent.binding_config import BindingConfig, Retained
@@ -143,7 +144,7 @@ class Agent:
             swap=lambda binding, model: self._answerers[binding].swap(model),
         )
         self._latencies = Latencies(clock)
-        self._ration = Ration(None)
+        self._ration = Ration(self._store.budget if config.agent.budget.is_bounded else None)
         capacity = _capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
         self._publisher = Publisher(
@@ -217,6 +218,7 @@ class Agent:
             ("upkeep", self._sweep),
             ("pipeline", self._pipeline.run_once),
             ("pack-keeper", self._keeper.run_once),
+            ("budget", self._ration.run_once),
         ):
             self._supervise(name, body, watch)
         for broker in self._brokers.values():
@@ -235,7 +237,7 @@ class Agent:
         self._start(
             EscalationLink(
                 dialler,
-                self._store.book,
+                PaidBook(self._store.book, self._store.budget),
                 self._health,
                 self._clock,
                 Backoff(cap_s=_RECONNECT_CAP_S),
@@ -368,6 +370,7 @@ class Agent:
             identity=partial(identity_facts, agent),
             max_bytes=agent.outbox.max_bytes,
             policies=self._policy_reports,
+            budget=self._store.budget_use,
         )
 
     def _policy_reports(self) -> tuple[PolicyReport, ...]:
@@ -446,6 +449,7 @@ def store_settings(config: Config) -> StoreSettings:
         retain_after_ack_s=outbox.retain_after_ack_s,
         max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
         reserve_bytes=outbox.reserve_bytes,
+        budget=config.agent.budget.settings(),
         commit_interval_s=outbox.commit_interval_s,
     )
 

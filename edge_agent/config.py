@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from edge_agent.binding_config import BindingsConfig, Problems
+from edge_agent.core.budget import BucketSpec, BudgetSettings, Pool, Resource
 from edge_agent.core.outbox import Limits, OnFull
 from model_packs.process.settings import Problem, SettingsError, load_toml, sample_toml, setting
 from model_packs.process.toml_lines import KeyLines
@@ -309,6 +310,69 @@ class OutboxConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetConfig:
+    """What the whole device may ask of the hub; without a key there is no bound. Never exceeded, not by a crash."""
+
+    calls_per_hour: float | None = setting(
+        None, doc="Questions to the hub; one that is sent again costs none.", example=600.0
+    )
+    bytes_per_hour: int | None = setting(
+        None, doc="Bytes of questions, repeats too. What there are none for waits in the outbox.", example=50_000_000
+    )
+    money_per_day: float | None = setting(None, doc="Money for questions, in your own currency.", example=5.0)
+    cost_per_call: float | None = setting(
+        None, doc="Money that one question costs; needed for money_per_day.", example=0.002
+    )
+    burst_s: float = setting(
+        3600.0, doc="Unused budget of so much time is kept for busy times, in seconds. At first it is all there."
+    )
+    audit_share: float = setting(
+        0.2, doc="Part of the budget that only audits may use: what was drawn is asked, however short the rest is."
+    )
+    unscorable_share: float = setting(0.1, doc="The same for inputs that the model has no score for.")
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        for key in ("calls_per_hour", "bytes_per_hour", "money_per_day"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < math.inf:
+                yield key, "expected more than 0"
+        if self.cost_per_call is not None and not 0 < self.cost_per_call < math.inf:
+            yield "cost_per_call", "expected more than 0"
+        if self.money_per_day is not None and self.cost_per_call is None:
+            yield "cost_per_call", "missing; money_per_day needs what one question costs"
+        if not 0 < self.burst_s < math.inf:
+            yield "burst_s", "expected more than 0"
+        for key in ("audit_share", "unscorable_share"):
+            if not 0 < getattr(self, key) < 1:
+                yield key, "expected more than 0 and less than 1"
+        if self.audit_share + self.unscorable_share >= 1:
+            yield "audit_share", "the two shares leave nothing for other questions"
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is any bound."""
+        return any(one is not None for one in (self.calls_per_hour, self.bytes_per_hour, self.money_per_day))
+
+    def settings(self) -> BudgetSettings:
+        """What the ledger needs."""
+        shares = {Pool.AUDIT: self.audit_share, Pool.UNSCORABLE: self.unscorable_share}
+        shares[Pool.MAIN] = 1 - sum(shares.values())
+        per_s = {
+            Resource.CALLS: None if self.calls_per_hour is None else self.calls_per_hour / 3600,
+            Resource.BYTES: None if self.bytes_per_hour is None else self.bytes_per_hour / 3600,
+            Resource.MONEY: None if self.money_per_day is None else self.money_per_day / 86_400,
+        }
+        buckets = {
+            (resource, pool): BucketSpec(rate * share * self.burst_s, rate * share)
+            for resource, rate in per_s.items()
+            if rate is not None
+            for pool, share in shares.items()
+        }
+        return BudgetSettings(buckets, self.cost_per_call or 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """What the agent writes to stderr."""
 
@@ -339,6 +403,9 @@ class AgentConfig:
     engine: EngineConfig = setting(EngineConfig, doc="How models run.")
     outbox: OutboxConfig = setting(
         OutboxConfig, doc="What still must be delivered, to brokers and to the hub: a hard bound on disk space."
+    )
+    budget: BudgetConfig = setting(
+        BudgetConfig, doc="What the whole device may ask of the hub. Without a key there is no bound."
     )
     log: LogConfig = setting(LogConfig, doc="What the agent writes to stderr.")
 
@@ -439,7 +506,7 @@ def _blocking_problems(config: BindingsConfig) -> Iterator[tuple[str, str]]:
 
 
 def _disagreements(config: Config) -> Iterator[Problem]:
-    """What the declarations cannot say: paths are taken from the file's folder."""
+    """What the declarations cannot say: paths are taken from the file's folder, and policies need certain bindings."""
     path = config.agent.bindings
     lines = KeyLines(path.read_text(encoding="utf-8"))
     for index, binding in enumerate(config.bindings.binding):

@@ -11,6 +11,7 @@ from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.http import STATUS_PATH
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.age import Stamp
+from edge_agent.adapters.sqlite.budget_ledger import read_budget
 from edge_agent.adapters.sqlite.lock import is_held
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.store import FILE_NAME, LOCK_NAME
@@ -29,6 +30,7 @@ from edge_agent.reporting.status import (
     STOPPED,
     StoreFacts,
     binding_json,
+    budget_json,
     feedback_json,
     identity_json,
     identity_problems,
@@ -101,6 +103,7 @@ def _left(config: Config, clock: Clock, *, is_silent: bool) -> dict[str, Any]:
         "bindings": [binding_json(one.id, facts, None, slots[one.name], None) for one in config.bindings.binding],
         "feedback": feedback_json(facts),
         "outbox": outbox_json(facts.outbox, agent.outbox.max_bytes),
+        "budget": budget_json(facts.budget),
     }
 
 
@@ -113,7 +116,9 @@ def _read(config: Config, clock: Clock) -> tuple[StoreFacts, str | None]:
     try:
         reader.open()
         now = Stamp.now(clock)
-        return StoreFacts(reader.figures(), reader.outbox(now), reader.last_predictions(now), None), None
+        return StoreFacts(
+            reader.figures(), reader.outbox(now), reader.last_predictions(now), None, read_budget(reader)
+        ), None
     except StoreError as error:
         return nothing, f"{error.message}; {error.mend}"
     finally:
@@ -132,6 +137,7 @@ def _screen(document: dict[str, Any]) -> str:
         lines.append(f"  identity  certificate {identity['state']}{until}")
     for binding in document["bindings"]:
         lines += _binding_lines(binding)
+    lines += _budget_lines(document.get("budget", []))
     lines += _feedback_lines(document.get("feedback"))
     outbox = document["outbox"]
     lines.append(f"  outbox    {outbox['bytes']} of {outbox['max_bytes']} bytes")
@@ -155,6 +161,7 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
     lines.append(
         f"    decided    {binding['decided']}, escalated {binding['escalated']}, answered {binding['answered']}"
     )
+    lines += _decision_lines(binding.get("decisions"))
     evicted = [f"{what} {sum(by.values())}{_reasons(by)}" for what, by in binding.get("evicted", {}).items() if by]
     if evicted:
         lines.append(f"    evicted    {', '.join(evicted)}")
@@ -178,6 +185,30 @@ def slot_lines(slot: dict[str, Any]) -> list[str]:
     if slot["failure"] is not None:
         failure = slot["failure"]
         lines.append(f"    failed     {failure['action']}, {failure['reason']}: {failure['detail']}")
+    return lines
+
+
+def _budget_lines(budget: list[dict[str, Any]]) -> list[str]:
+    """One line for each bounded resource and pool; an agent of an older version, still running, names none."""
+    return [
+        f"  budget    {one['resource']:<6} {one['pool']:<11} {one['spent']:g} spent, {one['left']:g} left"
+        + (f", {one['leased']:g} in hand" if one["leased"] else "")
+        for one in budget
+    ]
+
+
+def _decision_lines(decisions: dict[str, Any] | None) -> list[str]:
+    """What stayed, what the hub said of it, and what nobody was asked about."""
+    if decisions is None or not decisions["made"]:
+        return []
+    audits = decisions["audits"]
+    lines = [f"    kept       {decisions['kept']} of {decisions['made']}{_reasons(decisions['doubted_by'])}"]
+    if audits["drawn"]:
+        said = f"{audits['agreed']} agreed, {audits['disagreed']} disagreed, {audits['pending']} wait"
+        lost = f"lost {audits['lost']}{_reasons(audits['lost_by'])}"
+        lines.append(f"    audits     {audits['drawn']} drawn, {said}, {lost}")
+    if decisions["suppressed"]:
+        lines.append(f"    not asked  {decisions['suppressed']}{_reasons(decisions['suppressed_by'])}")
     return lines
 
 

@@ -8,8 +8,8 @@ spends, crashes or sets clocks in whichever order.
 Pure: where buckets are kept is `adapters/sqlite/budget_ledger.py`, and the spending is `inference/rationing.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 _ROUNDING = 1e-9
@@ -57,6 +57,19 @@ class Bucket:
     level: float
     leased: float = 0.0
     spent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """The bounds of the whole device.
+
+    Attributes:
+        buckets: By resource and pool; a resource without buckets is not bounded.
+        cost_per_call: Money of one call.
+    """
+
+    buckets: Mapping[tuple[Resource, Pool], BucketSpec] = field(default_factory=dict)
+    cost_per_call: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

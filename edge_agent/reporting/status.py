@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.adapters.slot_file import failure_document
+from edge_agent.adapters.sqlite.budget_ledger import BucketUse
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.outbox import OnFull
@@ -25,6 +26,13 @@ from protos.messages.fleet import BindingReport, Desired, Heartbeat, PolicyRepor
 SCHEMA = "edge.status/1"
 OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
 
+_AUDITS = {
+    "drawn": Count.AUDITS_DRAWN,
+    "escalated": Count.AUDITS_ESCALATED,
+    "agreed": Count.AUDITS_AGREED,
+    "disagreed": Count.AUDITS_DISAGREED,
+    "unjudged": Count.AUDITS_UNJUDGED,
+}
 _NS_PER_S = 1_000_000_000
 _MAX_TOLD = 16
 _CERTIFICATE_WARNING_S = 7 * 86_400
@@ -40,6 +48,7 @@ class StoreFacts:
     outbox: tuple[ClassUse, ...]
     last: tuple[LastPrediction, ...]
     problem: str | None
+    budget: tuple[BucketUse, ...] = ()
 
 
 class Reporter:
@@ -57,6 +66,7 @@ class Reporter:
         identity: Asks for the certificate; None where none is needed.
         max_bytes: Bound of the outbox.
         policies: Asks how each policy fared.
+        budget: Asks for the budget.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Reporter:
         identity: Callable[[], IdentityFacts | None],
         max_bytes: int,
         policies: Callable[[], tuple[PolicyReport, ...]],
+        budget: Callable[[], tuple[BucketUse, ...]],
     ) -> None:
         self._device = device
         self._version = version
@@ -85,6 +96,7 @@ class Reporter:
         self._identity = identity
         self._max_bytes = max_bytes
         self._policies = policies
+        self._budget = budget
         self._started_s = clock.monotonic_s()
         self._began_with = dict(store().figures)
 
@@ -113,6 +125,7 @@ class Reporter:
             ],
             "feedback": feedback_json(facts),
             "outbox": outbox_json(facts.outbox, self._max_bytes),
+            "budget": budget_json(self._budget()),
         }
 
     def heartbeat(self, number: int) -> Heartbeat:
@@ -292,6 +305,7 @@ def binding_json(
         "decided": facts.figures.get((name, Count.PREDICTIONS_DECIDED), 0),
         "escalated": facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
         "answered": _answered(name, facts),
+        "decisions": decisions_json(name, facts),
         "evicted": {
             "answers": _by_reason(name, facts, _ANSWERS_EVICTED),
             "questions": _by_reason(name, facts, _QUESTIONS_EVICTED),
@@ -299,6 +313,30 @@ def binding_json(
         "last_prediction": None
         if last is None
         else {"id": last.prediction_id, "status": last.status, "age_s": _rounded(last.age_s)},
+    }
+
+
+def decisions_json(name: BindingName, facts: StoreFacts) -> dict[str, Any]:
+    """The `decisions` of a binding: why answers stayed or not, what audits said, and what nobody was asked about."""
+    made = facts.figures.get((name, Count.DECISIONS_MADE), 0)
+    kept = sum(facts.figures.get((name, one), 0) for one in (Count.DECISIONS_KEPT, Count.DECISIONS_AUDITED))
+    lost, suppressed = (
+        _by_reason(name, facts, (one,)) for one in (Count.AUDITS_LOST, Count.ESCALATIONS_SUPPRESSED_BUDGET)
+    )
+    return {
+        "made": made,
+        "kept": kept,
+        "coverage": _rounded(kept / made if made else None),
+        "doubted_by": _by_reason(name, facts, (Count.DECISIONS_DOUBTED,)),
+        "suppressed": sum(suppressed.values()),
+        "suppressed_by": suppressed,
+        "suppressed_share": _rounded(sum(suppressed.values()) / made if made else None),
+        "audits": {
+            **{key: facts.figures.get((name, count), 0) for key, count in _AUDITS.items()},
+            "lost": sum(lost.values()),
+            "lost_by": lost,
+            "pending": sum(_by_reason(name, facts, (Count.AUDITS_PENDING,)).values()),
+        },
     }
 
 
@@ -320,6 +358,20 @@ def feedback_json(facts: StoreFacts) -> dict[str, Any]:
         "dead_lettered_by": dead,
         "lost_by": lost,
     }
+
+
+def budget_json(uses: Sequence[BucketUse]) -> list[dict[str, Any]]:
+    """The document's `budget`; empty when nothing is bounded. Leased tokens are paid for and may still be spent."""
+    return [
+        {
+            "resource": one.resource.value,
+            "pool": one.pool.value,
+            "spent": round(one.spent, 6),
+            "leased": round(one.leased, 6),
+            "left": round(one.level, 6),
+        }
+        for one in uses
+    ]
 
 
 def outbox_json(uses: Sequence[ClassUse], max_bytes: int) -> dict[str, Any]:

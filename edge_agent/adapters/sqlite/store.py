@@ -8,6 +8,7 @@ fates.py         what becomes of predictions and escalations; outbox.py: the row
 book.py          the store as the escalation link sees it; feedback.py: as the feedback link sees it
 handling.py      what a person does to it by hand; selection.py: which rows; fate_report.py: what is told of them
 news.py          what came and changed, for those who watch
+budget_ledger.py what may be asked of the hub; policy_totals.py: what each policy decided
 dead_letters.py  what could not be used, within a share of its own
 reading.py       snapshots, also for other processes
 quarantine.py    a damaged file is put aside, and a new one begun
@@ -19,13 +20,14 @@ import logging
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from edge_agent.adapters.sqlite import quarantine, upkeep
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.book import Book
+from edge_agent.adapters.sqlite.budget_ledger import BucketUse, BudgetLedger, read_budget
 from edge_agent.adapters.sqlite.dead_letters import DeadLetters
 from edge_agent.adapters.sqlite.errors import translated
 from edge_agent.adapters.sqlite.fates import Fates
@@ -41,6 +43,7 @@ from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.units import Units
 from edge_agent.adapters.sqlite.writer import Writer
+from edge_agent.core.budget import BudgetSettings
 from edge_agent.core.durability import Durability
 from edge_agent.core.outbox import Limits, OnFull, Turns
 from edge_agent.errors import StoreError
@@ -69,6 +72,7 @@ class StoreSettings:
         retain_after_ack_s: How long what the hub has is kept for a hub that is put back to an older state.
         max_file_bytes: How large edge.db may grow, whatever is in it.
         reserve_bytes: Disk space kept in reserve for a full disk; 0 keeps none.
+        budget: What may be asked of the hub; without buckets there is no bound.
         commit_interval_s: From one commit to the next, at least.
     """
 
@@ -80,6 +84,7 @@ class StoreSettings:
     retain_after_ack_s: float = 86_400.0
     max_file_bytes: int = 1 << 40
     reserve_bytes: int = 0
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     commit_interval_s: float = 0.0
 
 
@@ -142,6 +147,7 @@ class Store:
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
         self._turns: defaultdict[str, Turns] = defaultdict(partial(Turns, settings.limits))  # by broker
         turns = Turns(settings.limits)
+        self.budget = BudgetLedger(self._writer, settings.budget)
         self.book = Book(self._writer, self._reader, self._fates, clock, agent_version, turns=turns)
         self.feedback = FeedbackOutbox(self._writer, self._reader, judgements, clock)
         self.news = News(self._path)
@@ -289,6 +295,10 @@ class Store:
     def figures(self) -> dict[CounterKey, int]:
         """Every counter, and what rows say is pending, at one commit."""
         return self._onlooker.figures()
+
+    def budget_use(self) -> tuple[BucketUse, ...]:
+        """The budget at its last debits; nothing of a resource that was never bounded."""
+        return read_budget(self._onlooker)
 
     def policy_totals(self) -> tuple[PolicyTotals, ...]:
         """What each policy did."""

@@ -126,6 +126,7 @@ def test_only_losses_since_the_start_are_problems_of_a_running_agent() -> None:
         identity=lambda: None,
         max_bytes=1,
         policies=lambda: (),
+        budget=lambda: (),
     )
     assert reporter.heartbeat(1).problems == ()
     figures[key] += 2
