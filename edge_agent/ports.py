@@ -413,5 +413,8 @@ OnDelivery = Callable[[Delivery], bool]
 OnPublished = Callable[[Sequence[RowId]], None]
 """Outbox rows that the broker has acknowledged."""
 
+OnRefused = Callable[[str, Sequence[RowId]], None]
+"""(broker, outbox rows that it has answered with an error)."""
+
 OnConnection = Callable[[str, bool, str], None]
 """(broker, connected, reason)."""

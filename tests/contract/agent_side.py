@@ -80,6 +80,7 @@ class AgentSide:
             clock=SystemClock(),
             on_delivery=self._on_delivery,
             on_published=self._on_published,
+            on_refused=lambda name, rows: None,  # noqa: ARG005 - no test has its results refused
             on_connection=self._on_connection,
             on_failure=self.failures.append,
             backoff=Backoff(0.1, 0.5),

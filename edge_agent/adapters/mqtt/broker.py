@@ -32,7 +32,17 @@ from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
 from edge_agent.adapters.mqtt.wire import Received
 from edge_agent.broker_settings import BrokerSettings
-from edge_agent.ports import AckHandle, Clock, Delivery, OnConnection, OnDelivery, OnPublished, Publish, RowId
+from edge_agent.ports import (
+    AckHandle,
+    Clock,
+    Delivery,
+    OnConnection,
+    OnDelivery,
+    OnPublished,
+    OnRefused,
+    Publish,
+    RowId,
+)
 from protos.link.backoff import Backoff
 
 TRIAL_S = 3.0
@@ -63,6 +73,7 @@ class MqttBroker:
         clock: Wall clock for `received_ns`, monotonic clock for how long a connection lived.
         on_delivery: Takes a record; where it has no room it counts the record as shed and acks it itself.
         on_published: Rows that the broker has acknowledged.
+        on_refused: Rows that it has answered with an error, with its name: they are not under way any more.
         on_connection: Every change and every failed attempt; `connected` with a reason means "up, but …".
         on_failure: Told of every failure that is the agent's own, with the thread's name.
         backoff: Waits between attempts.
@@ -82,6 +93,7 @@ class MqttBroker:
         clock: Clock,
         on_delivery: OnDelivery,
         on_published: OnPublished,
+        on_refused: OnRefused,
         on_connection: OnConnection,
         on_failure: Callable[[str], None],
         backoff: Backoff,
@@ -98,6 +110,7 @@ class MqttBroker:
         self._clock = clock
         self._on_delivery = on_delivery
         self._on_published = on_published
+        self._on_refused = on_refused
         self._on_connection = on_connection
         self._on_failure = on_failure
         self._backoff = backoff
@@ -257,14 +270,16 @@ class MqttBroker:
                     raise ending(self._settings, reason)
 
     def _settle(self, link: Link, published: Sequence[Published]) -> None:
-        """Report rows that the broker took; a refused row stays undelivered until the next connection."""
+        """Report rows that the broker took, and those that it refused."""
         rows: list[RowId] = []
+        refused: list[RowId] = []
         with self._lock:
             for event in published:
                 row = link.rows.pop(event.message_id, None)
                 if row is None:
                     continue
                 if event.reason.is_failure:
+                    refused.append(row)
                     logger.warning(
                         "publish_refused",
                         extra={"broker": self._settings.name, "row": row, "reason": str(event.reason)},
@@ -273,6 +288,8 @@ class MqttBroker:
                     rows.append(row)
         if rows:
             self._on_published(rows)
+        if refused:
+            self._on_refused(self._settings.name, refused)
 
     def _received(self, message: Received) -> None:
         """Hand a record in, on the connection's turn; nothing here waits."""

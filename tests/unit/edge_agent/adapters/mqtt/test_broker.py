@@ -2,10 +2,17 @@
 
 import queue
 from pathlib import Path
+from typing import cast
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.adapters.mqtt.broker import MqttBroker
+from edge_agent.adapters.mqtt.connection import Connection, Published
+from edge_agent.adapters.mqtt.link import Link
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.broker_settings import BrokerSettings
+from edge_agent.ports import RowId
 from protos.link.backoff import Backoff
 from tests.simulators.clocks import SystemClock
 
@@ -39,6 +46,7 @@ def test_a_fault_of_the_agent_is_counted_and_the_next_attempt_comes(tmp_path: Pa
         clock=SystemClock(),
         on_delivery=lambda delivery: True,  # noqa: ARG005 - nothing arrives
         on_published=lambda rows: None,  # noqa: ARG005 - nothing is published
+        on_refused=lambda name, rows: None,  # noqa: ARG005 - so nothing is refused
         on_connection=lambda name, is_up, reason: reasons.put(reason),  # noqa: ARG005 - the reason tells all
         on_failure=failures.put,
         backoff=Backoff(0.01, 0.02),
@@ -49,3 +57,29 @@ def test_a_fault_of_the_agent_is_counted_and_the_next_attempt_comes(tmp_path: Pa
         assert "its log has the traceback" in reasons.get(timeout=DEADLINE_S)
     finally:
         broker.close()
+
+
+def test_what_the_broker_answers_with_an_error_is_under_way_no_more(tmp_path: Path) -> None:
+    """It gives its place in the window back and is told apart from what the broker took."""
+    taken: list[int] = []
+    refused: list[tuple[str, list[int]]] = []
+    settings = BrokerSettings("plant", "mqtt://127.0.0.1:1", "press-07", "edge/press-07/status")
+    broker = MqttBroker(
+        settings,
+        [],
+        intake_capacity=1001,
+        remembered=RememberedFilters(tmp_path / "filters.json"),
+        clock=SystemClock(),
+        on_delivery=lambda delivery: True,  # noqa: ARG005 - nothing arrives
+        on_published=taken.extend,
+        on_refused=lambda name, rows: refused.append((name, list(rows))),
+        on_connection=lambda name, is_up, reason: None,  # noqa: ARG005 - nobody connects
+        on_failure=lambda name: None,  # noqa: ARG005 - nothing fails
+        backoff=Backoff(0.01, 0.02),
+    )
+    nowhere = cast("Connection", object())  # only what came back is looked at
+    link = Link(nowhere, window=10, rows={1: RowId(11), 2: RowId(12), 3: RowId(13)})
+    success, not_authorized = (ReasonCode(PacketTypes.PUBACK, identifier=code) for code in (0, 135))
+    broker._settle(link, [Published(1, not_authorized), Published(2, success), Published(9, success)])
+    assert (taken, refused) == ([12], [("plant", [11])])
+    assert link.rows == {3: RowId(13)}
