@@ -13,6 +13,7 @@ from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
 from edge_agent.adapters.mqtt.wire import Received
 from edge_agent.broker_settings import BrokerSettings
 from edge_agent.config import Config
+from edge_agent.examination.broker_queue import examine_queue
 from edge_agent.examination.findings import Finding, failed, ok, warning
 
 _TURN_S = 0.05
@@ -40,10 +41,10 @@ def examine_brokers(config: Config, *, is_running: bool) -> Iterator[Finding]:
         settings = broker.settings(name, config.agent.device.id)
         try:
             visit = look_at(settings)
+            yield _judge(settings, visit, is_running=is_running)
+            yield examine_queue(settings, visit.version)
         except LinkFailure as failure:
             yield failed(f"broker {name}", failure.message, failure.mend)
-            continue
-        yield _judge(settings, visit, is_running=is_running)
 
 
 def _judge(settings: BrokerSettings, visit: Visit, *, is_running: bool) -> Finding:

@@ -9,6 +9,7 @@ from tests.simulators.mqtt_probe import MqttProbe
 
 TOPIC = "site/press-07/raw"
 COUNT = 100
+DEFAULT_WINDOW, DEFAULT_QUEUE = 20, 1_000
 
 
 def queue_for_an_absent_subscriber(broker: Broker) -> None:
@@ -66,6 +67,38 @@ def test_a_default_mosquitto_loses_acknowledged_messages_over_a_kill(run_folder:
             assert subscriber.on(TOPIC) == ()
     finally:
         broker.kill()
+
+
+def test_a_default_mosquitto_drops_what_waits_for_a_subscriber_that_is_slow(run_folder: Path) -> None:
+    """It acknowledged 1,200 messages: 20 are under way to who does not acknowledge, 1,000 wait, the rest is lost."""
+    broker = Mosquitto(run_folder, config="")
+    broker.start()
+    try:
+        with MqttProbe(broker, "collector", clean=False, acks=False) as slow, MqttProbe(broker) as watcher:
+            slow.subscribe(TOPIC)
+            watcher.subscribe(TOPIC)
+            for number in range(DEFAULT_WINDOW + DEFAULT_QUEUE + 180):
+                watcher.publish(TOPIC, str(number))
+            watcher.wait_for_count(TOPIC, DEFAULT_WINDOW + DEFAULT_QUEUE + 180)
+            assert len(slow.on(TOPIC)) == DEFAULT_WINDOW
+        with MqttProbe(broker, "collector", clean=False) as back:
+            back.wait_for_count(TOPIC, DEFAULT_WINDOW + DEFAULT_QUEUE)
+            back.publish(TOPIC, "the next one")
+            back.wait_for(lambda m: m.payload == b"the next one")
+            assert len(back.on(TOPIC)) == DEFAULT_WINDOW + DEFAULT_QUEUE + 1
+    finally:
+        broker.kill()
+
+
+def test_mosquitto_with_the_shipped_config_keeps_all_that_waits(mosquitto: Mosquitto) -> None:
+    """The same subscriber, and nothing is lost."""
+    count = DEFAULT_WINDOW + DEFAULT_QUEUE + 180
+    with MqttProbe(mosquitto, "collector", clean=False, acks=False) as slow, MqttProbe(mosquitto) as publisher:
+        slow.subscribe(TOPIC)
+        for number in range(count):
+            publisher.publish(TOPIC, str(number))
+    with MqttProbe(mosquitto, "collector", clean=False) as back:
+        assert len({m.payload for m in back.wait_for_count(TOPIC, count)}) == count
 
 
 def test_iotcore_leaves_an_mqtt5_connect_without_an_answer(iotcore: Iotcore) -> None:

@@ -59,6 +59,7 @@ def test_a_healthy_device_has_nothing_to_mend(running_hub: Hub, mosquitto: Mosqu
     assert {check["state"] for check in found.values()} <= {"ok", "warning"}
     assert all(check["mend"] for check in found.values() if check["state"] == "warning")
     assert "MQTT 5" in found["broker site"]["message"]
+    assert found["queue of broker site"]["state"] == "ok"
     assert "mutual TLS" in found["hub"]["message"]
     assert f"/device/{agent.name}" in found["identity"]["message"]
     for name in ("config", "disk space", "filesystem", "fsync", "outbox", "pack of motion", "clock"):
@@ -126,6 +127,21 @@ def test_a_second_agent_under_our_name_is_named(running_hub: Hub, mosquitto: Mos
     assert code == 69
     assert found["broker site"]["state"] == "failed"
     assert "device.id" in found["broker site"]["mend"]
+
+
+def test_a_broker_that_drops_what_waits_is_named(running_hub: Hub, run_folder: Path, tmp_path: Path) -> None:
+    """A default mosquitto acknowledges messages that it drops: nothing else would ever say so."""
+    broker = Mosquitto(run_folder, config="")
+    broker.start()
+    try:
+        agent = agent_of(running_hub, broker, tmp_path)
+        agent.enrol()
+        _, found = doctor(agent)
+    finally:
+        broker.kill()
+    assert found["queue of broker site"]["state"] == "warning"
+    assert "acknowledged 1300 messages and dropped 100 of them" in found["queue of broker site"]["message"]
+    assert "max_queued_messages 0" in found["queue of broker site"]["mend"]
 
 
 def test_a_hub_that_is_away_is_named(running_hub: Hub, mosquitto: Mosquitto, tmp_path: Path) -> None:
