@@ -195,6 +195,7 @@ def _circumstances(before: Certificate, used: Judged, wish: Wish, since_ns: int)
         issued_at=_instant(wish.now_ns),
         valid_until=None,
         sampling_unit=before.sampling_unit,
+        score=before.score,
     )
 
 

@@ -106,6 +106,7 @@ async def test_a_field_that_holds_gives_a_signed_threshold(tmp_path: Path) -> No
         assert certificate.threshold is not None
         assert 0.25 < certificate.threshold < 0.6
         assert "press-07" in certificate.population
+        assert (certificate.score, certificate.reference) == ("max_probability", "labels")
         promise = promise_in(policy.certificate)
         assert promise is not None
         assert promise.certificate == certificate.digest
