@@ -401,7 +401,8 @@ class Agent:
 
     def _store_facts(self) -> StoreFacts:
         store = self._store
-        return StoreFacts(store.figures(), store.outbox(), store.last_predictions(), store.problem)
+        terms = {one.id: one.terms for one in self._config.bindings.binding}
+        return StoreFacts(store.figures(), store.outbox(), store.last_predictions(), store.problem, terms=terms)
 
     def _sweep(self) -> None:
         self._is_closing.wait(_SWEEP_EVERY_S)

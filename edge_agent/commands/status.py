@@ -17,6 +17,7 @@ from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.store import FILE_NAME, LOCK_NAME
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import Config, load
+from edge_agent.core.durability import Durability
 from edge_agent.core.timestamps import to_text
 from edge_agent.errors import StoreError
 from edge_agent.identity import identity_facts
@@ -109,7 +110,8 @@ def _left(config: Config, clock: Clock, *, is_silent: bool) -> dict[str, Any]:
 
 def _read(config: Config, clock: Clock) -> tuple[StoreFacts, str | None]:
     path = config.agent.device.state_dir / FILE_NAME
-    nothing = StoreFacts({}, (), (), None)
+    terms = {one.id: one.terms for one in config.bindings.binding}
+    nothing = StoreFacts({}, (), (), None, terms=terms)
     if not path.exists():
         return nothing, None
     reader = Reader(path)
@@ -117,7 +119,7 @@ def _read(config: Config, clock: Clock) -> tuple[StoreFacts, str | None]:
         reader.open()
         now = Stamp.now(clock)
         return StoreFacts(
-            reader.figures(), reader.outbox(now), reader.last_predictions(now), None, read_budget(reader)
+            reader.figures(), reader.outbox(now), reader.last_predictions(now), None, read_budget(reader), terms
         ), None
     except StoreError as error:
         return nothing, f"{error.message}; {error.mend}"
@@ -156,6 +158,8 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
     lines += slot_lines(binding["slot"]) if "slot" in binding else []  # an older agent, still running, names none
     dead = f"dead-lettered {binding['dead_lettered']}{_reasons(binding.get('dead_lettered_by', {}))}"
     lines.append(f"    received   {binding['received']}, of which {dead}")
+    if binding.get("durability") == Durability.NONE:  # an older agent does not say it
+        lines.append("    durability none: messages are acknowledged before they are written")
     if binding.get("samples_late"):
         lines.append(f"    late       {binding['samples_late']} samples")
     lines.append(

@@ -6,13 +6,14 @@ not its concern. The document's schema is `schemas/edge.status.1.json`.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.adapters.slot_file import failure_document
 from edge_agent.adapters.sqlite.budget_ledger import BucketUse
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
+from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
 from edge_agent.core.outbox import OnFull
 from edge_agent.core.timestamps import to_text
 from edge_agent.identity import IdentityFacts
@@ -42,13 +43,14 @@ _LATE_SAMPLES = 100
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What the store says at one moment."""
+    """What the store says at one moment, and what it was told to promise each binding (as by default, if nothing)."""
 
     figures: Mapping[CounterKey, int]
     outbox: tuple[ClassUse, ...]
     last: tuple[LastPrediction, ...]
     problem: str | None
     budget: tuple[BucketUse, ...] = ()
+    terms: Mapping[BindingName, JournalTerms] = field(default_factory=dict)
 
 
 class Reporter:
@@ -293,11 +295,14 @@ def binding_json(
     """One of the document's `bindings`; totals count since the store was made."""
     last = next((one for one in facts.last if one.binding == name), None)
     dead = _by_reason(name, facts, (Count.RECORDS_DEAD_LETTERED,))
+    terms = facts.terms.get(name, DEFAULT_TERMS)
     return {
         "binding": name,
         "model": model,
         "slot": slot,
         "answer_p95_ms": _rounded(p95_ms),
+        "durability": terms.durability.value,
+        "on_journal_failure": terms.on_failure.value,
         "received": facts.figures.get((name, Count.RECORDS_RECEIVED), 0),
         "dead_lettered": sum(dead.values()),
         "dead_lettered_by": dead,

@@ -26,10 +26,10 @@ SCHEMA = Path(config.__file__).parent / "schemas" / "edge.status.1.json"
 BINDINGS = BY_NAME.replace('name = "motion"', 'name = "press"')
 
 
-def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+def status(folder: Path, capsys: pytest.CaptureFixture[str], bindings: str = BINDINGS) -> tuple[dict[str, Any], str]:
     """Both forms of the command's answer; the document is checked against its schema."""
     folder.joinpath("agent.toml").write_text(AGENT + HUB)
-    folder.joinpath("bindings.toml").write_text(BINDINGS)
+    folder.joinpath("bindings.toml").write_text(bindings)
     for options in (["--json"], []):
         args = parser().parse_args(["status", "--config", str(folder / "agent.toml"), *options])
         assert args.run(args) == 0
@@ -45,6 +45,15 @@ def test_a_device_that_never_ran_is_told_how_to_begin(tmp_path: Path, capsys: py
     assert (document["state"], document["identity"]["state"]) == ("stopped", "missing")
     assert "edge-agent run --config" in shown
     assert "edge-agent enrol" in shown
+
+
+def test_a_binding_that_promises_nothing_is_said_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads the status must not take an acknowledged message for a stored one."""
+    (binding,) = status(tmp_path, capsys)[0]["bindings"]
+    assert (binding["durability"], binding["on_journal_failure"]) == ("power", "answer")
+    document, shown = status(tmp_path, capsys, BINDINGS.replace("partition", 'durability = "none"\npartition', 1))
+    assert document["bindings"][0]["durability"] == "none"
+    assert "durability none: messages are acknowledged before they are written" in shown
 
 
 def test_a_stopped_agent_shows_what_it_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
