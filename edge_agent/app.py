@@ -351,6 +351,7 @@ class Agent:
             clock=self._clock,
             on_delivery=self._received,
             on_published=self._published,
+            on_refused=self._refused,
             on_connection=self._connection_changed,
             on_failure=self._metrics.loop_failed,
             backoff=Backoff(cap_s=_RECONNECT_CAP_S),
@@ -422,6 +423,9 @@ class Agent:
     def _published(self, rows: Sequence[RowId]) -> None:
         crash_point(CrashPoint.PUBACK)
         self._publisher.acknowledged(rows)
+
+    def _refused(self, broker: str, rows: Sequence[RowId]) -> None:
+        self._publisher.refused(broker, rows)
 
     def _died(self, letters: Sequence[DeadLetter]) -> None:
         self._announcer.died(letters)
