@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from model_packs.certificate import binomial
 from tests.bench.bench_certificate import Choices, draw_clusters, draw_rows
 from tests.bench.certificate_families import Family, clustered_family, simulated_families
 from tests.bench.certificate_rules import RULES, Draw, Levels
@@ -31,6 +32,13 @@ def test_the_truth_of_a_threshold_is_counted_with_its_ties() -> None:
 def test_the_oracle_keeps_the_most_that_some_threshold_may(target: float, coverage: float) -> None:
     """A threshold in the middle of ties does not exist, and a looser one may be allowed where a stricter is not."""
     assert SMALL.oracle_coverage(target) == coverage
+
+
+def test_the_oracle_does_not_stop_amid_ties() -> None:
+    """Two rows with one score are kept or not kept together, however they are ordered."""
+    ties = Family("ties", np.array([0.9, 0.8, 0.8]), np.array([False, False, True]), np.arange(3))
+
+    assert ties.oracle_coverage(0.1) == pytest.approx(1 / 3)
 
 
 def test_choices_count_violations_and_abstentions_apart() -> None:
@@ -65,11 +73,13 @@ def test_the_others_stop_where_their_formulas_say(name: str, kept: float) -> Non
 
 
 def test_sgr_halves_its_way_to_a_threshold_that_its_bound_supports() -> None:
-    """Binary search ends close to where the exact bound at delta over its steps crosses."""
+    """Binary search ends close to where the exact bound at delta over its eleven steps crosses."""
     threshold = RULES["SGR"](draw(2000, 400), LEVELS)
 
     assert threshold is not None
-    assert 0.8 < 1.0 - threshold < 0.842
+    n_kept = round((1.0 - threshold) * 1999) + 1
+    assert binomial.lower_tail(n_kept - 1600, n_kept, 0.05) <= 0.05 / 11
+    assert n_kept >= 1620
 
 
 def test_a_fixed_threshold_looks_at_nothing() -> None:

@@ -141,6 +141,16 @@ def test_the_loosest_threshold_is_tried_where_none_has_evidence_to_spare() -> No
     assert stake.threshold == 0.0
 
 
+def test_tuning_takes_the_clusters_that_come_first_whatever_their_names() -> None:
+    """The first 30 % of the clusters in the order of their rows are set aside, not those with the smallest names."""
+    clusters = np.repeat(np.arange(200)[::-1], 10)
+    score = np.where(clusters >= 140, 0.5, 0.9)  # what comes first scores low
+
+    outcome = certify(score, np.ones(2000), target=TARGET, delta=DELTA, clusters=clusters, unit="cluster")
+
+    assert (outcome.threshold, outcome.n_units, outcome.n_kept) == (0.5, 1400, 1400)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

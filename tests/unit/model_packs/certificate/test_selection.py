@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_packs.certificate import binomial, selection
+from model_packs.certificate.evidence import Order
 
 TARGET, DELTA = 0.05, 0.05
 
@@ -55,3 +56,17 @@ def test_counts_are_of_scores_at_or_above_the_threshold() -> None:
     (tested,) = selection.select((0.5,), np.array([0.4, 0.5, 0.6]), np.array([True, True, False]), target=0.5, delta=1)
 
     assert (tested.n_kept, tested.k_errors) == (2, 1)
+
+
+def test_betting_tests_each_threshold_once_and_keeps_the_evidence_of_what_may_be_shown() -> None:
+    """The same thresholds in the same order; the last rejected one and the one that ended it carry their order."""
+    scores = np.repeat([0.9, 0.8, 0.7, 0.6, 0.5], 100)
+    is_error = np.repeat([False, False, False, True, False], 100)
+
+    tested = selection.select(
+        (0.8, 0.75, 0.7, 0.6, 0.5), scores, is_error, target=TARGET, delta=DELTA, method="betting"
+    )
+
+    assert [test.threshold for test in tested] == [0.8, 0.75, 0.7, 0.6]
+    assert [test.is_rejected for test in tested] == [True, True, True, False]
+    assert [test.evidence for test in tested] == [None, None, Order(0), Order(400)]
