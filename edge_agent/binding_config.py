@@ -240,7 +240,9 @@ class WindowConfig:
     hop_s: float = setting(doc="From one window's start to the next one's, in seconds; at most size_s.", example=0.5)
     lateness_s: float = setting(
         1.0,
-        doc="An incomplete window waits for late samples until the newest one is this far past its end, in seconds.",
+        doc="An incomplete window waits for late samples until the newest one is this far past its end, in seconds. A "
+        "full one never waits. Sensors send what a broker's restart held up after newer samples: for none of it to be "
+        "late, set this to the longest such outage.",
     )
     idle_s: float = setting(10.0, doc="Silence on a partition after which its open windows close, in seconds.")
     min_fill: float = setting(
