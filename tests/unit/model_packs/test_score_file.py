@@ -1,16 +1,17 @@
 """Reading files of scored rows, and the outcomes of each risk from what they hold."""
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from model_packs import score_file
 from model_packs.certificate.errors import CertificateError
 from model_packs.certificate.risks import Risk
 
-HAS_PYARROW = importlib.util.find_spec("pyarrow") is not None
 PATH = Path("scores.npz")
 
 
@@ -82,21 +83,17 @@ def test_files_that_hold_something_else_are_refused(
         score_file.read(tmp_path / "scores.npz")
 
 
-@pytest.mark.skipif(HAS_PYARROW, reason="pyarrow is installed: Parquet can be read")
-def test_without_pyarrow_parquet_names_the_extra(tmp_path: Path) -> None:
+def test_without_pyarrow_parquet_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal says what to install, and what else would do."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "scores.parquet").write_bytes(b"PAR1")
 
     with pytest.raises(CertificateError, match=r"pip install 'tandem-edge\[parquet\]', or write an .npz"):
         score_file.read(tmp_path / "scores.parquet")
 
 
-@pytest.mark.skipif(not HAS_PYARROW, reason="pyarrow (extra parquet) is not installed")
 def test_a_parquet_table_reads_like_the_arrays(tmp_path: Path) -> None:
     """Columns are arrays by name; what is no table is refused."""
-    import pyarrow as pa  # noqa: PLC0415 - an extra
-    from pyarrow import parquet  # noqa: PLC0415 - the same
-
     columns = {"score": [0.1, 0.2], "correct": [True, False], "groups": ["a", "b"]}
     parquet.write_table(pa.table(columns), tmp_path / "scores.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
