@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,7 +112,13 @@ def applied_at(hub_folder: Path, device: str) -> Applied:
 
 
 def balance(
-    device: str, oracle: Owed, applied: Applied, heard: Mapping[str, Heard], excused: Iterable[Sent] = ()
+    device: str,
+    oracle: Owed,
+    applied: Applied,
+    heard: Mapping[str, Heard],
+    *,
+    excused: Iterable[Sent] = (),
+    others: Mapping[str, Sent] = MappingProxyType({}),
 ) -> Balance:
     """Check each obligation, each answer and each input.
 
@@ -121,12 +128,13 @@ def balance(
         applied: What the hub holds.
         heard: What the site was told.
         excused: Obligations that nobody has to meet; the scenario says why.
+        others: Predictions that the oracle did not ask for, each with the message whose input it has.
 
     Returns:
         The balance.
     """
     owed = {id_of(device, sent): sent for sent in oracle.acked - frozenset(excused)}
-    known = {id_of(device, sent): sent for sent in oracle.sent}
+    known = {id_of(device, sent): sent for sent in oracle.sent} | dict(others)
     missing = [sent for name, sent in owed.items() if name not in applied.times]
     untold = [sent for name, sent in owed.items() if name not in heard or heard[name].revision < 1]
     twice = [name for counted in (applied.times, applied.verdicts) for name, times in counted.items() if times > 1]

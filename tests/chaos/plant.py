@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from model_packs.process.crash_points import VARIABLE
@@ -287,12 +288,18 @@ class Plant:
         return sorted(latencies)[math.ceil(0.99 * len(latencies)) - 1] if latencies else math.nan
 
     def finish(
-        self, *, excused: Sequence[Sent] = (), deadline_s: float = DEADLINE_S, drained: bool = True
+        self,
+        *,
+        excused: Sequence[Sent] = (),
+        others: Mapping[str, Sent] = MappingProxyType({}),
+        deadline_s: float = DEADLINE_S,
+        drained: bool = True,
     ) -> "tuple[Balance, list[str]]":
         """The time without faults: everything is delivered; then the checks, which raise together.
 
         Args:
             excused: Obligations that nobody has to meet.
+            others: As `ledger.balance`.
             deadline_s: For the delivery.
             drained: Whether to wait for a revised answer to each message; else the scenario has waited itself.
 
@@ -310,7 +317,8 @@ class Plant:
                 figures.append(f"drained in {self.drain(deadline_s):.1f} s")
         except AssertionError as error:
             problems.append(str(error))
-        found = balance(DEVICE, self.oracle, applied_at(self.hub.folder, DEVICE), self.listener.heard(), excused)
+        applied, heard = applied_at(self.hub.folder, DEVICE), self.listener.heard()
+        found = balance(DEVICE, self.oracle, applied, heard, excused=excused, others=others)
         problems += [*found.problems, *self._audit(), *self._flat(figures), *self._within_bound()]
         if problems:
             raise ChaosError("\n".join(problems))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tests.chaos import (
     agent_faults,
+    backlog_faults,
     broker_faults,
     disk_faults,
     herd_faults,
@@ -52,6 +53,7 @@ ROWS: tuple[tuple[Scenario, ...], ...] = (
     (Scenario("spool-cap", store_faults.spool_cap, 40),),
     (Scenario("ro-disk", disk_faults.ro_disk, 40), Scenario("eio", disk_faults.eio, 40)),
     (Scenario("torn-store", torn_store.torn_store, 45),),
+    (Scenario("big-backlog-restart", backlog_faults.big_backlog_restart, 90),),
     (Scenario("broker-kill", broker_faults.broker_kill, 40),),
     (Scenario("poison", broker_faults.poison, 30),),
     (Scenario("clock-step", agent_faults.clock_step, 30),),

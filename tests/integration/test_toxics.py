@@ -10,6 +10,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -137,6 +138,17 @@ def test_bandwidth_paces(proxy: ToxicProxy) -> None:
     with proxy.toxic(Bandwidth(bytes_per_s=40_000), Stream.UPSTREAM), connected(proxy) as client:
         began_s = time.monotonic()
         assert exchanged(client, data) == data
+        assert time.monotonic() - began_s >= 0.5
+
+
+def test_a_shared_bandwidth_is_one_line_for_all_connections(proxy: ToxicProxy) -> None:
+    """Two times 10 kB at 40 kB/s take half a second at least, side by side as one after the other."""
+    shares = [seeded(seed).randbytes(10_000) for seed in (2, 3)]
+    line = Bandwidth(bytes_per_s=40_000, is_shared=True)
+    with proxy.toxic(line, Stream.UPSTREAM), connected(proxy) as one, connected(proxy) as other:
+        began_s = time.monotonic()
+        with ThreadPoolExecutor() as threads:
+            assert list(threads.map(exchanged, (one, other), shares)) == shares
         assert time.monotonic() - began_s >= 0.5
 
 
