@@ -51,6 +51,7 @@ from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import Answerer
 from edge_agent.inference.feedback_lane import FeedbackLane
 from edge_agent.inference.image_intake import ImageIntake
+from edge_agent.inference.input_watch import InputWatch
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline, Taker
 from edge_agent.inference.rationing import Ration
@@ -144,6 +145,7 @@ class Agent:
             swap=lambda binding, model: self._answerers[binding].swap(model),
         )
         self._latencies = Latencies(clock)
+        self._inputs = InputWatch(self._store.note, self._store.set_note, self._metrics.drifted)
         self._ration = Ration(self._store.budget if config.agent.budget.is_bounded else None)
         capacity = _capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
@@ -316,6 +318,7 @@ class Agent:
             on_scored=self._keeper.answered,
             on_engine_failure=self._keeper.engine_failed,
             allotment=Allotment(self._ration, _unscorable_limit(binding), self._store.audit_key, self._clock),
+            look=self._inputs.look,
         )
         self._answerers[binding.id] = answerer
         new_lane = partial(
@@ -371,6 +374,7 @@ class Agent:
             identity=partial(identity_facts, agent),
             max_bytes=agent.outbox.max_bytes,
             policies=self._policy_reports,
+            drift=self._inputs.reports,
             budget=self._store.budget_use,
         )
 
@@ -408,6 +412,7 @@ class Agent:
     def _sweep(self) -> None:
         self._is_closing.wait(_SWEEP_EVERY_S)
         self._store.sweep()
+        self._inputs.keep()
         self._desk.answer_all()
 
     # What the adapters call, from their threads.

@@ -308,6 +308,12 @@ class EscalationConfig:
     class_thresholds: Mapping[str, float] = setting(
         dict, doc="By label, a confidence that is asked for where it is more than the certificate's threshold."
     )
+    ood_limit: float | None = setting(
+        None,
+        doc="Largest distance of an input from those that the pack saw first here (docs/decisions.md); the hub is "
+        "asked about stranger ones. Absent: distances are watched for changes only.",
+        example=3.0,
+    )
     unscorable_per_minute: float = setting(
         6.0,
         doc="Questions a minute and partition about inputs that the model has no score for: a broken sensor must not "
@@ -322,6 +328,8 @@ class EscalationConfig:
         for label, threshold in self.class_thresholds.items():
             if not 0 <= threshold <= 1:
                 yield f"class_thresholds.{label}", "expected 0 to 1"
+        if self.ood_limit is not None and not 0 < self.ood_limit < math.inf:
+            yield "ood_limit", "expected more than 0"
         if not 0 < self.unscorable_per_minute < math.inf:
             yield "unscorable_per_minute", "expected more than 0"
 

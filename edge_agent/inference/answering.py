@@ -100,6 +100,10 @@ class Asked:
     expiry_s: int | None
 
 
+LookAtInput = Callable[[BindingName, str, PackManifest, NDArray[Any], int], float | None]
+"""`InputWatch.look`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answered:
     """A question with all that its decision needs."""
@@ -125,6 +129,8 @@ class Answerer:
         on_engine_failure: Told of every question that the engine fails on by itself, or answers with what is no number:
             the binding, and the pack.
         allotment: Says which questions the hub may be asked.
+        look: Looks at every input before it is answered: the binding, the pack's digest and manifest, the values, their
+            event time in ns; its out-of-distribution statistic.
     """
 
     def __init__(
@@ -140,6 +146,7 @@ class Answerer:
         on_scored: Callable[[str, ModelUse, int], None],
         on_engine_failure: Callable[[str, ModelUse], None],
         allotment: Allotment,
+        look: LookAtInput,
     ) -> None:
         self._device = device
         self._binding = binding
@@ -151,6 +158,7 @@ class Answerer:
         self._on_scored = on_scored
         self._on_engine_failure = on_engine_failure
         self._allotment = allotment
+        self._look = look
         self._lock = threading.Lock()  # taken by `answer` for a pass, by `swap` between two
 
     def swap(self, model: Model) -> Model:
@@ -180,7 +188,11 @@ class Answerer:
         with self._lock:
             policy, allotment = self._model.policy, self._allotment
             names = [prediction_id(self._device, self._binding, *one.window.identity) for one in asked]
-            drawn = allotment.draw(names, policy, [None] * len(asked))  # before anything is answered
+            use, manifest = self._model.use, self._model.manifest
+            strange = [
+                self._look(self._binding, use.digest, manifest, one.window.values, one.window.end_ns) for one in asked
+            ]
+            drawn = allotment.draw(names, policy, strange)  # before anything is answered
             size = self._model.manifest.max_batch
             scored: list[Scored] = []
             for first in range(0, len(asked), size):

@@ -249,6 +249,7 @@ class Models:
             stands_in_the_way,
             class_thresholds=asks.class_thresholds,
             always_escalate=frozenset(asks.always_escalate),
+            ood_limit=asks.ood_limit,
             audit_rate=asks.audit_rate,
         )
         model = Model(pack.manifest, session, own, None, ModelUse(str(pack.ref), pack.digest))

@@ -67,6 +67,9 @@ class Metrics:
             "Windows that the policy escalates and nobody is asked about, by what was short.",
             ["binding", "shortage"],
         )
+        self._drift = registry.counter(
+            "edge_input_drift_total", "Alarms of the input statistics, by statistic.", ["binding", "signal"]
+        )
         self._windows_skipped = registry.counter(
             "edge_windows_skipped_total", "Closed windows that were not inferred, by reason.", ["binding", "reason"]
         )
@@ -154,6 +157,10 @@ class Metrics:
             self._decisions.labels(binding, reason or _DECISIONS[Count(count)]).inc()
         elif count == Count.ESCALATIONS_SUPPRESSED_BUDGET:
             self._suppressed.labels(binding, reason).inc()
+
+    def drifted(self, binding: str, signal: str) -> None:
+        """Note that a statistic of the inputs has changed."""
+        self._drift.labels(binding, signal).inc()
 
     def inferred(self, binding: str, took_s: float) -> None:
         """Note one engine run."""

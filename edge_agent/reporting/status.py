@@ -22,7 +22,7 @@ from edge_agent.packs.device_slots import Twin
 from edge_agent.packs.models import OpenedModel
 from edge_agent.ports import BindingName, Clock, CounterKey
 from edge_agent.reporting.health import Health, Peer
-from protos.messages.fleet import BindingReport, Desired, Heartbeat, PolicyReport, SlotReport
+from protos.messages.fleet import BindingReport, Desired, DriftReport, Heartbeat, PolicyReport, SlotReport
 
 SCHEMA = "edge.status/1"
 OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
@@ -69,6 +69,7 @@ class Reporter:
         max_bytes: Bound of the outbox.
         policies: Asks how each policy fared.
         budget: Asks for the budget.
+        drift: Asks for the newest alarms of the input statistics.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Reporter:
         max_bytes: int,
         policies: Callable[[], tuple[PolicyReport, ...]],
         budget: Callable[[], tuple[BucketUse, ...]],
+        drift: Callable[[], tuple[DriftReport, ...]],
     ) -> None:
         self._device = device
         self._version = version
@@ -99,6 +101,7 @@ class Reporter:
         self._max_bytes = max_bytes
         self._policies = policies
         self._budget = budget
+        self._drift = drift
         self._started_s = clock.monotonic_s()
         self._began_with = dict(store().figures)
 
@@ -150,6 +153,7 @@ class Reporter:
             desired_version=twin.desired.version,
             slots=twin.reports,
             policies=self._policies(),
+            drift=self._drift(),
         )
 
     def _problems(self, facts: StoreFacts, identity: IdentityFacts | None) -> tuple[str, ...]:

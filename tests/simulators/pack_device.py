@@ -230,6 +230,7 @@ class PackDevice:
                 on_scored=self.keeper.answered,
                 on_engine_failure=self.keeper.engine_failed,
                 allotment=Allotment(Ration(None), RateLimit(BucketSpec(1e6, 1.0)), bytes(KEY_BYTES), self.clock),
+                look=lambda *_: None,
             )
             for binding, opened in self.models.opened.items()
         }

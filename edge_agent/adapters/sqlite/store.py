@@ -54,6 +54,8 @@ from protos.status import Status
 FILE_NAME = "edge.db"
 LOCK_NAME = "edge.db.lock"
 
+_NOTE = "note:"
+
 _BROKER_CLASSES = {ItemClass.ALARM: "outbox_by_class", ItemClass.PREDICTION: "outbox_by_destination"}
 
 logger = logging.getLogger(__name__)
@@ -295,6 +297,16 @@ class Store:
     def figures(self) -> dict[CounterKey, int]:
         """Every counter, and what rows say is pending, at one commit."""
         return self._onlooker.figures()
+
+    def note(self, name: str) -> str | None:
+        """What was kept under a name; None: nothing."""
+        with self._reader.transaction() as read:
+            found = read("SELECT value FROM meta WHERE name = ?", _NOTE + name)
+        return str(found[0][0]) if found else None
+
+    def set_note(self, name: str, text: str) -> None:
+        """Keep something under a name; returns after the commit."""
+        self._writer.call(lambda tx: tx.set_meta(_NOTE + name, text))
 
     def budget_use(self) -> tuple[BucketUse, ...]:
         """The budget at its last debits; nothing of a resource that was never bounded."""

@@ -136,6 +136,7 @@ def test_only_losses_since_the_start_are_problems_of_a_running_agent() -> None:
         max_bytes=1,
         policies=lambda: (),
         budget=lambda: (),
+        drift=lambda: (),
     )
     assert reporter.heartbeat(1).problems == ()
     figures[key] += 2

@@ -26,7 +26,7 @@ from edge_agent.core.window_geometry import HoppingSpec
 from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.inference.allotting import Allotment
-from edge_agent.inference.answering import Answerer, Model
+from edge_agent.inference.answering import Answerer, LookAtInput, Model
 from edge_agent.inference.draft import Draft
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline
@@ -247,6 +247,7 @@ class Bench:
     latencies_ms: list[float] = field(default_factory=list)
     ration: Ration = field(default_factory=lambda: Ration(None))
     unscorable: BucketSpec = field(default_factory=lambda: BucketSpec(100.0, 1.0))
+    look: LookAtInput = field(default=lambda *_: None)
     engine_failures: list[ModelUse] = field(default_factory=list)
     scored: Counter[str] = field(default_factory=Counter)
 
@@ -281,6 +282,7 @@ class Bench:
             on_scored=lambda _, use, count: self.scored.update({use.pack: count}),
             on_engine_failure=lambda _, use: self.engine_failures.append(use),
             allotment=Allotment(self.ration, RateLimit(self.unscorable), b"k" * KEY_BYTES, self.clock),
+            look=self.look,
         )
         lane = BreakableLane(
             spec,
