@@ -2,7 +2,8 @@
 
 One mosquitto, one publisher, and both sides in turn, the order turned round each round. The agent is the real program
 with the shipped motion pack and no hub; a message counts when the commit that holds it is on disk, which is what its
-PUBACK waits for. The bare side is `bare_acker.py`. Run it with `make bench-ingest`.
+PUBACK waits for. The bare side is `bare_acker.py`. Each may leave 1,000 messages unacknowledged: the bare one as the
+broker's config says, the agent by its own `receive_maximum`. Run it with `make bench-ingest`.
 
 Messages are those of 100 watches that sample at 50 Hz, six values a sample. The goal is on the plain way of a sensor,
 one sample a message (some 180 bytes): every 50th completes a window, which is answered and published as always. With
@@ -73,6 +74,7 @@ listen = "127.0.0.1:0"
 _BINDINGS_TOML: Final = """\
 [mqtt.site]
 url = "mqtt://{host}:{port}"
+receive_maximum = 1000
 
 [[binding]]
 name = "motion"
