@@ -6,6 +6,7 @@ links see it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol
 
@@ -301,10 +302,13 @@ class EscalationBook(Protocol):
         """The hub refused this item; final statuses end it, others leave it queued until `retry_after_ms` is over."""
         ...
 
-    def answered(self, verdict: Verdict) -> None:
+    def answered(self, verdict: Verdict) -> Future[None]:
         """Store the verdict, the publish row of its revision and the verdict cursor in one transaction.
 
         A repeated, late or unknown verdict is counted and moves the cursor; the caller acknowledges all of them.
+
+        Returns:
+            Done after the commit, in the order of the calls; several verdicts may share one.
         """
         ...
 

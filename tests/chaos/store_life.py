@@ -236,7 +236,7 @@ class StoreLife:
 
     def _hear(self, name: str) -> None:
         self._verdicts += 1
-        self._store.book.answered(verdict(name, self._verdicts))
+        self._store.book.answered(verdict(name, self._verdicts)).result()
         sql = "SELECT CAST(value AS INTEGER) >= ? FROM meta WHERE name = 'verdict_cursor'"
         self._recorded.promise(f"verdict {self._verdicts} is taken", sql, self._verdicts)
         self._recorded.promise(f"{name} is revised", "SELECT revision >= 1 FROM prediction WHERE id = ?", name)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 
@@ -133,15 +134,19 @@ class FakeBook:
                 self._waiting.pop(reject.seq, None)
             self._changed.notify_all()
 
-    def answered(self, verdict: Verdict) -> None:
+    def answered(self, verdict: Verdict) -> Future[None]:
         """Keep the verdict and move the cursor, unless the test says that the store fails once."""
+        stored: Future[None] = Future()
         with self._changed:
             failure, self.next_failure = self.next_failure, None
             if failure is not None:
-                raise failure
+                stored.set_exception(failure)
+                return stored
             self.verdicts[verdict.verdict_seq] = verdict
             self.cursor = max(self.cursor, verdict.verdict_seq)
             self._changed.notify_all()
+        stored.set_result(None)
+        return stored
 
     def link_up(self, _hub: str) -> None:
         """Count it."""

@@ -8,6 +8,8 @@ What an ack, a reject or a verdict changes is the store's (`EscalationBook`). Th
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 
 from edge_agent.adapters.grpc.credit import CreditWindow
 from edge_agent.adapters.grpc.dialling import Dialler
@@ -37,6 +39,7 @@ from protos.tandem.v1.escalation_pb2_grpc import EscalationServiceStub
 WELCOME_S = 10.0
 
 _BATCH = 64
+_MAX_UNSTORED = 256
 _POLL_S = 0.25
 _LEAVE_S = 1.0
 _ENVELOPE_BYTES = 64
@@ -111,6 +114,7 @@ class _Session:
         self._book = book
         self._clock = clock
         self._lock = threading.Lock()
+        self._unstored = threading.BoundedSemaphore(_MAX_UNSTORED)  # verdicts that share a commit, at most
         self._window = CreditWindow(Credit(0, 0))
         self._welcome: Welcome | None = None
         self._is_of_use = False
@@ -257,13 +261,22 @@ class _Session:
                     self._window.grant(credit)
             case Verdict() as verdict:
                 crash_point(CrashPoint.VERDICT)
-                self._book.answered(verdict)
-                crash_point(CrashPoint.VERDICT_STORED)
-                self._stream.send(request_to_wire(VerdictAck(verdict.verdict_seq)))
+                self._unstored.acquire()
+                self._book.answered(verdict).add_done_callback(partial(self._stored, verdict.verdict_seq))
                 return
             case GoAway() as farewell:
                 self._farewell = farewell
         self._stream.notify()
+
+    def _stored(self, verdict_seq: int, stored: Future[None]) -> None:
+        """On the writer's thread, or the reader's if that was quicker: a verdict is on disk, or cannot be put there."""
+        self._unstored.release()
+        failure = stored.exception()
+        if failure is not None:
+            self._stream.fail(failure)
+            return
+        crash_point(CrashPoint.VERDICT_STORED)
+        self._stream.send(request_to_wire(VerdictAck(verdict_seq)))
 
     def _rejected(self, reject: Reject) -> None:
         logger.warning("item_rejected", extra={"seq": reject.seq, "status": reject.status.name, "why": reject.message})

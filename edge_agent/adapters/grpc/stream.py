@@ -104,6 +104,16 @@ class HubStream(Generic[OutT, InT]):
         if self._failure is not None:
             raise self._failure
 
+    def fail(self, error: BaseException) -> None:
+        """End it for a reason of this device's own, whatever the hub says then."""
+        if not isinstance(error, AgentError):
+            logger.error("hub_stream_broke", exc_info=error, extra={"reader": self._reader.name})
+        failure = error if isinstance(error, AgentError) else self._own_fault()
+        with self._changed:
+            self._failure = self._failure or failure
+        if self._call is not None:
+            self._call.cancel()
+
     def close(self) -> None:
         """Half-close, give the hub a moment to end it, then cancel. Never waits for a hub that is gone."""
         self._outgoing.put(None)
@@ -127,14 +137,17 @@ class HubStream(Generic[OutT, InT]):
             failure = exc
         except Exception:  # the top of the reader's loop: the stream ends, the next one begins anew
             logger.exception("hub_stream_broke", extra={"reader": self._reader.name})
-            what = f"the agent failed on a message of hub {self._dialler.address}"
-            failure = OwnFaultError(self._dialler.address, what, "its log has the traceback", Status.INTERNAL)
+            failure = self._own_fault()
         finally:
             with self._changed:
-                self._failure = failure
+                self._failure = self._failure or failure
                 self._is_over = True
                 self._changed.notify_all()
             self._outgoing.put(None)
+
+    def _own_fault(self) -> OwnFaultError:
+        what = f"the agent failed on a message of hub {self._dialler.address}"
+        return OwnFaultError(self._dialler.address, what, "its log has the traceback", Status.INTERNAL)
 
     def _explain(self, error: grpc.RpcError) -> AgentError:
         try:

@@ -8,6 +8,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.fates import Fates
@@ -18,6 +19,7 @@ from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.durability import Durability
 from edge_agent.core.escalation import Move
 from edge_agent.core.outbox import Turns
+from edge_agent.errors import StoreError
 from edge_agent.ports import Clock, ItemKey, RowId
 from protos.codec.escalation import escalation_from_bytes
 from protos.messages.escalation import (
@@ -32,7 +34,7 @@ from protos.messages.escalation import (
     Verdict,
     Welcome,
 )
-from protos.status import TABLE, Retry
+from protos.status import TABLE, Retry, Status
 
 STORE_ID = "store_id"
 HUB_INCARNATION = "hub_incarnation"
@@ -71,6 +73,7 @@ class Book:
         self._clock = clock
         self._agent_version = agent_version
         self._turns = turns
+        self._unstored: int | None = None  # the verdict that is being stored, or could not be
         self._changed = threading.Condition()
         self._has_news = True
         self._held_until_s: dict[tuple[ItemClass, int], float] = {}
@@ -158,11 +161,16 @@ class Book:
             self._held_until_s[reject.item_class, reject.seq] = until_s
         self._writer.call(lambda tx: self._move_all(tx, [(reject.item_class, reject.seq)], Move.REQUEUE))
 
-    def answered(self, verdict: Verdict) -> None:
-        """Store the verdict, its revision's message and the cursor together; a repeated one changes nothing."""
-        self._writer.call(lambda tx: self._answered(tx, verdict))
+    def answered(self, verdict: Verdict) -> Future[None]:
+        """Store the verdict, its revision's message and the cursor together; a repeated one changes nothing.
+
+        Verdicts that are handed in before the first is stored share its commit. After one that cannot be stored, no
+        other one is before the next `welcomed`: the cursor would pass over it.
+        """
+        return self._writer.post(lambda tx: self._answered(tx, verdict), is_in_order=True)
 
     def _welcomed(self, tx: Transaction, welcome: Welcome) -> bool:
+        self._unstored = None
         highest = dict(tx.connection.execute("SELECT class, last FROM sequence").fetchall())
         if any(last > highest.get(item_class, 0) for item_class, last in welcome.applied):
             # An older copy of this file was put back: its next numbers would be taken for repeats.
@@ -207,11 +215,15 @@ class Book:
             self._fates.end(tx, PredictionId(found[0]), Move.REJECT)
 
     def _answered(self, tx: Transaction, verdict: Verdict) -> None:
+        if self._unstored not in {None, verdict.verdict_seq}:
+            raise StoreError(f"verdict {self._unstored} could not be stored", "see the log", Status.ABORTED)
         cursor = int(tx.meta(VERDICT_CURSOR) or 0)
         if verdict.verdict_seq <= cursor:
             return
+        self._unstored = verdict.verdict_seq
         self._fates.answered(tx, verdict)
         tx.set_meta(VERDICT_CURSOR, str(verdict.verdict_seq))
+        self._unstored = None
 
 
 def _waiting(

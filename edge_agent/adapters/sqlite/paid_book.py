@@ -7,6 +7,7 @@ no bytes for stays in the outbox, and waits. Calls and money were paid when the 
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from edge_agent.adapters.sqlite.book import Book
 from edge_agent.adapters.sqlite.budget_ledger import BudgetLedger
@@ -72,6 +73,6 @@ class PaidBook:
         """As the book does."""
         self._book.rejected(reject)
 
-    def answered(self, verdict: Verdict) -> None:
+    def answered(self, verdict: Verdict) -> Future[None]:
         """As the book does."""
-        self._book.answered(verdict)
+        return self._book.answered(verdict)

@@ -24,6 +24,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -191,13 +192,30 @@ class Writer:
         Raises:
             StoreClosedError: The store closed before the commit.
         """
+        return self.post(change, durability, is_in_order=is_in_order).result()
+
+    def post(
+        self,
+        change: Callable[[Transaction], ResultT],
+        durability: Durability = Durability.POWER,
+        *,
+        is_in_order: bool = False,
+    ) -> "Future[ResultT]":
+        """Run `change` in the next transaction; as `call`, for a caller who has more to hand in before its commit.
+
+        Returns:
+            Done after the commit, on the writer's thread.
+
+        Raises:
+            StoreClosedError: The store is closing.
+        """
         call = Call(change, durability, is_in_order=is_in_order)
         with self._changed:
             if self._is_closing:
                 raise StoreClosedError(self._path)
             self._entries.append(call)
             self._changed.notify()
-        return call.future.result()  # type: ignore[return-value]  # the future holds what `change` returned
+        return call.future  # type: ignore[return-value]  # it holds what `change` returned
 
     def close(self) -> None:
         """Commit what waits, end the thread, close the connection; a second call does nothing."""

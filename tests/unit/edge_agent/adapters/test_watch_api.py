@@ -81,7 +81,7 @@ def test_one_prediction_is_told_at_its_newest(site: Site) -> None:
     """Its revision replaces what was said before."""
     with site.get("/v1/predictions/p1") as response:
         assert json.loads(response.read())["status"] == "provisional"
-    site.opened.store.book.answered(verdict("p1", 1))
+    site.opened.store.book.answered(verdict("p1", 1)).result()
     with site.get("/v1/predictions/p1") as response:
         assert response.headers["Content-Type"] == "application/json"
         found = json.loads(response.read())
@@ -105,7 +105,7 @@ def test_a_stream_tells_what_comes_and_what_is_revised(site: Site) -> None:
         site.opened.commit(record_unit(site.opened.store, b"k3", answer(site.opened, "p3")))
         first, event = next_event(stream)
         assert (event["id"], event["status"]) == ("p3", "provisional")
-        site.opened.store.book.answered(verdict("p1", 1))
+        site.opened.store.book.answered(verdict("p1", 1)).result()
         second, event = next_event(stream)
         assert (event["id"], event["status"]) == ("p1", "revised")
         assert second > first
@@ -115,8 +115,8 @@ def test_a_reader_that_comes_back_misses_nothing(site: Site) -> None:
     """What came and changed while it was away is replayed from the store, each prediction once."""
     place = site.opened.store.news.last()
     site.opened.commit(record_unit(site.opened.store, b"k3", answer(site.opened, "p3")))
-    site.opened.store.book.answered(verdict("p2", 1))
-    site.opened.store.book.answered(verdict("p3", 2))
+    site.opened.store.book.answered(verdict("p2", 1)).result()
+    site.opened.store.book.answered(verdict("p3", 2)).result()
     with site.get(STREAM, Last_Event_ID=str(place)) as stream:
         told = [next_event(stream)[1] for _ in range(2)]
     assert [(one["id"], one["status"]) for one in told] == [("p2", "revised"), ("p3", "revised")]

@@ -43,7 +43,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     found.store.book.sent([(ItemClass.ESCALATION, 2), (ItemClass.ESCALATION, 3), (ItemClass.ESCALATION, 4)])
     found.store.book.acked(Ack(ItemClass.ESCALATION, ((2, 2),)))
     found.store.book.rejected(Reject(ItemClass.ESCALATION, 3, Status.INVALID_ARGUMENT, "no such pack"))
-    found.store.book.answered(verdict("p4", 1))
+    found.store.book.answered(verdict("p4", 1)).result()
     yield found
     found.store.close()
 

@@ -54,7 +54,7 @@ def test_only_a_disagreeing_hub_or_a_person_revises_an_audited_answer(
     """The audit ends either way, and both the device's books and the policy's totals know it."""
     opened = with_audit(tmp_path)
     assert (totals(tmp_path).audits_drawn, totals(tmp_path).audits_open) == (1, 1)
-    opened.store.book.answered(answer)
+    opened.store.book.answered(answer).result()
     assert opened.counts()[name] == 1
     assert "escalations_wanted" not in opened.counts()
     assert len(opened.store.publishable("plant", 10, ())) == messages
@@ -66,7 +66,7 @@ def test_only_a_disagreeing_hub_or_a_person_revises_an_audited_answer(
 def test_the_end_of_an_audit_is_kept_in_its_event_without_a_message(tmp_path: Path) -> None:
     """Who looks the prediction up sees that it was checked."""
     opened = with_audit(tmp_path)
-    opened.store.book.answered(replace(verdict("p1", 1), output=AGREES))
+    opened.store.book.answered(replace(verdict("p1", 1), output=AGREES)).result()
     reader = Reader(tmp_path / FILE_NAME)
     reader.open()
     with reader.transaction() as read:
@@ -90,7 +90,7 @@ def test_a_lost_audit_is_counted_and_a_late_answer_takes_that_back(tmp_path: Pat
     assert opened.counts()["audits_lost{expired}"] == 2
     assert totals(tmp_path).audits_lost == 2
     assert len(opened.store.publishable("plant", 10, ())) == 2, "nothing is told: both answers were final"
-    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1)).result()
     assert (opened.counts()["audits_lost{expired}"], opened.counts()["audits_disagreed"]) == (1, 1)
     assert (totals(tmp_path).audits_lost, totals(tmp_path).audits_answered) == (1, 1)
     assert opened.broken_equations() == []

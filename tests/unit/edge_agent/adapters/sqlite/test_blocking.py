@@ -97,7 +97,7 @@ def test_a_verdict_waits_for_room_without_holding_up_what_makes_it(opened: Opene
     before = opened.counts().get(Count.REVISIONS_MADE, 0)
     call = opened.store._writer
     waiting = len(call._aside)
-    answered = _in_background(lambda: opened.store.book.answered(verdict("asked", 1)))
+    answered = _in_background(lambda: opened.store.book.answered(verdict("asked", 1)).result())
     wait_until(lambda: len(call._aside) > waiting, DEADLINE_S, "a verdict that waits")
     assert opened.counts().get(Count.REVISIONS_MADE, 0) == before
     deliver(opened, 3)

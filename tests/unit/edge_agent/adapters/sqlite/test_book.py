@@ -6,14 +6,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from edge_agent.adapters.sqlite.store import StoreSettings
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.outbox import OnFull
+from edge_agent.errors import StoreError
 from edge_agent.ports import ItemKey, Publish, Unit
 from protos.messages.escalation import Ack, Credit, HubIncarnation, ItemClass, Reject, Welcome
+from protos.messages.inference import ModelUse
 from protos.status import Status
 from tests.unit.edge_agent.adapters.sqlite.builders import (
     BINDING,
@@ -94,7 +97,7 @@ def test_an_item_goes_through_sent_and_acked_to_answered(tmp_path: Path) -> None
     book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     assert opened.counts()["escalations_pending{acked}"] == 1
     assert opened.broken_equations() == []
-    book.answered(verdict("p1", 1))
+    book.answered(verdict("p1", 1)).result()
     assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
     assert statuses(opened) == [("p1", "provisional", 0), ("p1", "revised", 1)]
     assert opened.broken_equations() == []
@@ -106,7 +109,7 @@ def test_a_verdict_may_overtake_its_ack(tmp_path: Path) -> None:
     """An ack that comes after the answer changes nothing."""
     opened = with_escalations(tmp_path, 1)
     opened.store.book.sent([(ItemClass.ESCALATION, 1)])
-    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1)).result()
     opened.store.book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
     assert opened.broken_equations() == []
@@ -117,8 +120,8 @@ def test_a_verdict_may_overtake_its_ack(tmp_path: Path) -> None:
 def test_a_repeated_verdict_number_changes_nothing(tmp_path: Path, revision: int) -> None:
     """The hub may send its log again from any cursor; a number is applied once, whatever it carries."""
     opened = with_escalations(tmp_path, 1)
-    opened.store.book.answered(verdict("p1", 1))
-    opened.store.book.answered(verdict("p1", 1, revision=revision))
+    opened.store.book.answered(verdict("p1", 1)).result()
+    opened.store.book.answered(verdict("p1", 1, revision=revision)).result()
     assert len(statuses(opened)) == 2
     assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
     opened.store.close()
@@ -127,8 +130,8 @@ def test_a_repeated_verdict_number_changes_nothing(tmp_path: Path, revision: int
 def test_a_second_greater_revision_is_published_too(tmp_path: Path) -> None:
     """A later verdict for the same prediction is a message of its own; the escalation stays answered once."""
     opened = with_escalations(tmp_path, 1)
-    opened.store.book.answered(verdict("p1", 1))
-    opened.store.book.answered(verdict("p1", 2, revision=2))
+    opened.store.book.answered(verdict("p1", 1)).result()
+    opened.store.book.answered(verdict("p1", 2, revision=2)).result()
     assert statuses(opened)[-1] == ("p1", "revised", 2)
     assert opened.broken_equations() == []
     opened.store.close()
@@ -137,8 +140,8 @@ def test_a_second_greater_revision_is_published_too(tmp_path: Path) -> None:
 def test_verdicts_that_fit_nothing_move_the_cursor_only(tmp_path: Path) -> None:
     """A forgotten prediction, or an answer to another input, must not stop the log."""
     opened = with_escalations(tmp_path, 1)
-    opened.store.book.answered(verdict("p9", 1))
-    opened.store.book.answered(verdict("p1", 2, digest="sha256:" + "9" * 64))
+    opened.store.book.answered(verdict("p9", 1)).result()
+    opened.store.book.answered(verdict("p1", 2, digest="sha256:" + "9" * 64)).result()
     assert opened.store.book.hello().verdict_cursor == 2
     assert statuses(opened) == [("p1", "provisional", 0)]
     assert opened.counts()["escalations_pending{queued}"] == 1
@@ -164,7 +167,7 @@ def test_a_restored_hub_is_told_again(tmp_path: Path) -> None:
     book.welcomed(welcome())
     book.sent([(ItemClass.ESCALATION, 1), (ItemClass.ESCALATION, 2)])
     book.acked(Ack(ItemClass.ESCALATION, ((1, 2),)))
-    book.answered(verdict("p1", 7))
+    book.answered(verdict("p1", 7)).result()
     assert not book.welcomed(welcome("hub-2"))  # the stream's verdicts begin behind a cursor of the other log
     assert book.welcomed(welcome("hub-2"))
     assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [3, 2, 1]
@@ -179,7 +182,7 @@ def test_an_answered_question_that_is_told_again_changes_nothing_here(tmp_path: 
     book.welcomed(welcome())
     book.sent([(ItemClass.ESCALATION, 1)])
     book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
-    book.answered(verdict("p1", 7))
+    book.answered(verdict("p1", 7)).result()
     assert waiting(opened) == 0
     assert not book.welcomed(welcome("hub-2"))
     assert book.welcomed(welcome("hub-2"))
@@ -190,7 +193,7 @@ def test_an_answered_question_that_is_told_again_changes_nothing_here(tmp_path: 
     assert [item.seq for item in book.next_items(10, NONE_IN_FLIGHT)] == [1]
     book.acked(Ack(ItemClass.ESCALATION, ((1, 1),)))
     assert (book.next_items(10, NONE_IN_FLIGHT), waiting(opened)) == ([], 0)
-    book.answered(verdict("p1", 1))
+    book.answered(verdict("p1", 1)).result()
     counts = {name: value for (_, name), value in opened.store.figures().items()}
     assert (counts[Count.ESCALATIONS_ANSWERED], counts[Count.VERDICTS_APPLIED]) == (1, 1)
     assert counts[Count.VERDICTS_UNCHANGED] == 1
@@ -202,7 +205,7 @@ def test_a_verdict_alone_ends_the_telling(tmp_path: Path) -> None:
     """Who answers has the question: an answered row is not sent again because its ack was lost."""
     opened = with_escalations(tmp_path, 1)
     opened.store.book.welcomed(welcome())
-    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1)).result()
     assert opened.store.book.welcomed(welcome())
     assert opened.store.book.next_items(10, NONE_IN_FLIGHT) == []
     opened.store.close()
@@ -213,7 +216,7 @@ def test_a_hub_that_refuses_what_it_is_told_again_hears_it_once(tmp_path: Path) 
     opened = with_escalations(tmp_path, 1)
     book = opened.store.book
     book.welcomed(welcome())
-    book.answered(verdict("p1", 1))
+    book.answered(verdict("p1", 1)).result()
     assert not book.welcomed(welcome("hub-2"))
     book.rejected(Reject(ItemClass.ESCALATION, 1, Status.INVALID_ARGUMENT, "no", 0))
     assert book.welcomed(welcome("hub-2"))
@@ -230,7 +233,7 @@ def test_what_the_hub_has_is_kept_for_a_day_from_its_ack(tmp_path: Path) -> None
     book.welcomed(welcome())
     opened.clock.pass_s(3000)
     book.acked(Ack(ItemClass.ESCALATION, ((1, 2),)))
-    book.answered(verdict("p1", 1))
+    book.answered(verdict("p1", 1)).result()
     opened.clock.pass_s(86_300)
     opened.store.sweep()
     assert not book.welcomed(welcome("hub-2"))
@@ -285,16 +288,16 @@ def test_verdicts_of_an_earlier_hub_database_are_not_skipped(tmp_path: Path) -> 
     opened = with_escalations(tmp_path, 4)
     book = opened.store.book
     assert book.welcomed(welcome("hub-1"))
-    book.answered(verdict("p1", 1))
+    book.answered(verdict("p1", 1)).result()
     assert not book.welcomed(welcome("hub-2"))
     assert book.welcomed(welcome("hub-2"))
     for number in (2, 3):
-        book.answered(verdict(f"p{number}", number - 1))
+        book.answered(verdict(f"p{number}", number - 1)).result()
     assert not book.welcomed(welcome("hub-1"))  # it would bring only what lies above 2
     assert book.hello().verdict_cursor == 0
     assert book.welcomed(welcome("hub-1"))
-    book.answered(verdict("p1", 1))
-    book.answered(verdict("p4", 2))
+    book.answered(verdict("p1", 1)).result()
+    book.answered(verdict("p4", 2)).result()
     assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 4
     assert opened.broken_equations() == []
     opened.store.close()
@@ -313,7 +316,7 @@ def test_numbers_are_never_used_again(tmp_path: Path) -> None:
     """Not after the item was trimmed, and not after a restart."""
     opened = with_escalations(tmp_path, 2)
     for number in (1, 2):
-        opened.store.book.answered(verdict(f"p{number}", number))
+        opened.store.book.answered(verdict(f"p{number}", number)).result()
     opened.store.close()
     again = open_store(tmp_path)
     again.commit(record_unit(again.store, b"k3", decided(again.store, "p3")))
@@ -381,7 +384,7 @@ def test_a_question_expires_and_a_late_answer_still_counts(tmp_path: Path) -> No
     assert opened.counts()[Count.ESCALATIONS_EXPIRED] == 1
     assert statuses(opened)[-1] == ("p1", "unrevised", 0)
     assert opened.store.book.next_items(10, NONE_IN_FLIGHT) == []
-    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1)).result()
     assert opened.counts()[Count.ESCALATIONS_ANSWERED_LATE] == 1
     assert opened.counts()[Count.ESCALATIONS_EXPIRED] == 0
     assert statuses(opened)[-1] == ("p1", "revised", 1)
@@ -423,7 +426,7 @@ def test_an_acked_question_gives_its_space_first_and_stays_open(tmp_path: Path) 
         opened.commit(record_unit(opened.store, b"k%d" % number, decided(opened.store, f"p{number}")))
     assert opened.counts()[of_reason(Count.ESCALATIONS_EVICTED, "drop_oldest")] > 0
     assert opened.counts()["escalations_pending{acked}"] == 1
-    opened.store.book.answered(verdict("p2", 1))
+    opened.store.book.answered(verdict("p2", 1)).result()
     assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
     assert opened.broken_equations() == []
     opened.store.close()
@@ -437,8 +440,8 @@ def test_predictions_are_forgotten_but_never_while_their_question_is_open(tmp_pa
     for number in range(6):
         answer = decided(opened.store, f"p{number}", escalate=False)
         opened.commit(record_unit(opened.store, b"k%d" % (number + 1), answer))
-    opened.store.book.answered(verdict("p0", 1))
-    opened.store.book.answered(verdict("open", 2))
+    opened.store.book.answered(verdict("p0", 1)).result()
+    opened.store.book.answered(verdict("open", 2)).result()
     assert statuses(opened)[-1] == ("open", "revised", 1)
     assert sum(1 for _, status, _ in statuses(opened) if status == "revised") == 1
     opened.store.close()
@@ -493,4 +496,39 @@ def test_alarms_are_sent_beside_a_backlog_of_answers(tmp_path: Path) -> None:
     first = opened.store.publishable("plant", 40, ())
     assert alarm in first
     assert [one for one in first if one != alarm] == [one.publish for one in answers[:39]]
+    opened.store.close()
+
+
+def test_verdicts_that_come_together_share_a_commit(tmp_path: Path) -> None:
+    """Each is done after it, in order, and none waits for a commit of its own."""
+    opened = with_escalations(tmp_path, 20)
+    commits, done = len(opened.commits), list[int]()
+    writer = opened.store._writer
+    with writer._changed:
+        for number in range(1, 21):
+            stored = opened.store.book.answered(verdict(f"p{number}", number))
+            stored.add_done_callback(lambda _, number=number: done.append(number))  # type: ignore[misc]
+    opened.store.sweep()
+    assert done == list(range(1, 21))
+    assert len(opened.commits) - commits <= 2  # with the sweep's own
+    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 20
+    assert opened.store.book.hello().verdict_cursor == 20
+    opened.store.close()
+
+
+def test_no_verdict_passes_one_that_could_not_be_stored(tmp_path: Path) -> None:
+    """The cursor stays before it, so the hub sends it again on the next stream, and those after it, too."""
+    opened = with_escalations(tmp_path, 3)
+    broken = replace(verdict("p1", 1), models=cast("tuple[ModelUse, ...]", 1))
+    first, second = opened.store.book.answered(broken), opened.store.book.answered(verdict("p2", 2))
+    with pytest.raises(TypeError):
+        first.result()
+    with pytest.raises(StoreError):
+        second.result()
+    assert opened.store.book.hello().verdict_cursor == 0
+    assert opened.broken_equations() == []
+    opened.store.book.welcomed(welcome())
+    opened.store.book.answered(verdict("p1", 1)).result()
+    opened.store.book.answered(verdict("p2", 2)).result()
+    assert opened.store.book.hello().verdict_cursor == 2
     opened.store.close()

@@ -109,8 +109,8 @@ def test_the_edges_own_answer_is_known_after_a_revision_and_the_escalation_queue
 ) -> None:
     """What the hub said in between changes neither the edge's part nor what the escalation link sends."""
     opened = with_answers(tmp_path, "p1")
-    opened.store.book.answered(verdict("p1", 1))
-    opened.store.book.answered(human("p1", 2, revision=2))
+    opened.store.book.answered(verdict("p1", 1)).result()
+    opened.store.book.answered(human("p1", 2, revision=2)).result()
     give(opened, given("p1", right=True))
     batch = opened.store.feedback.next_batch(10)
     assert batch is not None
@@ -223,7 +223,7 @@ def test_feedback_survives_a_restart_with_its_number(tmp_path: Path) -> None:
 def test_a_human_verdict_without_a_digest_revises_what_was_never_escalated(tmp_path: Path) -> None:
     """A final answer becomes a revised one, tier human."""
     opened = with_answers(tmp_path, "p1", escalate=False)
-    opened.store.book.answered(human("p1", 1))
+    opened.store.book.answered(human("p1", 1)).result()
     (first, revision) = [json.loads(one.payload) for one in opened.store.publishable("plant", 10, ())]
     assert (first["status"], revision["status"], revision["tier"], revision["revision"]) == (
         "final",
@@ -239,12 +239,12 @@ def test_a_human_verdict_without_a_digest_revises_what_was_never_escalated(tmp_p
 def test_a_human_verdict_about_an_open_escalation_lets_it_go_on(tmp_path: Path) -> None:
     """The hub is still asked about the window, and its answer, being less, changes nothing any more."""
     opened = with_answers(tmp_path, "p1")
-    opened.store.book.answered(human("p1", 1))
+    opened.store.book.answered(human("p1", 1)).result()
     assert opened.counts()["escalations_pending{queued}"] == 1
     revised = json.loads(opened.store.publishable("plant", 10, ())[-1].payload)
     assert (revised["status"], revised["escalation"]["outcome"]) == ("revised", "queued")
     assert [item.body.prediction_id for item in opened.store.book.next_items(10, frozenset())] == ["p1"]
-    opened.store.book.answered(verdict("p1", 2, revision=2))
+    opened.store.book.answered(verdict("p1", 2, revision=2)).result()
     assert opened.counts()["escalations_answered"] == 1
     newest = json.loads(opened.store.publishable("plant", 10, ())[-1].payload)
     assert (newest["tier"], newest["revision"]) == ("human", 1)
@@ -256,9 +256,9 @@ def test_verdicts_for_nothing_known_are_counted_by_kind(tmp_path: Path) -> None:
     """Forgotten predictions, other inputs, and inputs that were never sent."""
     opened = with_answers(tmp_path, "p1")
     opened.commit(record_unit(opened.store, b"k9", answer(opened, "p2", escalate=False)))
-    opened.store.book.answered(human("nobody", 1))
-    opened.store.book.answered(verdict("p1", 2, digest="sha256:" + "9" * 64))
-    opened.store.book.answered(verdict("p2", 3, digest=DIGEST))
+    opened.store.book.answered(human("nobody", 1)).result()
+    opened.store.book.answered(verdict("p1", 2, digest="sha256:" + "9" * 64)).result()
+    opened.store.book.answered(verdict("p2", 3, digest=DIGEST)).result()
     assert own(opened) == {"verdicts_received": 3, "verdicts_forgotten": 1, "verdicts_other_input": 2}
     assert opened.broken_equations() == []
     opened.store.close()
@@ -280,7 +280,7 @@ def test_a_database_of_the_first_version_is_migrated_with_its_predictions(tmp_pa
     connection = schema.open_writer(tmp_path / FILE_NAME, schema.MIGRATIONS[:1])
     assert connection.execute("PRAGMA user_version").fetchone() == (1000,)
     source = with_answers(tmp_path / "other", "p1", "p2", escalate=False)
-    source.store.book.answered(human("p2", 1))
+    source.store.book.answered(human("p2", 1)).result()
     source.store.close()
     other = sqlite3.connect(tmp_path / "other" / FILE_NAME)
     rows = other.execute("SELECT * FROM prediction").fetchall()

@@ -67,7 +67,7 @@ def test_purging_everything_keeps_the_news_of_it(opened: Opened) -> None:
 def test_a_verdict_for_a_purged_question_still_revises(opened: Opened) -> None:
     """Whoever purged is overruled by an answer that comes all the same; the question stays purged."""
     opened.store.handling.handle(Action.PURGE, questions(state=Outcome.SENT))
-    opened.store.book.answered(verdict("p2", 1))
+    opened.store.book.answered(verdict("p2", 1)).result()
     assert opened.counts()["escalations_purged"] == 1
     assert b'"status":"revised"' in opened.store.publishable("plant", 10, ())[-1].payload
 
@@ -141,7 +141,7 @@ def test_more_items_than_one_transaction_takes_are_all_handled(opened: Opened) -
 
 def test_what_ended_is_left_even_while_it_is_kept(opened: Opened) -> None:
     """An answered question is nobody's to drop or to send again."""
-    opened.store.book.answered(verdict("p3", 1))
+    opened.store.book.answered(verdict("p3", 1)).result()
     before = opened.counts()
     assert opened.store.handling.handle(Action.RETRY, Selection(prediction_id=PredictionId("p3"))).changed == {}
     assert opened.store.handling.handle(Action.PURGE, questions(state=Outcome.ACKED)) == Handled()

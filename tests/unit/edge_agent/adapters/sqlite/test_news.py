@@ -18,7 +18,7 @@ def test_what_changes_moves_to_the_end(tmp_path: Path) -> None:
     """A revised prediction is told once, at its newest, after those that came meanwhile."""
     opened = with_answers(tmp_path, "p1", "p2")
     first = opened.store.news.last()
-    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1)).result()
     assert told(opened) == [("p2", "provisional"), ("p1", "revised")]
     assert told(opened, first) == [("p1", "revised")]
     assert opened.store.news.last() > first
@@ -88,6 +88,6 @@ def test_a_commit_ends_the_wait_of_watchers(tmp_path: Path) -> None:
     """They look at once, not when their time is over."""
     opened = with_answers(tmp_path, "p1")
     seen = opened.store.news.wait(0, 0.0)
-    opened.store.book.answered(verdict("p1", 1))
+    opened.store.book.answered(verdict("p1", 1)).result()
     assert opened.store.news.wait(seen, 30.0) > seen
     opened.store.close()
