@@ -17,6 +17,7 @@
     │   ├── WireVersionError            FAILED_PRECONDITION
     │   ├── QuestionInvalidError        INVALID_ARGUMENT
     │   ├── QuestionChangedError        ALREADY_EXISTS
+    │   ├── PlaceTakenError             ABORTED
     │   └── FeedbackInvalidError        INVALID_ARGUMENT
     ├── PersonFault                     of who uses the console, the HTTP API or the command line
     │   ├── CaseUnknownError            NOT_FOUND
@@ -200,9 +201,15 @@ class QuestionInvalidError(DeviceFault):
 
 
 class QuestionChangedError(DeviceFault):
-    """The same prediction id, or the same place in the outbox, came with other contents."""
+    """The same prediction id came with another input."""
 
     status = Status.ALREADY_EXISTS
+
+
+class PlaceTakenError(DeviceFault):
+    """The same place in the outbox came with another question: the device begins anew, under another store id."""
+
+    status = Status.ABORTED
 
 
 class PersonFault(HubError):  # noqa: N818 - names whose fault it is; its members are the errors

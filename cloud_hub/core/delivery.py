@@ -51,7 +51,17 @@ class Conflict:
     reason: str
 
 
-Delivery = Apply | AlreadyApplied | Conflict
+@dataclass(frozen=True, slots=True)
+class PlaceTaken:
+    """Refuse it (`ABORTED`), and its outbox with it: an older copy of the device's database numbers anew.
+
+    Under another store id the same question is welcome. `reason` is for a person.
+    """
+
+    reason: str
+
+
+Delivery = Apply | AlreadyApplied | Conflict | PlaceTaken
 
 
 def decide(question: Question, *, at_key: Question | None, digest_of_prediction: str | None) -> Delivery:
@@ -68,7 +78,7 @@ def decide(question: Question, *, at_key: Question | None, digest_of_prediction:
     if at_key is not None:
         if at_key == question:
             return AlreadyApplied(is_new_key=False)
-        return Conflict(
+        return PlaceTaken(
             f"this place in the outbox holds prediction {at_key.prediction_id} with input {at_key.input_digest} already"
         )
     if digest_of_prediction is None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from edge_agent.adapters.grpc.dialling import Dialler
 from edge_agent.adapters.grpc.escalation_link import _Session
+from edge_agent.adapters.grpc.redial import HubAwayError
 from edge_agent.adapters.sqlite.handling import Action
 from edge_agent.adapters.sqlite.outbox import Subject
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
@@ -189,7 +190,11 @@ class Device:
         """One message of the hub, as the reader thread takes it; then what the sender's loop makes of it."""
         session = self._session
         assert session is not None
-        session._receive(wire)
+        try:
+            session._receive(wire)
+        except HubAwayError:
+            self.hang_up()
+            return
         welcome = session._welcome
         if welcome is not None and not self._is_greeted:
             if not session._is_of_use:

@@ -23,9 +23,11 @@ _MAY_END: dict[str, tuple[set[Fault], ...]] = {
     "expired": ({Fault.LONG_PAUSES}, {Fault.POWER_CUTS}, {Fault.TIGHT_OUTBOX, Fault.HUB_RESTORES}),
     "evicted": ({Fault.TIGHT_OUTBOX},),
     "purged": ({Fault.BY_HAND},),
-    "rejected": ({Fault.AGENT_RESTORES},),
 }
-"""How a question may have ended, and the kinds of trouble that it takes for that, any one set of them."""
+"""How a question may have ended, and the kinds of trouble that it takes for that, any one set of them.
+
+The hub rejects none but those about a window that was measured anew under the same id.
+"""
 
 _LETS_GO = {Fault.TIGHT_OUTBOX, Fault.LONG_PAUSES, Fault.BY_HAND, Fault.POWER_CUTS}
 """With these, rows may go before they are delivered: by the bound, by their age, by hand."""
@@ -124,7 +126,8 @@ def _missing(history: History) -> Iterator[str]:
 def _badly_ended(history: History) -> Iterator[str]:
     """Every question has ended as the faults of this history allow: without them, answered."""
     for name, state in _all(history, "SELECT prediction_id, state FROM escalation"):
-        if not any(needed <= history.faults for needed in _MAY_END.get(state, ())):
+        is_refused_rightly = state == "rejected" and history.witness.is_measured_anew
+        if not is_refused_rightly and not any(needed <= history.faults for needed in _MAY_END.get(state, ())):
             yield f"the question of {name} has ended as {state}"
 
 

@@ -72,11 +72,13 @@ class Witness:
         promised: What the device acknowledged and its database must know: prediction id to record.
         published: Payloads that the broker has, in the order of arrival.
         moves: Illegal changes of rows, in words.
+        is_measured_anew: Whether a device that came back on an older copy has other inputs for the same windows.
     """
 
     promised: dict[str, Record] = field(default_factory=dict)
     published: list[bytes] = field(default_factory=list)
     moves: list[str] = field(default_factory=list)
+    is_measured_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +394,7 @@ class History:
         self.witness.promised = dict(backup.promised)
         if self._rng.random() < 0.3:  # windows are measured anew, and are not the same
             self._records = [replace(record, input_digest=_OTHER_DIGEST) for record in self._records]
+            self.witness.is_measured_anew = True
         return True
 
     def _toggle_pack(self) -> bool:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, Question, ranges
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, PlaceTaken, Question, ranges
 from cloud_hub.core.feedback import LabelGiven
 from cloud_hub.core.waiting_room import WaitingRoom
 from cloud_hub.ports import Answer, Delivered, WaitingItem
@@ -188,6 +188,8 @@ class HubProgram:
             match delivery:
                 case Conflict(reason):
                     self._send(one, Reject(key.item_class, key.seq, Status.ALREADY_EXISTS, reason))
+                case PlaceTaken(reason):
+                    self._send(one, Reject(key.item_class, key.seq, Status.ABORTED, reason))
                 case Apply() | AlreadyApplied():
                     durable.setdefault(key.item_class, []).append(key.seq)
         for item_class, seqs in durable.items():

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from cloud_hub.adapters.grpc.gate import HELLO_S
 from cloud_hub.admission import Admission
-from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, ItemKey, Question, ranges
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, ItemKey, PlaceTaken, Question, ranges
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.questions import MAX_SEQ, check_hello, check_inputs, check_item
 from cloud_hub.errors import (
     HelloLateError,
     HubError,
     PackUnavailableError,
+    PlaceTakenError,
     QuestionChangedError,
     QuestionInvalidError,
     StorageError,
@@ -307,6 +308,9 @@ class DeviceStream:
             match delivery:
                 case Conflict(reason):
                     await self._reject(key.item_class, key.seq, QuestionChangedError(reason))
+                    continue
+                case PlaceTaken(reason):
+                    await self._reject(key.item_class, key.seq, PlaceTakenError(reason))
                     continue
                 case Apply():
                     outcome = "applied"

@@ -32,7 +32,7 @@ from protos.messages.escalation import (
     VerdictAck,
     Welcome,
 )
-from protos.status import Status
+from protos.status import TABLE, Retry, Status
 from protos.tandem.v1 import escalation_pb2 as pb
 from protos.tandem.v1.escalation_pb2_grpc import EscalationServiceStub
 
@@ -281,6 +281,8 @@ class _Session:
     def _rejected(self, reject: Reject) -> None:
         logger.warning("item_rejected", extra={"seq": reject.seq, "status": reject.status.name, "why": reject.message})
         self._book.rejected(reject)
+        if TABLE[reject.status].retry is Retry.LARGER_STEP:  # the store says Hello anew, under another id
+            raise HubAwayError(self._address, reject.message, 0.0)
         with self._lock:
             self._window.settle((reject.item_class, reject.seq))
             if reject.status is Status.RESOURCE_EXHAUSTED:

@@ -150,8 +150,12 @@ class Book:
         self._writer.call(lambda tx: self._acked(tx, ack), Durability.PROCESS)
 
     def rejected(self, reject: Reject) -> None:
-        """Final statuses end the item; the others leave it queued for a while."""
+        """Final statuses end the item; the others leave it queued for a while, or for a stream under a new store id."""
         retry = TABLE[reject.status].retry
+        if retry is Retry.LARGER_STEP:
+            self._writer.call(_renew_store_id)
+            logger.warning("store_id_renewed", extra={"hub_holds_another": reject.seq, "why": reject.message})
+            return
         if retry is Retry.NEVER:
             self._writer.call(lambda tx: self._rejected(tx, reject))
             return
@@ -174,7 +178,7 @@ class Book:
         highest = dict(tx.connection.execute("SELECT class, last FROM sequence").fetchall())
         if any(last > highest.get(item_class, 0) for item_class, last in welcome.applied):
             # An older copy of this file was put back: its next numbers would be taken for repeats.
-            tx.set_meta(STORE_ID, new_store_id())
+            _renew_store_id(tx)
             logger.warning("store_id_renewed", extra={"hub_applied": dict(welcome.applied), "held": highest})
             return False
         known = tx.meta(HUB_INCARNATION)
@@ -240,6 +244,11 @@ def _waiting(
         limit + left_out,
     )
     return [(RowId(row), seq, size) for row, seq, size in found if (item_class, seq) not in skipped][:limit]
+
+
+def _renew_store_id(tx: Transaction) -> None:
+    """What is numbered from here on is another outbox's; the hub knows again by its prediction what it has already."""
+    tx.set_meta(STORE_ID, new_store_id())
 
 
 def _low_water(read: Read, item_class: ItemClass) -> int:

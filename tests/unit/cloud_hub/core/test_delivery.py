@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, Delivery, Question, asked_again, decide, ranges
+from cloud_hub.core.delivery import (
+    AlreadyApplied,
+    Apply,
+    Conflict,
+    Delivery,
+    PlaceTaken,
+    Question,
+    asked_again,
+    decide,
+    ranges,
+)
 from protos.messages.escalation import PredictionId
 
 ASKED = Question(PredictionId("p"), "sha256:a")
@@ -33,14 +43,20 @@ def test_new_items_are_applied_and_known_ones_are_not(
     [
         (Question(PredictionId("q"), "sha256:a"), None, "q"),
         (Question(PredictionId("p"), "sha256:b"), "sha256:b", "sha256:b"),
-        (None, "sha256:b", "sha256:b"),
     ],
 )
-def test_changed_contents_conflict_and_are_named(at_key: Question | None, digest: str | None, named: str) -> None:
-    """The same place with another question, or the same prediction with another input, is never applied."""
+def test_a_place_with_another_question_is_taken(at_key: Question, digest: str | None, named: str) -> None:
+    """It is never applied there, whatever is known of the prediction; what stands there is named."""
     decision = decide(ASKED, at_key=at_key, digest_of_prediction=digest)
-    assert isinstance(decision, Conflict)
+    assert isinstance(decision, PlaceTaken)
     assert named in decision.reason
+
+
+def test_a_prediction_with_another_input_is_a_conflict() -> None:
+    """It is never applied, from whatever place it comes; the input that is known is named."""
+    decision = decide(ASKED, at_key=None, digest_of_prediction="sha256:b")
+    assert isinstance(decision, Conflict)
+    assert "sha256:b" in decision.reason
 
 
 @given(st.lists(st.integers(0, 50)))
@@ -58,6 +74,7 @@ def test_only_known_questions_from_a_new_place_are_asked_again() -> None:
         AlreadyApplied(is_new_key=False),
         AlreadyApplied(is_new_key=True),
         Conflict("other input"),
+        PlaceTaken("another question"),
     ]
     ids = [PredictionId(f"p{number}") for number in range(len(decided))]
     assert asked_again(zip(ids, decided, strict=True)) == {"p2"}

@@ -210,6 +210,20 @@ def test_a_final_reject_ends_the_item_and_no_other(hub: ScriptedHub, side: Side)
     assert stream.seqs == [1, 2, 3]
 
 
+def test_a_reject_of_the_whole_outbox_ends_the_stream_and_the_next_begins_with_hello(
+    hub: ScriptedHub, side: Side
+) -> None:
+    """`ABORTED` asks for the larger step: the store has taken another id, which only a new Hello can tell."""
+    side.book.add(question(1))
+    stream = hub.next_stream()
+    stream.send(welcome())
+    stream.wait_for_items(1)
+    stream.send(Reject(ItemClass.ESCALATION, 1, Status.ABORTED, "this place holds another"))
+    hub.next_stream().send(welcome(2))
+    side.book.wait(lambda: side.book.ups == 2, "the second session")
+    assert "this place holds another" in side.book.downs[0]
+
+
 def test_an_item_that_no_message_can_carry_ends_here(hub: ScriptedHub, side: Side) -> None:
     """It would fail every stream for ever; it is refused on the device, and the next one goes out."""
     side.book.add(question(1, samples=5_000_000))

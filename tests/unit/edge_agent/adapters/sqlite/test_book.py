@@ -312,6 +312,21 @@ def test_a_hub_that_applied_more_makes_the_store_take_a_new_id(tmp_path: Path) -
     opened.store.close()
 
 
+def test_a_place_that_the_hub_has_for_another_question_makes_the_store_take_a_new_id(tmp_path: Path) -> None:
+    """An older copy that numbered on before it could greet the hub: nothing ends, all of it goes under the new id."""
+    opened = with_escalations(tmp_path, 2)
+    book = opened.store.book
+    assert book.welcomed(welcome(applied=2))
+    before = book.hello().store_id
+    book.sent([(ItemClass.ESCALATION, 1), (ItemClass.ESCALATION, 2)])
+    book.rejected(Reject(ItemClass.ESCALATION, 1, Status.ABORTED, "this place holds another"))
+    assert book.hello().store_id != before
+    assert book.welcomed(welcome())
+    assert sorted(item.seq for item in book.next_items(10, NONE_IN_FLIGHT)) == [1, 2]
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
 def test_numbers_are_never_used_again(tmp_path: Path) -> None:
     """Not after the item was trimmed, and not after a restart."""
     opened = with_escalations(tmp_path, 2)
