@@ -28,7 +28,19 @@ def check_binding(binding: BindingConfig, manifest: PackManifest) -> list[str]:
         problems.append(f"pack: {ref} takes no window of samples; this binding makes windows")
     else:
         problems += _window_problems(binding, manifest, manifest.window)
-    return problems
+    return [*problems, *_label_problems(binding, manifest)]
+
+
+def _label_problems(binding: BindingConfig, manifest: PackManifest) -> Iterator[str]:
+    """A rule about a label that the pack never answers would protect nothing."""
+    rules = binding.escalation
+    for key, labels in (
+        ("always_escalate", rules.always_escalate),
+        ("class_thresholds", tuple(rules.class_thresholds)),
+    ):
+        for label in labels:
+            if label not in manifest.labels:
+                yield f"escalation.{key}: {manifest.ref} has no label {label!r}; it has {', '.join(manifest.labels)}"
 
 
 def _image_problems(manifest: PackManifest) -> Iterator[str]:

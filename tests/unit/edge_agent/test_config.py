@@ -11,12 +11,14 @@ from edge_agent.config import (
     DEFAULT_PATH,
     ENVIRONMENT_KEY,
     Address,
+    BudgetConfig,
     Config,
     default_path,
     load,
     sample_agent,
     sample_bindings,
 )
+from edge_agent.core.budget import BucketSpec, Pool, Resource
 from edge_agent.core.decision import Egress
 from edge_agent.core.image import ImagePayload
 from edge_agent.core.missing import Missing
@@ -223,6 +225,12 @@ def test_all_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
             'outbox.predictions_on_full: "block" needs a share of at least 4194304 bytes',
         ),
         ("[outbox]\nreserve_bytes = 4096", "outbox.reserve_bytes: expected 0, or at least 6291456"),
+        ("[budget]\ncalls_per_hour = 0", "budget.calls_per_hour: expected more than 0"),
+        ("[budget]\nmoney_per_day = 5.0", "budget.cost_per_call: missing; money_per_day needs what one question costs"),
+        ("[budget]\ncost_per_call = -1.0", "budget.cost_per_call: expected more than 0"),
+        ("[budget]\nburst_s = 0", "budget.burst_s: expected more than 0"),
+        ("[budget]\nunscorable_share = 0", "budget.unscorable_share: expected more than 0 and less than 1"),
+        ("[budget]\naudit_share = 0.95", "budget.audit_share: the two shares leave nothing for other questions"),
         ('[log]\nlevel = "wrong"', 'log.level: expected one of "debug", "info", "warning", "error"'),
     ],
 )
@@ -448,3 +456,30 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_path() == DEFAULT_PATH
     monkeypatch.setenv(ENVIRONMENT_KEY, "/x/agent.toml")
     assert default_path() == Path("/x/agent.toml")
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ("audit_rate = 1.5", "binding[0].escalation.audit_rate: expected 0 to 1"),
+        ("always_escalate = ['a', 'a']", "binding[0].escalation.always_escalate: expected names, each once"),
+        ("class_thresholds = { a = 2.0 }", "binding[0].escalation.class_thresholds.a: expected 0 to 1"),
+        ("unscorable_per_minute = 0", "binding[0].escalation.unscorable_per_minute: expected more than 0"),
+        ("ood_limit = 0", "binding[0].escalation.ood_limit: expected more than 0"),
+    ],
+)
+def test_problems_of_escalation_rules(tmp_path: Path, rules: str, says: str) -> None:
+    """Each names its key."""
+    (problem,) = problems(tmp_path, AGENT, f"{MQTT}{BINDING}\n[binding.escalation]\n{rules}\n")
+    assert says in problem
+
+
+def test_a_budget_is_parted_into_pools() -> None:
+    """Capacities are what the burst lets pile up; resources without a bound have no bucket."""
+    budget = BudgetConfig(calls_per_hour=3600.0, burst_s=100.0)
+    assert budget.is_bounded
+    assert not BudgetConfig().is_bounded
+    buckets = budget.settings().buckets
+    assert {resource for resource, _ in buckets} == {Resource.CALLS}
+    assert buckets[Resource.CALLS, Pool.AUDIT] == BucketSpec(20.0, 0.2)
+    assert sum(one.per_s for one in buckets.values()) == pytest.approx(1.0)

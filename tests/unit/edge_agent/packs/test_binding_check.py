@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.binding_config import BindingConfig, PayloadConfig, ResultConfig, WindowConfig
+from edge_agent.binding_config import BindingConfig, EscalationConfig, PayloadConfig, ResultConfig, WindowConfig
 from edge_agent.packs.binding_check import check_binding
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
@@ -47,6 +47,15 @@ def test_every_contradiction_is_told(manifest: PackManifest) -> None:
         "pack: tiny-edge@1.0.0 is a hub pack; a binding runs an edge pack",
         "window.size_s: 2 s are 10 samples; tiny-edge@1.0.0 takes 5 (1 s)",
         "payload.channels: y, x; tiny-edge@1.0.0 takes 2, in this order: x, y",
+    ]
+
+
+def test_a_rule_about_a_label_that_the_pack_never_answers_is_told(manifest: PackManifest) -> None:
+    """It would protect nothing; a misspelt one is found before anything starts."""
+    rules = EscalationConfig(always_escalate=("broken", "braken"), class_thresholds={"idel": 0.9, "idle": 0.9})
+    assert check_binding(replace(BINDING, escalation=rules), manifest) == [
+        "escalation.always_escalate: tiny-edge@1.0.0 has no label 'braken'; it has idle, moving, broken",
+        "escalation.class_thresholds: tiny-edge@1.0.0 has no label 'idel'; it has idle, moving, broken",
     ]
 
 
