@@ -10,7 +10,6 @@ The arithmetic is `calibration/`; what the threshold may be is `certification`'s
 import argparse
 import json
 import sys
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,11 +22,13 @@ from model_packs.calibration.scaling import AcceptedScaling, accept_scaling
 from model_packs.calibration.temperature import labelled, softmax
 from model_packs.certificate.errors import CertificateError
 from model_packs.process.exits import Exit, Parser
+from model_packs.score_file import read_npz
 
 SCHEMA: Final = "tandem.calibrated/1"
 SEED: Final = 20261122
 
 _ARRAYS: Final = ("logits", "labels", "hub_correct", "clusters", "names")
+_LARGEST_LOGIT: Final = 1e30  # far beyond any network's; its square still fits into a double
 _HELP: Final = "fit what makes a pack's scores honest, and accept it only where it helps on other rows"
 
 
@@ -90,11 +91,15 @@ def calibrate(scores: Path) -> Calibrated:
     names = arrays.get("names", np.array([f"label {number}" for number in range(n_labels)]))
     if clusters.shape != (n_rows,) or names.shape != (n_labels,):
         raise CertificateError(f"{scores}: clusters hold one value a row ({n_rows}), names one a label ({n_labels})")
+    if len(np.unique(names)) < n_labels:
+        raise CertificateError(f"{scores}: names hold a label twice; each label has its own")
     is_fit = np.unique(clusters, return_inverse=True)[1] % 2 == 0
     if is_fit.all():
         raise CertificateError(f"{scores}: rows of one cluster cannot both fit and judge; give at least two clusters")
     if len(np.unique(labels)) == 1:
         raise CertificateError(f"{scores}: all rows are of label {labels[0]}; honest scores take rows of at least two")
+    if np.abs(logits).max() > _LARGEST_LOGIT:
+        raise CertificateError(f"{scores}: logits beyond {_LARGEST_LOGIT:g} are too large to be scaled: broken rows?")
     scaling = accept_scaling((logits[is_fit], labels[is_fit]), (logits[~is_fit], labels[~is_fit]))
     scaled = softmax(logits if scaling.vector is None else scaling.vector.apply(logits), scaling.temperature)
     deferral, without = _deferral(scores, arrays, scaled, scaled.argmax(axis=1) == labels, clusters)
@@ -138,11 +143,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _read(scores: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(scores, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise CertificateError(f"{scores}: not an .npz file of plain arrays: {error}") from error
+    arrays = read_npz(scores)
     if arrays.keys() - set(_ARRAYS) or not {"logits", "labels"} <= arrays.keys():
         found = ", ".join(sorted(arrays)) or "nothing"
         raise CertificateError(

@@ -18,11 +18,13 @@ certified with the rows is `certification.py`'s business.
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from model_packs.certificate.errors import CertificateError
@@ -61,7 +63,7 @@ def read(path: Path) -> Arrays:
             is not installed.
         OSError: The file cannot be read.
     """
-    arrays = _parquet(path) if path.suffix in _PARQUET else _npz(path)
+    arrays = _parquet(path) if path.suffix in _PARQUET else read_npz(path)
     unknown = arrays.keys() - set(_KNOWN)
     if unknown or "score" not in arrays:
         found = ", ".join(sorted(arrays)) or "nothing"
@@ -97,18 +99,34 @@ def right(path: Path, arrays: Arrays, risk: Risk) -> NDArray[np.bool_]:
     return found[0] | ~found[1] if risk == "excess" else found[0]
 
 
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an archive.
+
+    Args:
+        path: `.npz`.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        CertificateError: It is no archive of plain arrays.
+        OSError: The file cannot be read.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise CertificateError(f"{path}: a single array, without a name: save it with numpy.savez, by name")
+        with archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise CertificateError(f"{path}: not an .npz file of plain arrays: {error}") from error
+    return arrays
+
+
 def _yes_or_no(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
     if not np.isin(values, (0, 1)).all():
         raise CertificateError(f"{path}: {name} is yes (1, true) or no (0, false), nothing else")
     return values.astype(np.bool_)
-
-
-def _npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise CertificateError(f"{path}: not an .npz file of plain arrays: {error}") from error
 
 
 def _parquet(path: Path) -> dict[str, NDArray[Any]]:

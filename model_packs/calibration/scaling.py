@@ -117,7 +117,8 @@ def accept_scaling(fit_rows: tuple[ArrayLike, ArrayLike], judge_rows: tuple[Arra
     """Fit a temperature and a vector scaling, and accept what helps on other rows.
 
     A scaling is acceptable when, on the rows that judge, the likelihood improves and the calibration error does not
-    grow. Of the acceptable ones the one with the best likelihood is used; if there is none, none is.
+    grow. Of the acceptable ones the one with the best likelihood is used; if there is none, none is. Rows without a
+    wrong answer accept none: their likelihood rises without end as the logits grow, so they cannot say how sure to be.
 
     Args:
         fit_rows: Logits [rows, classes] and labels [rows] that the fits see.
@@ -136,7 +137,7 @@ def accept_scaling(fit_rows: tuple[ArrayLike, ArrayLike], judge_rows: tuple[Arra
     if logits.shape[1] <= MAX_VECTOR_CLASSES:
         vector = fit_vector_scaling(*fit_rows)
         candidates.append(_judged("vector", vector.apply(logits), labels))
-    kind = chosen(candidates).kind
+    kind = chosen(candidates).kind if _has_errors(fit_rows) and _has_errors(judge_rows) else "none"
     return AcceptedScaling(
         kind=kind,
         temperature=temperature if kind == "temperature" else 1.0,
@@ -157,6 +158,12 @@ def chosen(candidates: Sequence[Candidate]) -> Candidate:
     plain, *others = candidates
     acceptable = [other for other in others if other.nll < plain.nll and other.ece <= plain.ece]
     return min(acceptable, key=lambda other: other.nll, default=plain)
+
+
+def _has_errors(rows: tuple[ArrayLike, ArrayLike]) -> bool:
+    """Whether the largest logit is the wrong class anywhere."""
+    logits, labels = labelled(*rows)
+    return bool((logits.argmax(axis=1) != labels).any())
 
 
 def _judged(kind: ScalingKind, logits: NDArray[np.float64], labels: NDArray[np.intp]) -> Candidate:

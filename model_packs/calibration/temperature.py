@@ -167,7 +167,10 @@ def labelled(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
         ValueError: They do not belong together, there are no rows, or a label is no class index.
     """
     table = logit_table(logits)
-    truth = np.asarray(labels, dtype=np.intp)
+    given = np.asarray(labels)
+    if given.dtype.kind not in "biuf" or not (np.isfinite(given) & (given == np.floor(given))).all():
+        raise ValueError("labels are class indices: whole numbers, one a row")
+    truth = given.astype(np.intp)
     if truth.shape != table.shape[:1]:
         raise ValueError(f"{table.shape[0]} rows of logits but labels of shape {truth.shape}")
     if len(truth) == 0:

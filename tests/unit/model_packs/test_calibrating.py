@@ -101,6 +101,11 @@ def test_a_deferral_score_that_cannot_be_learned_says_why(tmp_path: Path) -> Non
         ({"logits": np.empty((0, 2)), "labels": []}, "no rows"),
         ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "clusters": [1]}, "one value a row"),
         ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "names": ["a"]}, "one a label"),
+        ({"logits": [[0.0, 1.0]] * 2, "labels": [0.0, 0.7]}, "whole numbers"),
+        ({"logits": [[0.0, 1.0]] * 2, "labels": [0.0, np.nan]}, "whole numbers"),
+        ({"logits": [[0.0, 1.0]] * 2, "labels": ["0", "1"]}, "whole numbers"),
+        ({"logits": [[0.0, 1e308]] * 4, "labels": [0, 1, 1, 0]}, "too large to be scaled"),
+        ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "names": ["a", "a"]}, "a label twice"),
         ({"logits": [[0.0, 1.0]] * 2, "labels": [0, 1], "hub_correct": [0, 2]}, "hub_correct holds right"),
     ],
 )
@@ -118,3 +123,10 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.npz").write_text("logits")
     with pytest.raises(CliError, match=r"not an \.npz file"):
         execute(["calibrate", "--scores", str(tmp_path / "rows.npz")])
+
+
+def test_a_single_array_is_named(tmp_path: Path) -> None:
+    """An .npy file has no names: the message says how to give them."""
+    np.save(tmp_path / "rows.npy", np.zeros((4, 2)))
+    with pytest.raises(CliError, match=r"numpy\.savez"):
+        execute(["calibrate", "--scores", str(tmp_path / "rows.npy")])

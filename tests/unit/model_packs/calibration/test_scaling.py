@@ -76,6 +76,18 @@ def test_nothing_is_accepted_that_does_not_help_on_other_rows() -> None:
     assert [candidate.kind for candidate in accepted.candidates] == ["none", "temperature", "vector"]
 
 
+@pytest.mark.parametrize("n_rows", [2, 400])
+def test_rows_without_an_error_accept_nothing(n_rows: int) -> None:
+    """They would make the network surer without end, however few they are; one half is enough to say so."""
+    logits, labels = drawn(n_rows, 11, [1.0] * 3, [0.0] * 3)
+    right = logits, logits.argmax(axis=1)
+    wrong = logits, (logits.argmax(axis=1) + 1) % 3
+    assert accept_scaling(right, right).kind == "none"
+    assert accept_scaling(right, (logits, labels)).kind == "none"
+    assert accept_scaling((logits, labels), right).kind == "none"
+    assert accept_scaling(wrong, wrong).kind != "none"
+
+
 @pytest.mark.parametrize(
     ("temperature", "vector", "kind"),
     [
