@@ -33,7 +33,9 @@ BLUR_PIXELS: Final = 0.8
 GAIN: Final = 0.5
 OFFSET: Final = 0.2
 SLIGHT_GAIN: Final = 0.9
+SLIGHT: Final = "slight gain"
 _FULL_SCALE: Final = 255.0
+MOTION_CHANNELS: Final = ("ax", "ay", "az", "gx", "gy", "gz")
 _BATCH: Final = 32
 
 _Labels = tuple[NDArray[np.intp], NDArray[np.float64]]
@@ -50,7 +52,8 @@ class Pool:
         truth: int.
         confidence: float, the student's.
         hub_confidence: float, the full model's.
-        level: float, the window's mean input, for the device's own detector of moving inputs.
+        inputs: The model's inputs [windows, …, channels], for the device's own detector.
+        channels: Names; one where the inputs have no axis of channels.
     """
 
     name: str
@@ -59,7 +62,8 @@ class Pool:
     truth: NDArray[np.intp]
     confidence: NDArray[np.float64]
     hub_confidence: NDArray[np.float64]
-    level: NDArray[np.float64]
+    inputs: NDArray[Any]
+    channels: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -130,8 +134,9 @@ def motion_band(answers: Answers) -> Family:
         truth = np.concatenate(
             [np.full(len(motion_split.field_windows(one)), one.exercise_index, dtype=np.intp) for one in chosen]
         )
-        level = inputs[:, :, 0].mean(axis=1).astype(np.float64)
-        pools.append(_pool(f"{wrist} wrist", partial(answers.both, EDGE_PACK, HUB_PACK), inputs, truth, level))
+        pools.append(
+            _pool(f"{wrist} wrist", partial(answers.both, EDGE_PACK, HUB_PACK), inputs, truth, MOTION_CHANNELS)
+        )
     return Family("motion-band", answers.certificate(EDGE_PACK), pools[0], (pools[1],))
 
 
@@ -144,8 +149,7 @@ def form_digits(answers: Answers) -> Family:
     def through(name: str, camera: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Pool:
         seen = camera(images.astype(np.float64) / _FULL_SCALE)
         inputs = crops.as_seen(np.clip(np.rint(seen * _FULL_SCALE), 0, _FULL_SCALE).astype(np.uint8))
-        level = inputs.reshape(len(inputs), -1).mean(axis=1).astype(np.float64)
-        return _pool(name, partial(answers.both, DIGITS_EDGE_PACK, DIGITS_HUB_PACK), inputs, truth, level)
+        return _pool(name, partial(answers.both, DIGITS_EDGE_PACK, DIGITS_HUB_PACK), inputs, truth, ("grey",))
 
     clean = through("clean", lambda seen: seen)
     offset = through("offset", lambda seen: seen + OFFSET)
@@ -154,7 +158,7 @@ def form_digits(answers: Answers) -> Family:
         answers.certificate(DIGITS_EDGE_PACK),
         clean,
         (
-            through("slight gain", lambda seen: seen * SLIGHT_GAIN),
+            through(SLIGHT, lambda seen: seen * SLIGHT_GAIN),
             through("blur", lambda seen: blurred(seen, BLUR_PIXELS)),
             through("gain", lambda seen: seen * GAIN),
             offset,
@@ -197,7 +201,7 @@ def _pool(
     both: Callable[[NDArray[Any]], _Said],
     inputs: NDArray[Any],
     truth: NDArray[np.intp],
-    level: NDArray[np.float64],
+    channels: tuple[str, ...],
 ) -> Pool:
     (edge, confidence), (hub, hub_confidence) = both(inputs)
-    return Pool(name, edge, hub, truth, confidence, hub_confidence, level)
+    return Pool(name, edge, hub, truth, confidence, hub_confidence, inputs, channels)

@@ -1,20 +1,22 @@
 """Owns the simulation behind the monitoring benches: windows from a pool, a threshold, a lottery, and the hub's watch.
 
 The watch is the hub's own (`cloud_hub.core.monitoring`), fed as its store feeds it: one outcome an audit, one batch of
-decisions a heartbeat. Which figures are taken is the benches'.
+decisions a heartbeat, and the word of the agent's own detector of moving inputs (`edge_agent.core.input_statistics`).
+Which figures are taken is the benches'.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud_hub.core.cases import UNSURE_BELOW
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.monitoring.record import Found, PolicyKey, PolicyRecord, Stratum, judged, reported
+from cloud_hub.core.monitoring.record import Found, PolicyKey, PolicyRecord, Stratum, inputs_moved, judged, reported
 from cloud_hub.core.monitoring.watch import Alarm, Limits, Measure, Outcome, Promise, by_hub, by_human
+from edge_agent.core.input_statistics import InputMonitor
 from protos.messages.fleet import PolicyReport, PolicyState
 from tests.bench.field_pools import Family, Pool
 
@@ -61,6 +63,7 @@ class Station:
 
     promise: Promise
     limits: Limits
+    inputs: InputMonitor | None = None
     record: PolicyRecord = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,16 @@ class Station:
         """Take what became known of an audited window."""
         losses = {**by_hub(outcome), **(by_human(outcome) if is_labelled else {})}
         self.record = judged(self.record, Found(Stratum.KEPT, losses), self.limits, _NOW_NS)
+
+    def sense(self, inputs: NDArray[Any]) -> None:
+        """Let the device's own detector look at its inputs, if it has one, and tell if they moved."""
+        if self.inputs is None:
+            return
+        has_moved = False
+        for values in inputs:
+            has_moved |= bool(self.inputs.observe(values, _NOW_NS).drifts)
+        if has_moved:
+            self.record = inputs_moved(self.record, _NOW_NS)
 
     def report(self, windows: int, escalated: int) -> None:
         """Take what a heartbeat says."""
@@ -124,5 +137,6 @@ def watch(station: Station, stream: Drawn, is_labelled: Callable[[], bool]) -> I
         for place in np.flatnonzero(stream.is_audited[first:last]).tolist():
             station.hear(outcome_of(stream.pool, int(stream.at[first + place])), is_labelled=is_labelled())
             yield first + place + 1, True
+        station.sense(stream.pool.inputs[stream.at[first:last]])
         station.report(last - first, int((~stream.is_kept[first:last]).sum()))
         yield last, False
