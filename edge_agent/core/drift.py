@@ -71,12 +71,13 @@ class Adwin:
             Whether the mean has changed: then the window has lost its older part.
         """
         self._levels[0].append(_Bucket(1, value, 0.0))
-        for place, level in enumerate(self._levels):
-            if len(level) <= _PER_LEVEL:
-                break
+        place = 0
+        while len(self._levels[place]) > _PER_LEVEL:
             if place + 1 == len(self._levels):
                 self._levels.append([])
+            level = self._levels[place]
             self._levels[place + 1].append(level.pop(0).joined(level.pop(0)))
+            place += 1
         self._seen += 1
         return self._seen % self.check_every == 0 and self._shrunk()
 
