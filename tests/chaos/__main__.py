@@ -8,6 +8,7 @@ python -m tests.chaos --hours 8            a soak: all of them again and again, 
 import argparse
 import os
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -79,6 +80,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--write", action="store_true", help=f"then write {PAGE.relative_to(REPOSITORY)}'s table")
     args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that every program is ended, too
     if unknown := set(args.names) - SCENARIOS.keys():
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
     if args.write and args.names:

@@ -175,7 +175,8 @@ def _differs(oracle: Owed, known: Mapping[str, Sent], name: str, data: bytes) ->
 
 
 def _contradicts(one: Heard) -> bool:
-    return any(len(outputs) > 1 for outputs in one.outputs.values())
+    said_by = [[output.partition(" ")[0] for output in outputs] for outputs in one.outputs.values()]
+    return any(len(packs) > len(set(packs)) for packs in said_by)
 
 
 def _strays(sent: Sent, one: Heard) -> bool:

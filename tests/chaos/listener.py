@@ -24,7 +24,8 @@ class Heard:
     Attributes:
         partition: From the topic.
         start: Of its window, as the events write it.
-        outputs: By revision, every output that was said; more than one is a contradiction.
+        outputs: By revision, every output that was said, after the packs that said it and a space; two of the same
+            packs are a contradiction. After a crash another pack may answer what comes again.
         latencies_ms: Of revision 0.
         revised_s: When the first revision came, on the monotonic clock.
     """
@@ -103,7 +104,9 @@ class Listener:
             self.messages += 1
             new = Heard(message.topic.split("/")[2], event["window"]["start"])
             one = self._heard.setdefault(event["id"], new)
-            one.outputs.setdefault(event["revision"], set()).add(json.dumps(event["output"], sort_keys=True))
+            packs = "+".join(model["pack"] for model in event["models"])
+            said = f"{packs} {json.dumps(event['output'], sort_keys=True)}"
+            one.outputs.setdefault(event["revision"], set()).add(said)
             one.last = event
             if event["revision"] > 0 and one.revised_s is None:
                 one.revised_s = time.monotonic()
