@@ -11,6 +11,7 @@ from tests.chaos import (
     herd_faults,
     hub_faults,
     link_faults,
+    pack_faults,
     store_faults,
     torn_store,
 )
@@ -59,6 +60,7 @@ ROWS: tuple[tuple[Scenario, ...], ...] = (
     (Scenario("clock-step", agent_faults.clock_step, 30),),
     (Scenario("gray", hub_faults.gray, 40),),
     (Scenario("hub-restore", hub_faults.hub_restore, 40),),
+    (Scenario("bad-pack", pack_faults.bad_pack, 60),),
     (Scenario("thundering-herd", herd_faults.thundering_herd, 30, is_alone=True),),
     (Scenario("same-identity", agent_faults.same_identity, 60),),
     (Scenario("broker-down-while-verdicts-arrive", broker_faults.broker_down_while_verdicts_arrive, 15),),

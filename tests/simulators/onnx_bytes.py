@@ -11,6 +11,10 @@ _IR_VERSION, _OPSET, _NO_OPSET = 8, 17, 9999
 _ATTRIBUTE_INT, _ATTRIBUTE_GRAPH = 2, 5
 
 
+HIGH = 2.0
+"""Sums up to here are harmless."""
+
+
 class Fault(Enum):
     """What a graph that loads, or that does not, can do to its engine."""
 
@@ -18,6 +22,10 @@ class Fault(Enum):
     """A loop without an end."""
     CRASHES = "crashes"
     """A division whose result no integer holds: the processor raises SIGFPE (x86-64), and the process dies."""
+    NO_NUMBER_LATER = "no number later"
+    """Answers with no number (NaN) where a sum is above `HIGH`: golden examples that stay below it do not show it."""
+    CRASHES_LATER = "crashes later"
+    """The division of `CRASHES`, where a sum is above `HIGH`."""
     UNKNOWN_OPSET = "unknown opset"
     OTHER_ANSWERS = "other answers"
     """None that the engine would notice: the weights are not those behind the golden outputs."""
@@ -127,6 +135,36 @@ def _overflowing(source: str, output: str) -> bytes:
     )
 
 
+def _square_rooted(source: str, output: str) -> bytes:
+    """Nodes that add the square root of what is left below `HIGH`, and take it away again."""
+    return (
+        nested(1, _node("Sub", ["high", source], "left"))
+        + nested(1, _node("Sqrt", ["left"], "root"))
+        + nested(1, _node("Sub", ["root", "root"], "nothing"))
+        + nested(1, _node("Add", [source, "nothing"], output))
+        + nested(5, _tensor("high", _FLOAT, (), np.array(HIGH, "<f4").tobytes()))
+    )
+
+
+def _overflowing_when_high(source: str, output: str) -> bytes:
+    """Nodes that divide by -1: the smallest integer where a sum is above `HIGH`, else 0, which is then added."""
+    to = {kind: nested(5, _text(1, "to") + _number(3, kind) + _number(20, _ATTRIBUTE_INT)) for kind in (_INT32, _FLOAT)}
+    smallest, minus_one = (np.array(number, "<i4").tobytes() for number in (np.iinfo(np.int32).min, -1))
+    return (
+        nested(1, _node("Greater", [source, "high"], "is_high"))
+        + nested(1, _node("Cast", ["is_high"], "one_if_high") + to[_INT32])
+        + nested(1, _node("Mul", ["one_if_high", "smallest"], "dividend"))
+        + nested(1, _node("Sub", ["one_if_high", "one_if_high"], "zero"))
+        + nested(1, _node("Add", ["zero", "minus_one"], "divisor"))
+        + nested(1, _node("Div", ["dividend", "divisor"], "broken"))
+        + nested(1, _node("Cast", ["broken"], "nothing") + to[_FLOAT])
+        + nested(1, _node("Add", [source, "nothing"], output))
+        + nested(5, _tensor("high", _FLOAT, (), np.array(HIGH, "<f4").tobytes()))
+        + nested(5, _tensor("smallest", _INT32, (), smallest))
+        + nested(5, _tensor("minus_one", _INT32, (), minus_one))
+    )
+
+
 def nested(field: int, body: bytes) -> bytes:
     """Write one length-delimited protobuf field.
 
@@ -174,5 +212,10 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-_TAILS: dict[Fault | None, Callable[[str, str], bytes]] = {Fault.HANGS: _endless, Fault.CRASHES: _overflowing}
+_TAILS: dict[Fault | None, Callable[[str, str], bytes]] = {
+    Fault.HANGS: _endless,
+    Fault.CRASHES: _overflowing,
+    Fault.NO_NUMBER_LATER: _square_rooted,
+    Fault.CRASHES_LATER: _overflowing_when_high,
+}
 """Nodes between the linear classifier's sums and its output."""

@@ -20,10 +20,11 @@ from model_packs.pack_spec import (
     WindowEntry,
 )
 from model_packs.signing import SiteKey
-from tests.simulators.onnx_bytes import Fault, image_graph, linear_graph
+from tests.simulators.onnx_bytes import HIGH, Fault, image_graph, linear_graph
 
 SAMPLES, CHANNELS, LABELS = 5, 2, ("idle", "moving", "broken")
 N_GOLDEN = 7
+_LATER = (Fault.NO_NUMBER_LATER, Fault.CRASHES_LATER)
 
 SPEC = PackSpec(
     name="tiny-edge",
@@ -79,6 +80,8 @@ def write_sources(folder: Path, seed: int = 7, fault: Fault | None = None) -> No
     """
     matrix = weights(seed)
     windows = np.random.default_rng(1).normal(size=(N_GOLDEN, SAMPLES, CHANNELS)).astype(np.float32)
+    if fault in _LATER:
+        windows *= np.float32(HIGH / 2 / np.abs(windows.reshape(N_GOLDEN, -1) @ matrix).max())
     (folder / "golden").mkdir(exist_ok=True)
     trained = weights(seed + 1) if fault is Fault.OTHER_ANSWERS else matrix
     (folder / "model.onnx").write_bytes(linear_graph(trained, samples=SAMPLES, channels=CHANNELS, fault=fault))
