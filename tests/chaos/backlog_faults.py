@@ -12,7 +12,7 @@ from protos.messages.escalation import ItemClass
 from tests.chaos.ledger import applied_at, id_of
 from tests.chaos.memory_limit import MemoryLimit
 from tests.chaos.oracle import Sent
-from tests.chaos.plant import DEADLINE_S, DEVICE, Plant, Setting, line, state_of
+from tests.chaos.plant import DEADLINE_S, DEVICE, Plant, Quiet, Setting, line, state_of
 from tests.simulators.processes import Process
 from tests.simulators.site import wait_ready
 from tests.simulators.waiting import wait_until
@@ -59,6 +59,8 @@ def big_backlog_restart(setting: Setting) -> str:
             wait_until(lambda: len(_drained(plant)) >= _DRAINED, DEADLINE_S, "the backlog on its way")
             plant.hub_link.down()
             peak_bytes = most_memory_bytes(agent.pid)
+            quiet = Quiet(lambda: len(_drained(plant)))
+            wait_until(quiet.holds, DEADLINE_S, "a hub that has stored what had come")
             drained = _drained(plant)
             found, figures = plant.finish(others=dict.fromkeys(drained, template), drained=False)
             plant.require(started_s <= _START_S, f"ready after {started_s:.1f} s")
