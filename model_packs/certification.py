@@ -15,7 +15,6 @@ from model_packs import score_file
 from model_packs.build import declared_score_name
 from model_packs.certificate.certify import Certified, Unit, certify
 from model_packs.certificate.document import (
-    ASSUMPTION,
     Certificate,
     Circumstances,
     certificate_of,
@@ -34,6 +33,7 @@ from model_packs.process.settings import load_toml
 
 SPEC_FILE: Final = "pack.toml"
 _SHORT_RISKS: Final[dict[str, Risk]] = {"disagreement": "disagreement_with_hub"}
+_LONGEST_DAYS: Final = 36_500
 _HELP: Final = "choose a threshold from scores, with an exact statement about it"
 
 
@@ -63,7 +63,7 @@ class Statement:
     """What the author says about the scores; the rest of the circumstances is read from pack.toml.
 
     Attributes:
-        reference: What answers were compared with.
+        reference: What answers were compared with; None for what the risk says.
         population: What the scores were drawn from, in words.
         assumption: What the statement rests on, in words.
         sampling_unit: What is drawn independently, in one word.
@@ -75,7 +75,7 @@ class Statement:
         valid_until: The same; None when no end is stated.
     """
 
-    reference: str
+    reference: str | None
     population: str
     assumption: str
     sampling_unit: str
@@ -122,7 +122,7 @@ def add_to(commands: "argparse._SubParsersAction[Parser]") -> None:
         "--dataset", type=Path, metavar="FILE", help="the data set; its digest is stated (needed with DIR)"
     )
     command.add_argument(
-        "--reference", default="labels", help="what answers were compared with: labels, or the hub pack"
+        "--reference", help="what answers were compared with (default: labels, or the hub pack, as the risk says)"
     )
     command.add_argument("--assumption", help="what the statement rests on, in words")
     command.add_argument("--sampling-unit", help="what is drawn independently (default: window, or --cluster-unit)")
@@ -153,7 +153,7 @@ def _certify(options: argparse.Namespace) -> int:
         raise CliError(
             "a certificate states its population and its data set", "give --population and --dataset", Exit.USAGE
         )
-    certificate = issue(outcome, options.folder / SPEC_FILE, task.risk, _statement(options, task))
+    certificate = issue(outcome, options.folder / SPEC_FILE, task.risk, _statement(options, arrays, task))
     path = options.folder / "certificate.json"
     write_file(path, certificate.to_json())
     said = f'{certificate.statement()}\n{path}: name it in {SPEC_FILE} (certificate = "{path.name}"), then build'
@@ -226,7 +226,7 @@ def issue(outcome: Certified | Grouped, spec_toml: Path, risk: Risk, statement: 
     variant = min(spec.variants, key=lambda entry: entry.rank)
     circumstances = Circumstances(
         risk=risk,
-        reference=statement.reference,
+        reference=statement.reference or _reference(risk, spec.escalates_to or "the hub"),
         population=statement.population,
         assumption=statement.assumption,
         cluster_unit=statement.cluster_unit,
@@ -249,6 +249,11 @@ def issue(outcome: Certified | Grouped, spec_toml: Path, risk: Risk, statement: 
     return Certificate.from_json(certificate.to_json())  # what cannot be read back is not written
 
 
+def _reference(risk: Risk, hub: str) -> str:
+    """What the risk compares answers with."""
+    return {"error": "labels", "disagreement_with_hub": hub, "excess": f"labels and {hub}"}[risk]
+
+
 def describe(certified: Certified) -> str:
     """Say an outcome in words.
 
@@ -264,19 +269,21 @@ def describe(certified: Certified) -> str:
     if certified.threshold is None:
         said = f"no threshold qualifies for target {certified.target:g} at delta {certified.delta:g}: {counts}"
         if certified.more_needed is None:
-            return f"{said}; no number of cases like these would do"
+            return f"{said}; how many more would do cannot be told from these"
         return f"{said}; about {certified.more_needed} more judged {certified.unit}s like these would do"
     kept = f"threshold {certified.threshold:.6f} keeps {100 * (certified.coverage or 0.0):.1f} %"
     return f"{kept}: {counts}; target {certified.target:g}, delta {certified.delta:g}"
 
 
-def _statement(options: argparse.Namespace, task: Task) -> Statement:
+def _statement(options: argparse.Namespace, arrays: score_file.Arrays, task: Task) -> Statement:
     """What the command line says about the scores."""
     issued = datetime.now(UTC)
     days: int | None = options.valid_days
     unit = options.sampling_unit or ((options.cluster_unit or "cluster") if task.unit == "cluster" else "window")
-    independent = ASSUMPTION if task.unit == "row" else f"{unit}s independent, rows within one in any way dependent"
-    group_unit = options.group_unit or "group"
+    if days is not None and not 1 <= days <= _LONGEST_DAYS:
+        raise CliError(f"--valid-days {days} is no time", f"give 1 to {_LONGEST_DAYS} days", Exit.USAGE)
+    independent = f"{unit}s independent" + ("" if task.unit == "row" else ", rows within one in any way dependent")
+    group_unit = options.group_unit or ("group" if "groups" in arrays else "predicted_class")
     return Statement(
         reference=options.reference,
         population=options.population,
@@ -341,6 +348,8 @@ def _in_words(outcome: Certified | Grouped, shares: tuple[GroupShare, ...], risk
             lines.append(
                 f"design effect {outcome.design_effect:.2f} over {outcome.n_clusters} clusters (sensitivity only)"
             )
+    if shares:
+        lines.append("by group, all rows that were given, tuning rows too (a count, no statement):")
     lines += [f"  {each.group}: {each.k_errors} wrong of {each.n_kept} kept of {each.n_units}" for each in shares]
     if BLIND_TO[risk]:
         lines.append(f"blind to {BLIND_TO[risk]}")

@@ -44,6 +44,11 @@ _ROWS: Final = (
 )
 _TUNING: Final = {"tune_scores": "score", "tune_clusters": "clusters", "tune_groups": "groups"}
 _KNOWN: Final = (*_ROWS, "is_tuning", *_TUNING)
+_ANSWERS: Final = {
+    "correct": ("predicted", "label"),
+    "hub_correct": ("hub_predicted", "label"),
+    "agrees": ("predicted", "hub_predicted"),
+}
 _PARQUET: Final = (".parquet", ".pq")
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -85,18 +90,28 @@ def right(path: Path, arrays: Arrays, risk: Risk) -> NDArray[np.bool_]:
     Raises:
         CertificateError: The arrays that the risk is read from are missing; the message names them.
     """
-    if "predicted" in arrays and {"label", "hub_predicted"} & arrays.keys():
-        answers = arrays["predicted"]
-        return outcomes(risk, answers, labels=arrays.get("label"), hub_answers=arrays.get("hub_predicted"))
     needed = {"error": ("correct",), "disagreement_with_hub": ("agrees",), "excess": ("correct", "hub_correct")}[risk]
-    missing = [name for name in needed if name not in arrays]
+    found = {name: values for name in needed if (values := _outcome(path, name, arrays)) is not None}
+    missing = [name for name in needed if name not in found]
     if missing:
         raise CertificateError(
             f"{path}: the risk {risk} needs {' and '.join(needed)}, or the answers themselves (predicted with label, "
             f"hub_predicted); {' and '.join(missing)} is missing"
         )
-    found = [_yes_or_no(path, name, arrays[name]) for name in needed]
-    return found[0] | ~found[1] if risk == "excess" else found[0]
+    return found["correct"] | ~found["hub_correct"] if risk == "excess" else found[needed[0]]
+
+
+def _outcome(path: Path, name: str, arrays: Arrays) -> NDArray[np.bool_] | None:
+    """One of the yes-or-no arrays: from the answers themselves, else as it is given; None where neither is."""
+    answer, truth = _ANSWERS[name]
+    if answer in arrays and truth in arrays:
+        try:
+            if truth == "label":
+                return outcomes("error", arrays[answer], labels=arrays[truth])
+            return outcomes("disagreement_with_hub", arrays[answer], hub_answers=arrays[truth])
+        except CertificateError as error:
+            raise CertificateError(f"{path}: {name} from {answer} and {truth}: {error}") from error
+    return _yes_or_no(path, name, arrays[name]) if name in arrays else None
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -46,7 +46,7 @@ class Certified:
         unit: What was taken as an independent draw.
         evidence: What the p-value rests on beside the counts; None for the exact binomial test.
         more_needed: Without a threshold, how many more judged units (rows, or clusters) would do if they fall out as
-            these did, those set aside for tuning included; None if no number would, or none is missing.
+            these did, those set aside for tuning included; None if these cannot tell, or none is missing.
     """
 
     target: float
@@ -115,7 +115,8 @@ def certify(
         method: `exact`, the default for rows: the exact binomial test. `betting`: never below it, and it looks at the
             order of the rows; the only one for clusters.
         unit: What is drawn independently: `row`, or `cluster` where the rows of a cluster fail together.
-        tune_clusters: int or str [rows], the clusters of tune_scores; needed with them if the cluster is the unit.
+        tune_clusters: int or str [rows], the clusters of tune_scores; needed with them if the cluster is the unit. None
+            of them may be among `clusters`.
         largest_cluster: Rows of a cluster that count at most, the first ones; when not given, as many as the largest
             tuning cluster has.
 
@@ -131,17 +132,45 @@ def certify(
         if not 0.0 < level < 1.0:
             raise CertificateError(f"{name} lies strictly between 0 and 1, not {level}")
     scores = _scores("scores", score)
-    rows = _Rows(scores, _outcomes(correct, len(scores)), _clusters(clusters, len(scores)))
+    rows = _Rows(
+        scores, _outcomes(correct, len(scores)), None if clusters is None else _numbered(clusters, len(scores))
+    )
     tuning = None if tune_scores is None else _scores("tuning scores", tune_scores)
     if unit == "row":
         return _certify_rows(rows, tuning, target=target, delta=delta, method=method or "exact")
-    if rows.clusters is None or (tuning is not None and tune_clusters is None):
+    if clusters is None or rows.clusters is None or (tuning is not None and tune_clusters is None):
         raise CertificateError("with the cluster as the unit, give the clusters of all rows, of tuning rows too")
     if method == "exact":
         raise CertificateError("there is no exact binomial test of clusters: leave the method out, or say betting")
-    named = None if tuning is None else _clusters(tune_clusters, len(tuning))
-    before = None if tuning is None or named is None else (tuning, named)
+    before = None
+    if tuning is not None and tune_clusters is not None:
+        _apart(named("clusters", clusters, scores.shape), named("tuning clusters", tune_clusters, tuning.shape))
+        before = (tuning, _numbered(tune_clusters, len(tuning)))
     return _certify_clusters(rows, rows.clusters, before, largest_cluster, target=target, delta=delta)
+
+
+def named(what: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Read names of clusters or groups.
+
+    Args:
+        what: What they are, for messages.
+        values: int or str [rows].
+        shape: Of the scores that they belong to.
+
+    Returns:
+        The names.
+
+    Raises:
+        CertificateError: Another shape, or a row without a name.
+    """
+    names: NDArray[np.generic] = np.asarray(values)
+    if names.shape != shape:
+        raise CertificateError(f"scores of shape {shape} but {what} of shape {names.shape}")
+    if names.dtype.kind == "O" and all(isinstance(name, str) for name in names.ravel().tolist()):
+        names = names.astype(np.str_)  # Parquet's words are objects
+    if names.dtype.kind not in "biufU" or (names.dtype.kind == "f" and np.isnan(names.astype(np.float64)).any()):
+        raise CertificateError(f"{what} are words or numbers; name a row that belongs to none, or leave it out")
+    return names
 
 
 def _certify_rows(
@@ -156,9 +185,7 @@ def _certify_rows(
     tested = selection.select(thresholds, rows.scores, ~rows.is_right, target=target, delta=delta, method=method)
     more = None
     if not tested[0].is_rejected:
-        n_kept, k_errors = selection.counts(thresholds, rows.scores, ~rows.is_right)
-        best = forecasting.most_promising(n_kept, k_errors, target)
-        more = forecasting.more_rows(n_kept[best], k_errors[best], len(rows.scores), target=target, delta=delta)
+        more = forecasting.more_rows(tuning, rows.scores, ~rows.is_right, target=target, delta=delta)
     return _outcome(
         tested,
         rows,
@@ -167,8 +194,18 @@ def _certify_rows(
         n_tune=len(tuning),
         method=EXACT if method == "exact" else BETTING,
         unit="row",
-        more_needed=_with_tuning(more) if more and n_aside else more,
+        more_needed=_missing(more, len(rows.scores), n_aside),
     )
+
+
+def _apart(names: NDArray[np.generic], tuning: NDArray[np.generic]) -> None:
+    """Refuse clusters on both sides: the order of the tests must not come from what is tested."""
+    both = np.intersect1d(names, tuning)
+    if len(both):
+        raise CertificateError(
+            f"cluster {both[0]!s} (and {len(both) - 1} more) has tuning rows and calibration rows: set whole clusters "
+            "aside, and give different ones different names"
+        )
 
 
 def _certify_clusters(
@@ -187,7 +224,7 @@ def _certify_clusters(
         is_tuning = names < n_aside
         before, rows, names = (rows.scores[is_tuning], names[is_tuning]), rows[~is_tuning], names[~is_tuning] - n_aside
         if n_aside == 0:
-            raise TooFewCases("3 clusters or fewer leave none for tuning", n_cases=len(np.unique(names)), n_needed=4)
+            _enough(0, target, delta, set_aside=int(names.max()) + 1, what="clusters")
     largest = int(np.bincount(before[1]).max()) if largest is None else largest
     if largest < 1:
         raise CertificateError(f"of a cluster at least 1 row counts, not {largest}")
@@ -202,10 +239,8 @@ def _certify_clusters(
     tested = cluster_selection.select(stakes, calibration, ~rows.is_right, largest=largest, target=target, delta=delta)
     more = None
     if not tested[0].is_rejected:
-        thresholds = tuple(stake.threshold for stake in stakes)
-        best = forecasting.most_promising(*selection.counts(thresholds, rows.scores, ~rows.is_right), target)
         (found,) = cluster_selection.counts(
-            stakes[best : best + 1], calibration, ~rows.is_right, largest=largest, target=target, delta=delta
+            stakes[:1], calibration, ~rows.is_right, largest=largest, target=target, delta=delta
         )
         more = forecasting.more_clusters(found, calibration.n_clusters, target=target, delta=delta)
     return _outcome(
@@ -216,7 +251,7 @@ def _certify_clusters(
         n_tune=len(tuning.scores),
         method=CLUSTER_BETTING,
         unit="cluster",
-        more_needed=_with_tuning(more) if more and n_aside else more,
+        more_needed=_missing(more, calibration.n_clusters, n_aside),
     )
 
 
@@ -256,18 +291,29 @@ def _outcome(
 
 
 def _with_tuning(number: int) -> int:
-    """How many cases leave this many for calibration."""
-    return -(-number * 100 // (100 - TUNE_PERCENT))
+    """The fewest cases that leave this many for calibration."""
+    total = number * 100 // (100 - TUNE_PERCENT) - 1
+    while total - max(1, total * TUNE_PERCENT // 100) < number:
+        total += 1
+    return total
 
 
-def _enough(n_rows: int, target: float, delta: float, *, set_aside: int) -> None:
-    """Refuse fewer rows than any outcome could certify."""
+def _missing(more: int | None, n_units: int, n_aside: int) -> int | None:
+    """How many more cases it takes, those that will be set aside included; None beyond what can be certified."""
+    if more is None:
+        return None
+    total = _with_tuning(n_units + more) if n_aside else n_units + more
+    return max(1, total - n_units - n_aside) if total <= binomial.MAX_TRIALS else None
+
+
+def _enough(n_units: int, target: float, delta: float, *, set_aside: int, what: str = "rows") -> None:
+    """Refuse fewer rows, or clusters of one row, than any outcome could certify."""
     try:
         needed = binomial.required_trials(target, delta, errors=0)
     except ValueError as exc:
         raise CertificateError(f"target {target} with delta {delta} is out of reach: {exc}") from exc
-    if n_rows < needed:
-        raise _too_few(n_rows, needed, target, delta, set_aside=set_aside, what="rows")
+    if n_units < needed:
+        raise _too_few(n_units, needed, target, delta, set_aside=set_aside, what=what)
 
 
 def _too_few(n_units: int, needed: int, target: float, delta: float, *, set_aside: int, what: str) -> TooFewCases:
@@ -312,14 +358,11 @@ def _outcomes(correct: ArrayLike, n_rows: int) -> NDArray[np.bool_]:
     return values.astype(np.bool_)
 
 
-def _clusters(clusters: ArrayLike | None, n_rows: int) -> NDArray[np.intp] | None:
+def _numbered(clusters: ArrayLike, n_rows: int) -> NDArray[np.intp]:
     """Cluster numbers, one for each score, from 0 in the order of the first row of each."""
-    if clusters is None:
-        return None
-    names = np.asarray(clusters)
-    if names.shape != (n_rows,):
-        raise CertificateError(f"{n_rows} scores but clusters of shape {names.shape}")
+    names = named("clusters", clusters, (n_rows,))
     _, first_rows, sorted_numbers = np.unique(names, return_index=True, return_inverse=True)
     place = np.empty(len(first_rows), dtype=np.intp)
     place[np.argsort(first_rows)] = np.arange(len(first_rows))
-    return place[sorted_numbers]
+    numbers: NDArray[np.intp] = place[sorted_numbers]
+    return numbers

@@ -278,15 +278,16 @@ class Certificate:
         return (
             f"Keeping {things} scored {self.threshold:.4f} or more ({self.coverage:.1%} of them), the "
             f"share of {self.risk} against {self.reference} among the kept is at most {self.target:.1%}, with "
-            f"confidence {1.0 - self.delta:.0%} ({counts}, p {self.p_value:.3g})."
+            f"confidence {100.0 * (1.0 - self.delta):.10g}% ({counts}, p {self.p_value:.3g})."
         )
 
     def _group_heads(self) -> str:
         """The same for each group."""
+        confidence = f"{100.0 * (1.0 - self.delta):.10g}%"
         rows = "; ".join(f"{group.group}: {_kept_of(group)}" for group in self.groups)
         return (
             f"Keeping by {self.group_by or 'group'} what is {rows}: the share of {self.risk} against {self.reference} "
-            f"among the kept of each is at most {self.target:.1%}, with confidence {1.0 - self.delta:.0%} in all."
+            f"among the kept of each is at most {self.target:.1%}, with confidence {confidence} in all."
         )
 
     def _missing(self, more: int) -> str:

@@ -1,57 +1,60 @@
 """How many more judged cases would do, when no threshold qualifies.
 
-Owns the forecast: if more cases fall out as those at hand did, how many until one of the thresholds tried is supported.
-It is advice, no statement: it is read off the same rows that failed, at the threshold where evidence grows fastest.
+Owns the forecast: if more cases fall out as those at hand did, how many until the first of the thresholds is supported.
+It is advice, no statement: it is read off the same rows that failed, at the threshold that is tested first.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model_packs.certificate import betting, binomial
+from model_packs.certificate import binomial, selection
 from model_packs.certificate.evidence import Clusters
 
+_LEAST_SEEN: Final = 30  # fewer rows say nothing of their error share
+_STEP: Final = 10
 _BETS: Final = np.linspace(0.05, 1.0, 20)
 
 
-def most_promising(n_kept: Sequence[int], k_errors: Sequence[int], target: float) -> int:
-    """Where evidence for the target grows fastest as cases come in.
+def more_rows(
+    tune_scores: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    is_error: NDArray[np.bool_],
+    *,
+    target: float,
+    delta: float,
+) -> int | None:
+    """How many more rows would pass the first test of the sequence, which no threshold can do without.
+
+    With more rows the sequence starts stricter. The share of errors there is read off the rows at hand that score so
+    high, with half an error added (few rows without one do not mean that there are none).
 
     Args:
-        n_kept: Rows kept at each threshold; at least one threshold.
-        k_errors: Wrong ones among them.
-        target: The error share to stay below.
-
-    Returns:
-        Which threshold; any where none is below the target.
-    """
-    shares = [k / n if n else 1.0 for n, k in zip(n_kept, k_errors, strict=True)]
-    growth = [
-        n * betting.divergence(share, target) if share < target else 0.0
-        for n, share in zip(n_kept, shares, strict=True)
-    ]
-    return max(range(len(growth)), key=growth.__getitem__)
-
-
-def more_rows(n_kept: int, k_errors: int, n_rows: int, *, target: float, delta: float) -> int | None:
-    """How many more rows would support a threshold, at the same shares kept and wrong.
-
-    Args:
-        n_kept: Rows kept at the threshold.
-        k_errors: Wrong ones among them.
-        n_rows: Calibration rows.
+        tune_scores: float64 [rows], of tuning rows.
+        scores: float64 [rows], of calibration rows.
+        is_error: bool [rows].
         target: The error share to stay below.
         delta: Level of the test.
 
     Returns:
-        How many; None if no number would: as many are wrong as the target allows, or more.
+        How many calibration rows, in steps of a tenth; None if these rows cannot tell, because too many are wrong
+        where they are surest, or too few are that sure.
     """
-    if n_kept == 0 or k_errors >= target * n_kept:
-        return None
-    needed = _needed_rows(k_errors / n_kept, target, delta)
-    return None if needed is None else max(1, math.ceil(needed * n_rows / n_kept) - n_rows)
+    falling = np.sort(tune_scores)[::-1]
+    n_later = len(scores)
+    while (n_later := n_later + max(1, n_later // _STEP)) <= binomial.MAX_TRIALS:
+        first = selection.first_kept(len(falling), n_later, target, delta)
+        is_kept = scores >= falling[(first or len(falling)) - 1]
+        n_kept = int(is_kept.sum())
+        if n_kept < _LEAST_SEEN:
+            return None
+        later = n_kept * n_later // len(scores)
+        share = (int(is_error[is_kept].sum()) + 0.5) / (n_kept + 0.5)
+        if share < target and binomial.lower_tail(math.ceil(share * later), later, target) <= delta:
+            return n_later - len(scores)
+    return None
 
 
 def more_clusters(found: Clusters, n_clusters: int, *, target: float, delta: float) -> int | None:
@@ -73,21 +76,3 @@ def more_clusters(found: Clusters, n_clusters: int, *, target: float, delta: flo
     if growth <= 0.0:
         return None
     return max(1, math.ceil(math.log(len(found.bets) / delta) / growth) - n_clusters)
-
-
-def _needed_rows(share: float, target: float, delta: float) -> int | None:
-    """The fewest kept rows at which this share of errors, rounded up, shows a rate below the target."""
-    low, high = 0, 1
-    while not _is_enough(high, share, target, delta):
-        low, high = high, 2 * high
-        if high > binomial.MAX_TRIALS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _is_enough(middle, share, target, delta) else (middle, high)
-    return high
-
-
-def _is_enough(n_kept: int, share: float, target: float, delta: float) -> bool:
-    errors = min(n_kept, math.ceil(share * n_kept - 1e-9))
-    return binomial.lower_tail(errors, n_kept, target) <= delta

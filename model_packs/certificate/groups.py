@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model_packs.certificate.certify import Certified, Unit, certify
+from model_packs.certificate import binomial
+from model_packs.certificate.certify import Certified, Unit, certify, named
 from model_packs.certificate.errors import CertificateError, TooFewCases
 from model_packs.certificate.selection import Method
 
@@ -157,10 +158,7 @@ def _tuning(scores: ArrayLike | None, groups: ArrayLike | None) -> tuple[NDArray
 
 def _names(what: str, values: ArrayLike, scores: ArrayLike) -> NDArray[np.str_]:
     """A list of names, one for each score."""
-    names, shape = np.asarray(values), np.asarray(scores).shape
-    if names.shape != shape:
-        raise CertificateError(f"scores of shape {shape} but {what} of shape {names.shape}")
-    return names.astype(np.str_)
+    return named(what, values, np.asarray(scores).shape).astype(np.str_)
 
 
 def _nothing(refusal: TooFewCases, n_rows: int, target: float, delta: float, unit: Unit) -> Certified:
@@ -178,5 +176,5 @@ def _nothing(refusal: TooFewCases, n_rows: int, target: float, delta: float, uni
         n_clusters=None,
         design_effect=None,
         unit=unit,
-        more_needed=refusal.n_needed - refusal.n_cases,
+        more_needed=min(refusal.n_needed - refusal.n_cases, binomial.MAX_TRIALS),
     )

@@ -42,10 +42,10 @@ def outcomes(
         bool [rows], for `certify`.
 
     Raises:
-        CertificateError: What the risk needs is missing, lists of different lengths, or truths of one class only: they
-            say nothing about the others.
+        CertificateError: What the risk needs is missing, lists of different lengths, missing values, words compared
+            with numbers, or truths of one class only: they say nothing about the others.
     """
-    given = np.asarray(answers)
+    given = _whole("answers", answers)
     needed = {"error": ("labels",), "disagreement_with_hub": ("hub answers",), "excess": ("labels", "hub answers")}
     compared = {"labels": labels, "hub answers": hub_answers}
     found = {name: _like(given, name, compared[name], risk) for name in needed[risk]}
@@ -64,7 +64,26 @@ def _like(answers: NDArray[np.generic], name: str, values: ArrayLike | None, ris
     """The list that the answers are compared with."""
     if values is None:
         raise CertificateError(f"the risk {risk} needs {name}")
-    array = np.asarray(values)
+    array = _whole(name, values)
     if answers.ndim != 1 or array.shape != answers.shape:
         raise CertificateError(f"answers of shape {answers.shape} but {name} of shape {array.shape}")
+    if len(array) and _is_words(answers) != _is_words(array):
+        raise CertificateError(
+            f"answers such as {answers[0]!s} but {name} such as {array[0]!s}: words never equal numbers; write both as "
+            "class names, or both as their indices"
+        )
     return array
+
+
+def _whole(name: str, values: ArrayLike) -> NDArray[np.generic]:
+    """Words or numbers, none of them missing: what is unknown is neither right nor wrong."""
+    array: NDArray[np.generic] = np.asarray(values)
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.ravel().tolist()):
+        array = array.astype(np.str_)  # Parquet's words are objects
+    if array.dtype.kind not in "biufU" or (array.dtype.kind == "f" and np.isnan(array.astype(np.float64)).any()):
+        raise CertificateError(f"{name} are words or numbers, one for each row; leave rows out where they are missing")
+    return array
+
+
+def _is_words(array: NDArray[np.generic]) -> bool:
+    return array.dtype.kind == "U"

@@ -91,14 +91,27 @@ def threshold_sequence(
         Falling thresholds, one about every point of coverage, from the power start to the one that keeps every tuning
         window; empty when even all calibration windows are too few without a single error.
     """
+    first = first_kept(len(tune_scores), n_calibration, target, delta)
+    return () if first is None else steps(np.sort(tune_scores)[::-1], first)
+
+
+def first_kept(n_tune: int, n_calibration: int, target: float, delta: float) -> int | None:
+    """How many tuning rows the first threshold keeps.
+
+    Args:
+        n_tune: Tuning rows.
+        n_calibration: Calibration rows that the tests will see.
+        target: The error share to stay below.
+        delta: Level of the tests.
+
+    Returns:
+        From 1 to all; None when even all calibration rows are too few without a single error.
+    """
     errors = start_errors(n_calibration, target, delta)
     if errors is None:
-        return ()
-    falling = np.sort(tune_scores)[::-1]
-    n_tune = len(falling)
+        return None
     # The strictest threshold with n_calibration * (kept tuning share) >= needed; integers, so no rounding surprises.
-    first = -(-binomial.required_trials(target, delta, errors) * n_tune // n_calibration)
-    return steps(falling, first)
+    return -(-binomial.required_trials(target, delta, errors) * n_tune // n_calibration)
 
 
 def steps(falling: NDArray[np.float64], first: int) -> tuple[float, ...]:

@@ -143,7 +143,7 @@ async def test_too_few_windows_say_how_many_would_do(tmp_path: Path) -> None:
     async with a_field(tmp_path) as field:
         await field.report()
         await field.gather(20)
-        with pytest.raises(AssignmentError, match="collect at least 85"):
+        with pytest.raises(AssignmentError, match="collect at least 83"):
             await field.recertify()
         with pytest.raises(AssignmentError, match="there are no scores"):
             await field.recertify(replace(WISH, since_ns=11))

@@ -215,7 +215,7 @@ def test_no_threshold_is_printed_with_what_it_would_take(tmp_path: Path, capsys:
     assert "more judged rows like these would do" in output(
         capsys, "certify", "--scores", tmp_path / "some.npz", "--target", "0.07", "--delta", "0.05"
     )
-    assert "no number of cases" in output(capsys, "certify", "--scores", tmp_path / "bad.npz", *LEVELS)
+    assert "cannot be told from these" in output(capsys, "certify", "--scores", tmp_path / "bad.npz", *LEVELS)
 
 
 def test_recordings_and_classes_are_told_where_they_are_given(
@@ -263,6 +263,31 @@ def test_clusters_and_groups_go_into_a_pack_and_are_verified(
         (folder / "pack.toml").write_text('certificate = "certificate.json"\n' + PACK_TOML)
         output(capsys, "build", folder, "--out", tmp_path / f"layout{number}")
         assert "ok      certificate: its counts give p =" in output(capsys, "verify", tmp_path / f"layout{number}")
+
+
+def test_a_certificate_names_what_its_risk_compares_and_nothing_else(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without words of the author: no labels where there are none, no persons, and the classes as what groups are."""
+    rows = np.arange(2000)
+    (tmp_path / "data.npy").write_bytes(b"the data set")
+    np.savez(tmp_path / "scores.npz", score=np.full(2000, 0.9), agrees=rows >= 0, predicted=rows % 2)
+    stated = ("--population", "tests", "--dataset", tmp_path / "data.npy", "--risk", "disagreement")
+    arguments = ("certify", folder, "--scores", tmp_path / "scores.npz", *LEVELS, *stated)
+
+    whole = json.loads(output(capsys, *arguments, "--json"))
+    apart = json.loads(output(capsys, *arguments, "--json", "--by-group"))
+
+    assert (whole["reference"], whole["assumption"]) == ("tiny-hub@1.0.0", "windows independent")
+    assert apart["group_by"] == "predicted_class"
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "1000000000"])
+def test_a_certificate_that_ends_before_it_begins_is_refused(folder: Path, tmp_path: Path, days: str) -> None:
+    """So is one that outlives the calendar."""
+    write_scores(tmp_path / "scores.npz", n_rows=400)
+    stated = ("--population", "tests", "--dataset", folder / "pack.toml", "--valid-days", days)
+    assert "--valid-days" in failure("certify", folder, "--scores", tmp_path / "scores.npz", *LEVELS, *stated).message
 
 
 def test_by_group_needs_groups_and_clusters_of_their_own(tmp_path: Path) -> None:

@@ -103,3 +103,22 @@ def test_a_parquet_table_reads_like_the_arrays(tmp_path: Path) -> None:
     assert {name: values.tolist() for name, values in arrays.items()} == columns
     with pytest.raises(CertificateError, match="not a Parquet table"):
         score_file.read(tmp_path / "broken.parquet")
+
+
+@pytest.mark.parametrize(("risk", "right"), [("disagreement_with_hub", [True, False, True]), ("excess", [1, 0, 1])])
+def test_answers_and_flags_may_be_mixed(risk: Risk, right: list[bool]) -> None:
+    """Where one answer is missing, the flag that says the same is taken."""
+    arrays = {
+        "predicted": np.array(["a", "a", "b"]),
+        "label": np.array(["a", "b", "a"]),
+        "hub_correct": np.array([0, 1, 0]),
+        "agrees": np.array([1, 0, 1]),
+    }
+    assert score_file.right(PATH, arrays, risk).tolist() == right
+
+
+def test_a_single_array_without_a_name_is_refused(tmp_path: Path) -> None:
+    """An .npy file ends with what to do instead."""
+    np.save(tmp_path / "scores.npy", np.zeros(3))
+    with pytest.raises(CertificateError, match=r"numpy\.savez"):
+        score_file.read(tmp_path / "scores.npy")

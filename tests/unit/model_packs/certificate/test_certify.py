@@ -110,7 +110,7 @@ def test_without_errors_there_is_no_design_effect() -> None:
         ([0.5] * 1_000_001, [1] * 1_000_001, "1000001 scores; at most 1000000"),
         ([0.5, 0.6], [1], "2 scores but outcomes of shape"),
         ([0.5, 0.6], [1, 2], "right .* or wrong"),
-        ([0.5] * 80, [1] * 80, "at least 85, of which 30 % are set aside"),
+        ([0.5] * 80, [1] * 80, "at least 83, of which 30 % are set aside"),
         ([0.5], [1], "0 calibration rows cannot show"),
     ],
 )
@@ -190,7 +190,47 @@ def test_what_will_be_set_aside_for_tuning_is_asked_for_too() -> None:
     apart = certify([0.9] * 210, correct[90:], target=TARGET, delta=DELTA, tune_scores=[0.9])
 
     assert apart.more_needed is not None
-    assert aside.more_needed == -(-apart.more_needed * 100 // 70)
+    assert aside.more_needed is not None
+    assert (300 + aside.more_needed) - (300 + aside.more_needed) * 30 // 100 == 210 + apart.more_needed
+
+
+def test_the_refusal_asks_for_no_row_too_many() -> None:
+    """83 rows leave 59 when 30 % are set aside; 82 do not, and the message says 83."""
+    assert certify([0.9] * 83, [1] * 83, target=TARGET, delta=DELTA).threshold == 0.9
+    with pytest.raises(TooFewCases, match="collect at least 83") as refusal:
+        certify([0.9] * 82, [1] * 82, target=TARGET, delta=DELTA)
+    assert (refusal.value.n_cases, refusal.value.n_needed) == (82, 83)
+
+
+def test_a_forecast_is_seldom_given_where_more_rows_would_not_help() -> None:
+    """A student that is wrong in 3 % at every score fails the first test at any size; few of its rows promise more."""
+    promised = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        outcome = certify(rng.random(500), rng.random(500) > 0.03, target=TARGET, delta=DELTA)
+        promised += outcome.threshold is None and outcome.more_needed is not None
+    assert promised <= 20
+
+
+def test_a_forecast_comes_true_where_the_surest_are_right() -> None:
+    """With as many more rows of the same population as was said, a threshold is found about every second time."""
+    rng = np.random.default_rng(3)
+    promised, kept = 0, 0
+    for _ in range(60):
+        score = rng.random(600)
+        outcome = certify(score, rng.random(600) < 0.8 + 0.2 * score, target=TARGET, delta=DELTA)
+        if outcome.more_needed is not None:
+            score = rng.random(600 + outcome.more_needed)
+            promised += 1
+            later = certify(score, rng.random(len(score)) < 0.8 + 0.2 * score, target=TARGET, delta=DELTA)
+            kept += later.threshold is not None
+    assert promised >= 5
+    assert kept >= 0.4 * promised
+
+
+def test_a_forecast_beyond_what_can_be_certified_is_none() -> None:
+    """An outcome can always be written down: a certificate holds a million at most."""
+    assert certify([0.9] * 200_000, [0] * 9_900 + [1] * 190_100, target=TARGET, delta=1e-6).more_needed is None
 
 
 def test_the_package_s_own_name_is_the_way_in() -> None:

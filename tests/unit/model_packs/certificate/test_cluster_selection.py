@@ -77,7 +77,7 @@ def test_the_order_of_clusters_changes_nothing_beyond_the_tuning_part() -> None:
             delta=DELTA,
             tune_scores=tuning,
             clusters=clusters[chosen],
-            tune_clusters=tune_clusters,
+            tune_clusters=tune_clusters + 200,
             unit="cluster",
         )
         for chosen in (np.arange(2000), order)
@@ -96,7 +96,7 @@ def test_clusters_larger_than_any_of_tuning_are_cut() -> None:
         delta=DELTA,
         tune_scores=[0.9] * 40,
         clusters=np.repeat(np.arange(200), 10),
-        tune_clusters=np.repeat(np.arange(10), 4),
+        tune_clusters=np.repeat(np.arange(200, 210), 4),
         unit="cluster",
     )
 
@@ -158,7 +158,7 @@ def test_tuning_takes_the_clusters_that_come_first_whatever_their_names() -> Non
         ({"tune_scores": [0.5]}, "give the clusters of all rows"),
         ({"method": "exact"}, "no exact binomial test of clusters"),
         ({"largest_cluster": 0}, "at least 1 row counts"),
-        ({"clusters": [0] * 300}, "leave none for tuning"),
+        ({"clusters": [0] * 300}, "clusters cannot show"),
     ],
 )
 def test_what_clusters_do_not_have_is_refused(change: dict[str, object], message: str) -> None:
@@ -167,3 +167,33 @@ def test_what_clusters_do_not_have_is_refused(change: dict[str, object], message
 
     with pytest.raises(CertificateError, match=message):
         certify([0.9] * 300, [1] * 300, **given)  # type: ignore[arg-type] # a table of changes
+
+
+def test_a_cluster_on_both_sides_is_refused() -> None:
+    """The order of the tests must not come from the clusters that are tested; the message names one of them."""
+    clusters = np.repeat(np.arange(200), 10)
+    with pytest.raises(CertificateError, match=r"cluster 0 \(and 199 more\) has tuning rows and calibration rows"):
+        certify(
+            np.full(1000, 0.9),
+            np.ones(1000),
+            target=TARGET,
+            delta=DELTA,
+            tune_scores=np.full(1000, 0.9),
+            clusters=clusters[::2],
+            tune_clusters=clusters[1::2],
+            unit="cluster",
+        )
+
+
+@pytest.mark.parametrize("clusters", [[None, "a"], [float("nan"), 1.0]])
+def test_a_row_without_a_cluster_is_refused(clusters: list[object]) -> None:
+    """A null of a table is no name: rows of unknown recordings are not one recording."""
+    with pytest.raises(CertificateError, match="clusters are words or numbers"):
+        certify([0.1, 0.2], [1, 1], target=TARGET, delta=DELTA, clusters=np.array(clusters))
+
+
+def test_three_clusters_are_told_how_many_it_takes() -> None:
+    """As many as clusters of one row each would take, and not just one more."""
+    with pytest.raises(TooFewCases, match="collect at least 83") as refusal:
+        certify([0.9] * 30, [1] * 30, target=TARGET, delta=DELTA, clusters=np.arange(30) // 10, unit="cluster")
+    assert refusal.value.n_cases == 3

@@ -87,6 +87,13 @@ def test_the_sentences_name_what_the_threshold_rests_on() -> None:
     assert "guarantee" not in (text + certificate.to_json().decode()).lower()
 
 
+@pytest.mark.parametrize(("delta", "confidence"), [(0.05, "95%"), (0.005, "99.5%"), (0.001, "99.9%")])
+def test_no_confidence_is_rounded_up_to_certainty(delta: float, confidence: str) -> None:
+    """A small delta is told with all its digits: nothing is said with 100 %."""
+    certificate = dataclasses.replace(certificate_of(certified(), CIRCUMSTANCES), delta=delta)
+    assert f"with confidence {confidence} (" in certificate.statement()
+
+
 def test_no_threshold_is_said_as_such() -> None:
     """A certification without a threshold still makes a document that says so and holds."""
     certificate = certificate_of(certified(wrong=100), CIRCUMSTANCES)

@@ -1,5 +1,8 @@
 """Forecasts of how many more cases would do."""
 
+import math
+
+import numpy as np
 import pytest
 
 from model_packs.certificate import binomial
@@ -7,22 +10,30 @@ from model_packs.certificate.evidence import Clusters
 from model_packs.certificate.forecasting import more_clusters, more_rows
 
 
-@pytest.mark.parametrize(("n_kept", "k_errors"), [(60, 0), (100, 2), (100, 4), (600, 20)])
-def test_the_forecast_is_the_fewest_rows_of_the_same_kind(n_kept: int, k_errors: int) -> None:
-    """With the rows asked for the test rejects, at the same shares."""
-    n_rows = 2 * n_kept
-    more = more_rows(n_kept, k_errors, n_rows, target=0.05, delta=0.01)
+def forecast(n_kept: int, k_errors: int, n_rows: int) -> int | None:
+    """Rows of which some score high, a few of these wrong, and the rest low; tuning scores like them."""
+    scores = np.where(np.arange(n_rows) < n_kept, 0.9, 0.1)
+    is_error = (np.arange(n_rows) < k_errors) | (scores < 0.5)
+    return more_rows(scores, scores, is_error, target=0.05, delta=0.01)
+
+
+@pytest.mark.parametrize(("n_kept", "k_errors"), [(60, 0), (300, 4), (1000, 30)])
+def test_with_the_rows_asked_for_the_first_test_rejects(n_kept: int, k_errors: int) -> None:
+    """At the same shares kept and wrong, half an error added."""
+    more = forecast(n_kept, k_errors, 2 * n_kept)
 
     assert more is not None
-    later = (n_rows + more) // 2
-    assert binomial.lower_tail(-(-k_errors * later // n_kept), later, 0.05) <= 0.01
-    assert binomial.lower_tail(-(-k_errors * (later - 1) // n_kept), later - 1, 0.05) > 0.01
+    later = (2 * n_kept + more) // 2
+    wrong = math.ceil((k_errors + 0.5) / (n_kept + 0.5) * later)
+    assert binomial.lower_tail(wrong, later, 0.05) <= 0.01
 
 
-@pytest.mark.parametrize(("n_kept", "k_errors"), [(0, 0), (100, 5), (100, 50), (1_000_000, 49_999)])
-def test_where_no_number_would_do_there_is_none(n_kept: int, k_errors: int) -> None:
-    """Nothing kept, as many wrong as allowed, or so near it that a million rows would not show it."""
-    assert more_rows(n_kept, k_errors, max(n_kept, 100), target=0.05, delta=0.05) is None
+@pytest.mark.parametrize(
+    ("n_kept", "k_errors", "n_rows"), [(29, 0, 100), (100, 5, 200), (100, 50, 200), (2000, 100, 2000)]
+)
+def test_rows_that_cannot_tell_say_nothing(n_kept: int, k_errors: int, n_rows: int) -> None:
+    """Too few that are so sure, as many wrong as allowed, or so near it that a million rows would not show it."""
+    assert forecast(n_kept, k_errors, n_rows) is None
 
 
 def test_clusters_without_an_error_are_forecast_too() -> None:

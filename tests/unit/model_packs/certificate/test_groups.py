@@ -53,7 +53,7 @@ def test_a_group_with_too_few_rows_keeps_nothing_and_says_how_many_are_missing()
 
     assert grouped["big"].threshold == 0.9
     assert (grouped["small"].threshold, grouped["small"].n_kept, grouped["small"].p_value) == (None, 0, 1.0)
-    assert grouped["small"].more_needed == 103 - 20  # 72 rows show 5 % at 0.025, and 30 % are set aside
+    assert grouped["small"].more_needed == 102 - 20  # 72 rows show 5 % at 0.025, and 30 % are set aside
 
 
 def test_if_all_groups_are_too_small_the_rows_are_refused() -> None:

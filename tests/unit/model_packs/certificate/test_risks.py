@@ -39,6 +39,10 @@ def test_the_blind_part_of_each_weaker_risk_is_named() -> None:
         ("excess", TRUTH, None, "needs hub answers"),
         ("error", ["ok"], None, "labels of shape"),
         ("error", ["ok"] * 6, None, "the labels are all ok: rows of one class"),
+        ("error", [0, 0, 1, 1, 1, 0], None, "answers such as ok but labels such as 0: words never equal numbers"),
+        ("excess", TRUTH, [0, 1, 1, 0, 0, 1], "hub answers such as 0"),
+        ("excess", [None, *TRUTH[1:]], HUB, "labels are words or numbers.* leave rows out"),
+        ("error", [float("nan")] * 6, None, "labels are words or numbers"),
     ],
 )
 def test_answers_that_the_risk_cannot_be_read_from_are_refused(
