@@ -183,7 +183,8 @@ def kept_rows(rows: Evaluation, certificate: Certificate) -> NDArray[np.bool_] |
     if not certificate.groups:
         least = np.full(len(rows.score), np.inf if certificate.threshold is None else certificate.threshold)
         return rows.score >= least
-    groups = rows.predicted if rows.groups is None and certificate.group_by == PREDICTED_CLASS else rows.groups
+    by_class = certificate.group_by == PREDICTED_CLASS and rows.predicted is not None
+    groups = rows.predicted if by_class else rows.groups
     if groups is None:
         return None
     known = {name: threshold for name, threshold in certificate.thresholds.items() if threshold is not None}

@@ -85,6 +85,17 @@ def test_a_threshold_for_each_class_keeps_by_class() -> None:
     assert found.point.escalated.count == 7
 
 
+def test_thresholds_by_class_are_tried_on_the_classes_though_sites_are_told_too() -> None:
+    """A file may hold sites for another certificate; thresholds by predicted class look at the answers."""
+    tallies = (tally("broken", None), tally("idle", 0.45), tally("moving", 0.75))
+    grouped = replace(CERTIFICATE, threshold=None, coverage=None, group_by="predicted_class", groups=tallies)
+    by_class = kept_rows(ROWS, grouped)
+    both = kept_rows(replace(ROWS, groups=np.array(["north"] * 10)), grouped)
+    assert by_class is not None
+    assert both is not None
+    assert both.tolist() == by_class.tolist()
+
+
 def test_groups_that_the_rows_do_not_tell_give_no_point() -> None:
     """A certificate by site cannot be tried on rows of unknown sites; with sites it can."""
     by_site = replace(CERTIFICATE, threshold=None, coverage=None, group_by="site", groups=(tally("north", 0.5),))
