@@ -98,7 +98,8 @@ async def recertify(records: FleetRecords, book: PolicyBook, shelf: PackShelf, k
     before = await _certificate(shelf, model.pack)
     since_ns = wish.since_ns if wish.since_ns is not None else await _since_ns(book, wish, model.digest)
     judged = judged_rows(await book.field_rows(wish.device, wish.binding, model.digest, since_ns), Measure(before.risk))
-    certified, used = _certified(judged, before, wish)
+    smallest = await _smallest_chance(book, wish, model.digest, since_ns)
+    certified, used = _certified(judged, before, wish, smallest)
     if certified.threshold is None:
         return Recertified(certified, None, None, None, len(judged.ids), judged.n_missing)
     certificate = certificate_of(certified, _circumstances(before, used, wish, since_ns))
@@ -153,10 +154,23 @@ async def _since_ns(book: PolicyBook, wish: Wish, digest: str) -> int:
     return max(of_binding, default=0)
 
 
-def _certified(judged: Judged, before: Certificate, wish: Wish) -> tuple[Certified, Judged]:
+async def _smallest_chance(book: PolicyBook, wish: Wish, digest: str, since_ns: int) -> float:
+    """The smallest chance with which any window came here: the lowest audit rate under which any was kept."""
+    rates = [
+        one.audit_rate
+        for one in await book.records(wish.device)
+        if (one.key.binding, one.key.pack_digest) == (wish.binding, digest)
+        and one.audit_rate is not None
+        and one.totals.kept > 0
+        and (one.reported_at_ns or 0) >= since_ns
+    ]
+    return min(rates, default=1.0)
+
+
+def _certified(judged: Judged, before: Certificate, wish: Wish, smallest: float) -> tuple[Certified, Judged]:
     """Run the procedure on a uniform sample of the rows; what is certified is what the sample stands for."""
     try:
-        mask = thin(judged.inclusion, judged.ids)
+        mask = thin(judged.inclusion, judged.ids, smallest)
         used = replace(
             judged,
             confidence=judged.confidence[mask],

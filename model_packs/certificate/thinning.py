@@ -2,7 +2,9 @@
 
 Owns the second lottery. In the field every escalated window is judged (chance 1) and every audited one with the audit
 rate; taken together they are no fair sample of the traffic. Keeping a row with the chance smallest / its own makes all
-equally likely (Poisson thinning), and exact tests hold again at every threshold, above and below the one in use.
+equally likely (Poisson thinning), and exact tests hold again at every threshold, above and below the one in use. The
+smallest is that of all the traffic, not of the rows that happened to be judged: where no audit was drawn yet, escalated
+rows alone say nothing of what is kept.
 
 The lottery looks at a row's id alone, so it is the same each time, and independent of score and outcome.
 """
@@ -20,16 +22,18 @@ _DOMAIN: Final = b"tandem-thin"
 _TICKET_BYTES: Final = 8
 
 
-def thin(inclusion: ArrayLike, ids: Sequence[str]) -> NDArray[np.bool_]:
+def thin(inclusion: ArrayLike, ids: Sequence[str], smallest: float = 1.0) -> NDArray[np.bool_]:
     """Choose a uniform sample.
 
     Args:
         inclusion: float [rows], the chance with which each row came to be judged, logged when it was decided; above 0,
             at most 1.
         ids: The rows' ids, each once.
+        smallest: The smallest chance that any window of the traffic had, judged or not: the audit rate where windows
+            were kept, 1 where all were escalated.
 
     Returns:
-        bool [rows], the rows to use; all of them when all chances are equal.
+        bool [rows], the rows to use; all of them when all chances are equal and none was smaller.
 
     Raises:
         CertificateError: Lists of different lengths, chances out of range, or an id that comes twice.
@@ -41,12 +45,17 @@ def thin(inclusion: ArrayLike, ids: Sequence[str]) -> NDArray[np.bool_]:
         raise CertificateError(
             "a chance of being judged lies above 0 and is at most 1; a row without one proves nothing"
         )
+    if not 0.0 < smallest <= 1.0:
+        raise CertificateError(
+            f"the smallest chance of being judged lies above 0 and is at most 1, not {smallest}: what is kept without "
+            "audits cannot be certified; let audits be drawn"
+        )
     if len(set(ids)) != len(ids):
         raise CertificateError("an id comes twice: each judged window counts once")
     if len(chances) == 0:
         return np.zeros(0, dtype=np.bool_)
     tickets = np.array([_ticket(name) for name in ids])
-    is_chosen: NDArray[np.bool_] = tickets < chances.min() / chances
+    is_chosen: NDArray[np.bool_] = tickets < min(smallest, float(chances.min())) / chances
     return is_chosen
 
 

@@ -23,7 +23,7 @@ from model_packs.store import PackStore
 from protos.codec.escalation import escalation_to_bytes
 from protos.link.signed_policy import PolicyPlace, check_signed
 from protos.messages.escalation import ItemClass, StoreId
-from protos.messages.fleet import BindingReport, Heartbeat, PolicyMode
+from protos.messages.fleet import BindingReport, Heartbeat, PolicyMode, PolicyReport, PolicyState
 from protos.messages.inference import ModelUse
 from tests.simulators.hubs import EDGE_PACK, HUB_PACK, layout
 from tests.simulators.loops import in_loop
@@ -124,6 +124,20 @@ async def test_that_no_threshold_qualifies_changes_nothing(tmp_path: Path) -> No
         assert (found.certificate, found.desire, found.twin) == (None, None, None)
         assert found.n_rows == 300
         assert await field.store.desired(PRESS) is None
+
+
+@in_loop
+async def test_escalations_alone_are_no_sample_where_windows_are_kept(tmp_path: Path) -> None:
+    """Of 400 escalated windows one in twenty stands for the traffic, though no audit was drawn so far."""
+    async with a_field(tmp_path) as field:
+        model = ModelUse(EDGE_PACK, field.digest)
+        policy = PolicyReport("band", 0, EDGE_PACK, field.digest, 4000, 3600, 400, 0, 0, 0.05, 0.9, PolicyState.ACTIVE)
+        bindings = (BindingReport("band", model, 0, 0, 0, "void"),)
+        beat = replace(Heartbeat(1, 1, "ok", (), 0, 0, None, bindings), policies=(policy,))
+        await field.store.save_heartbeat(PRESS, beat, 5)
+        await field.gather(400)
+        with pytest.raises(AssignmentError, match="collect at least 83"):
+            await field.recertify()
 
 
 @in_loop
