@@ -21,6 +21,7 @@ from model_packs.certificate.document import (
     certificate_of_groups,
 )
 from model_packs.certificate.errors import CertificateError
+from model_packs.certificate.evidence import Clusters
 from model_packs.certificate.groups import Grouped, GroupShare, certify_groups, report_by_group
 from model_packs.certificate.risks import BLIND_TO, RISKS, Risk
 from model_packs.certificate.selection import Method
@@ -344,6 +345,10 @@ def _in_words(outcome: Certified | Grouped, shares: tuple[GroupShare, ...], risk
         lines = [f"{name}: {describe(certified)}" for name, certified in outcome.groups]
     else:
         lines = [describe(outcome)]
+        if isinstance(outcome.evidence, Clusters):
+            lines.append(
+                f"of each cluster the first {outcome.evidence.largest} rows count; later ones were not looked at"
+            )
         if outcome.design_effect is not None:
             lines.append(
                 f"design effect {outcome.design_effect:.2f} over {outcome.n_clusters} clusters (sensitivity only)"

@@ -257,6 +257,7 @@ class Certificate:
         parts = (
             self._group_heads() if self.groups else self._head(),
             f"For: {self.population}. Assuming: {self.assumption}.",
+            self._cut(),
             f"Blind to {BLIND_TO[self.risk]}." if BLIND_TO[self.risk] else "",
             self._dependence(),
         )
@@ -293,6 +294,15 @@ class Certificate:
     def _missing(self, more: int) -> str:
         """How much more data would do."""
         return f"About {more} more judged {self.sampling_unit}s like these would do."
+
+    def _cut(self) -> str:
+        """What of each cluster the statement is about; nothing where rows are the unit."""
+        evidence = (self.evidence, *(group.evidence for group in self.groups))
+        sizes = sorted({one.largest for one in evidence if isinstance(one, Clusters)})
+        if not sizes:
+            return ""
+        first = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} (by group)"
+        return f"Of each {self.sampling_unit} the first {first} cases count; later ones were not looked at."
 
     def _dependence(self) -> str:
         """How far the assumption is from what was measured."""

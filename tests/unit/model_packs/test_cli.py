@@ -259,7 +259,9 @@ def test_clusters_and_groups_go_into_a_pack_and_are_verified(
             (("--by-group", "--group-unit", "site"), "Keeping by site"),
         ]
     ):
-        assert sentence in output(capsys, "certify", folder, *stated, *unit)
+        shown = output(capsys, "certify", folder, *stated, *unit)
+        assert sentence in shown
+        assert ("Of each recording the first 10 cases count" in shown) == ("cluster" in unit)
         (folder / "pack.toml").write_text('certificate = "certificate.json"\n' + PACK_TOML)
         output(capsys, "build", folder, "--out", tmp_path / f"layout{number}")
         assert "ok      certificate: its counts give p =" in output(capsys, "verify", tmp_path / f"layout{number}")
