@@ -19,7 +19,9 @@ from model_packs.manifest import PackManifest, ScoreSpec
 from model_packs.outputs import Classification, Output
 
 NON_FINITE: Final = "non_finite"
-"""Why a window could not be scored: a logit is NaN or infinite."""
+"""Why a window could not be scored: a logit is NaN, infinite, or larger than any single-precision number."""
+
+_LARGEST_LOGIT: Final = float(np.finfo(np.float32).max)
 
 ESCALATE_OUTPUT_RANGE: Final = "escalate_output_range"
 """Why a window could not be scored: what the model says of asking the hub is no probability."""
@@ -64,7 +66,8 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
     if not len(logits):
         return ()
     wide = logits.astype(np.float64)
-    is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(wide), axis=1)
+    # A double beyond this is no logit: a scaling would make it infinite. NaN fails, too.
+    is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.abs(wide) <= _LARGEST_LOGIT, axis=1)
     usable = np.where(is_finite[:, None], wide, 0.0)
     scaled = usable if manifest.vector_scaling is None else manifest.vector_scaling.apply(usable)
     probabilities = softmax(scaled, manifest.temperature)

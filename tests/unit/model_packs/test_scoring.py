@@ -41,6 +41,13 @@ def test_every_row_is_scored_or_named_unscorable(logits: NDArray[np.float32]) ->
             assert (answer.output, answer.confidence, answer.unscorable) == (None, 0.0, "non_finite")
 
 
+def test_a_double_that_a_scaling_would_overflow_is_unscorable_and_its_batch_is_not() -> None:
+    """One row of a float64 output near the end of its range fails by itself; nothing is raised, nothing warns."""
+    broken, fine = score(SCALED, {"logits": np.array([[1e308, -1e308], [0.0, 1.0]])})
+    assert (broken.output, broken.unscorable) == (None, NON_FINITE)
+    assert fine.output is not None
+
+
 def test_the_temperature_softens_the_confidence() -> None:
     """At temperature 1.5 a gap of 3 logits gives 1 / (1 + exp(-2))."""
     (answer,) = score(MANIFEST, {"logits": np.array([[0.0, 3.0]], np.float32)})
