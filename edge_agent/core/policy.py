@@ -1,6 +1,7 @@
 """Owns how the hub changes a binding's policy: what it may order, which order is in force, and what that means.
 
-    serve      keep what reaches the threshold; one below the pack's own needs a certificate that a trusted key signed
+    serve      keep what reaches the threshold, with the pack that runs; a threshold below the pack's own needs a
+               certificate that a trusted key signed, and no other certificate is taken
     tighten    the same with a higher threshold: needs nothing, works at once, never keeps more than before
     hub_only   keep nothing
 
@@ -64,7 +65,7 @@ def take(slot: PolicySlot, wanted: DesiredPolicy, pack: PackTerms, distrust: str
         slot: What was ordered before.
         wanted: The order.
         pack: What runs now.
-        distrust: Why nobody who is trusted vouches for a lower threshold; empty: somebody does.
+        distrust: Why nobody who is trusted vouches for the threshold; empty: somebody does.
 
     Returns:
         The slot after it; the same for an order that is not newer.
@@ -74,10 +75,10 @@ def take(slot: PolicySlot, wanted: DesiredPolicy, pack: PackTerms, distrust: str
     refusal = _refusal(slot, wanted, pack, distrust)
     if refusal:
         return replace(slot, refused=RefusedPolicy(wanted, refusal))
-    if lowers(wanted, pack):  # a lower threshold is for the pack that it was certified on, and for no other
-        wanted = replace(wanted, pack_digest=pack.digest)
     base = slot.base
     if wanted.mode is PolicyMode.SERVE:
+        if wanted.threshold is not None:  # under a stricter pack, a threshold that was higher here would keep more
+            wanted = replace(wanted, pack_digest=pack.digest)
         base = None if wanted.threshold is None else wanted
     return PolicySlot(active=wanted, base=base)
 
@@ -108,11 +109,11 @@ def in_force(slot: PolicySlot, own: Policy, pack: PackTerms) -> tuple[Policy, De
     return tightened, base
 
 
-def lowers(wanted: DesiredPolicy, pack: PackTerms) -> bool:
-    """Whether an order would keep answers that the pack's own policy does not keep."""
+def needs_backing(wanted: DesiredPolicy, pack: PackTerms) -> bool:
+    """Whether an order would keep answers that the pack's own policy does not keep, or brings a certificate."""
     if wanted.mode is not PolicyMode.SERVE or wanted.threshold is None:
         return False
-    return pack.threshold is None or wanted.threshold < pack.threshold
+    return pack.threshold is None or wanted.threshold < pack.threshold or bool(wanted.certificate)
 
 
 def _refusal(slot: PolicySlot, wanted: DesiredPolicy, pack: PackTerms, distrust: str) -> str:
@@ -129,7 +130,7 @@ def _refusal(slot: PolicySlot, wanted: DesiredPolicy, pack: PackTerms, distrust:
             return "to tighten needs a threshold"
         if ground is None or wanted.threshold < ground:
             return f"a threshold of {wanted.threshold} is below the one in force ({ground}): that does not tighten"
-    return distrust if lowers(wanted, pack) else ""
+    return distrust if needs_backing(wanted, pack) else ""
 
 
 def _holding(policy: DesiredPolicy | None, pack: PackTerms) -> DesiredPolicy | None:

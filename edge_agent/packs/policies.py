@@ -1,8 +1,9 @@
 """Owns the policies of a running device: taking the hub's orders, checking who vouches for them, and applying them.
 
     1. An order that is not newer than the last one is left alone.
-    2. One that would keep more than the pack keeps itself needs a certificate: by a key that is trusted here, for this
-       device, binding, pack and version; whose stored counts support it; for the graph that runs, and its threshold.
+    2. One that would keep more than the pack keeps itself needs a certificate, and whichever comes is checked: by a key
+       that is trusted here, for this device, binding, pack and version; whose stored counts support it; for the graph
+       that runs, and its threshold.
     3. What holds is written durably and applied between two passes; while the disk refuses, it is applied all the same.
 
 Which orders hold is `core/policy.py`; where they are kept is `device_slots.py`.
@@ -15,7 +16,7 @@ from dataclasses import replace
 
 from edge_agent.config import Config
 from edge_agent.core.decision import Policy
-from edge_agent.core.policy import PackTerms, PolicySlot, in_force, lowers, take
+from edge_agent.core.policy import PackTerms, PolicySlot, in_force, needs_backing, take
 from edge_agent.errors import PackUnusableError
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.trusted_packs import trusted_keys
@@ -64,7 +65,7 @@ class Policies:
                 continue
             pack, facts = found
             before = self.of(one.binding)
-            distrust = self._distrust(one.binding, one.policy, facts) if lowers(one.policy, pack) else ""
+            distrust = self._distrust(one.binding, one.policy, facts) if needs_backing(one.policy, pack) else ""
             after = take(before, one.policy, pack, distrust)
             if after == before:
                 continue
@@ -111,14 +112,14 @@ class Policies:
                 del self._unkept[binding]
 
     def _distrust(self, binding: str, wanted: DesiredPolicy, facts: SessionFacts) -> str:
-        """Why a lower threshold is not trusted; empty when it is."""
+        """Why a threshold is not trusted; empty when it is."""
         try:
             spiffe = DeviceIdentity.load(self._config.agent.device.identity_dir).spiffe
             place = PolicyPlace(spiffe.org, spiffe.site, spiffe.device, binding)
             check_signed(place, wanted, trusted_keys(self._config))
             certificate = Certificate.from_json(wanted.certificate)
         except (IdentityError, PackUnusableError, SigningError, CertificateError) as error:
-            return f"nobody who is trusted here vouches for the lower threshold: {error}"
+            return f"nobody who is trusted here vouches for the threshold: {error}"
         recomputed = certificate.recompute()
         if not recomputed.holds:
             return f"its certificate contradicts itself: {'; '.join(recomputed.problems)}"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.core.decision import Policy
-from edge_agent.core.policy import PackTerms, PolicySlot, in_force, lowers, take
+from edge_agent.core.policy import PackTerms, PolicySlot, in_force, needs_backing, take
 from protos.messages.fleet import DesiredPolicy, PolicyMode
 
 SERVE, TIGHTEN, HUB_ONLY = PolicyMode.SERVE, PolicyMode.TIGHTEN, PolicyMode.HUB_ONLY
@@ -107,21 +107,36 @@ def test_a_tightened_threshold_never_keeps_more_under_another_pack() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "is_lower"),
+    ("wanted", "is_needed"),
     [
         (order(1, SERVE, 0.7), True),
         (order(1, SERVE, 0.8), False),
+        (order(1, SERVE, 0.9, certificate=b"{}"), True),
         (order(1, SERVE), False),
         (order(1, TIGHTEN, 0.1), False),
     ],
 )
-def test_only_to_serve_below_the_packs_threshold_keeps_more(
+def test_who_would_keep_more_or_claims_a_certificate_needs_somebody_who_vouches(
     wanted: DesiredPolicy,
-    is_lower: bool,  # noqa: FBT001 - a table
+    is_needed: bool,  # noqa: FBT001 - a table
 ) -> None:
-    """And with a pack that keeps nothing, any threshold does."""
-    assert lowers(wanted, PACK) is is_lower
-    assert lowers(order(1, SERVE, 1.0), replace(PACK, threshold=None))
+    """With a pack that keeps nothing, any threshold keeps more."""
+    assert needs_backing(wanted, PACK) is is_needed
+    assert needs_backing(order(1, SERVE, 1.0), replace(PACK, threshold=None))
+
+
+def test_a_higher_threshold_with_a_certificate_that_nobody_vouches_for_is_refused() -> None:
+    """Else answers would name a certificate that was never checked."""
+    slot = obeyed(order(1, SERVE, 0.9, certificate=b"no certificate"), distrust="nobody vouches")
+    assert (slot.active, slot.refused is None) == (None, False)
+
+
+def test_a_threshold_to_serve_is_for_the_pack_that_runs_also_a_higher_one() -> None:
+    """Under a stricter pack it would keep more than the pack, and nobody vouched for that."""
+    slot = obeyed(order(1, SERVE, 0.9), distrust="nobody vouches")
+    assert in_force(slot, OWN, PACK)[0].threshold == 0.9
+    own = replace(OWN, threshold=0.95)
+    assert in_force(slot, own, PackTerms(OTHER.digest, 0.95)) == (own, None)
 
 
 ORDERS = st.lists(
