@@ -61,14 +61,21 @@ class NoRoomYetError(Exception):
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into `StoreError`s that say what to do."""
+def translated(path: Path, *, is_marking: bool = True) -> Iterator[None]:
+    """Turn SQLite's errors into `StoreError`s that say what to do.
+
+    Args:
+        path: edge.db.
+        is_marking: Whether damage is noted for the next start: by the agent alone. Who only looks from outside may
+            look while a start replaces the file, and would mark the new one.
+    """
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:
         status = _STATUS.get(_primary(error), Status.INTERNAL)
         if is_damage(error):
-            quarantine.mark(path)
+            if is_marking:
+                quarantine.mark(path)
             status = Status.DATA_LOSS
         raise StoreError(f"{path}: {error}", mend(error, path), status) from error
 

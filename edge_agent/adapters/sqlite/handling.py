@@ -86,7 +86,7 @@ class Handling:
         """
         changed: Counter[Subject] = Counter()
         refused: Counter[Refusal] = Counter()
-        reader = Reader(self._path)
+        reader = Reader(self._path, is_marking=True)
         reader.open()
         try:
             for rows in pieces(reader, selection, Stamp.now(self._clock), _PIECE_ROWS):

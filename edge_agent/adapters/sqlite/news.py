@@ -27,7 +27,7 @@ class News:
     """
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader(path)
+        self._reader = Reader(path, is_marking=True)
         self._changed = threading.Condition()
         self._commits = 0
 

@@ -47,10 +47,12 @@ class Reader:
 
     Args:
         path: edge.db.
+        is_marking: Whether damage is noted for the next start: only the agent's own readers do that.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_marking: bool = False) -> None:
         self._path = path
+        self._is_marking = is_marking
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -60,7 +62,7 @@ class Reader:
         Raises:
             StoreError: There is no file, it cannot be read, or a newer major version wrote it.
         """
-        self._connection = open_reader(self._path)
+        self._connection = open_reader(self._path, is_marking=self._is_marking)
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
@@ -76,7 +78,7 @@ class Reader:
         Raises:
             StoreError: The file cannot be read.
         """
-        with self._lock, translated(self._path):
+        with self._lock, translated(self._path, is_marking=self._is_marking):
             connection = self._connection
             if connection is None:
                 raise sqlite3.ProgrammingError("the store is closed")

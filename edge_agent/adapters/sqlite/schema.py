@@ -175,11 +175,12 @@ def open_writer(path: Path, migrations: tuple[tuple[int, tuple[str, ...]], ...] 
         return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, *, is_marking: bool = False) -> sqlite3.Connection:
     """Open a connection that can only read; the writer may be this process, another one, or none.
 
     Args:
         path: edge.db, which must exist.
+        is_marking: Whether damage is noted for the next start.
 
     Returns:
         A connection in autocommit mode that may be used from any one thread at a time.
@@ -188,7 +189,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         StoreVersionError: The file was written by a newer major version.
         StoreError: There is no such file, or it cannot be read.
     """
-    with translated(path):
+    with translated(path, is_marking=is_marking):
         # The WAL of a dead writer can only be recovered with write access, so the file is opened for it and told no.
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",

@@ -131,8 +131,8 @@ class Store:
         dead_letters = DeadLetters(settings.dead_letter_max_bytes)
         judgements = Judgements(self._fates, dead_letters)
         self._units = Units(self._fates, judgements, dead_letters)
-        self._reader = Reader(self._path)
-        self._onlooker = Reader(self._path)  # counting a long backlog takes a while: nobody else waits for it
+        self._reader = Reader(self._path, is_marking=True)
+        self._onlooker = Reader(self._path, is_marking=True)  # a long backlog is counted here: nobody else waits
         self._room = Room(self._path, settings.max_file_bytes, settings.reserve_bytes)
         self._writer = Writer(
             self._path,

@@ -186,8 +186,10 @@ def test_a_broken_run_file_is_as_good_as_none(tmp_path: Path, content: bytes) ->
 
 
 def test_a_damaged_database_is_a_problem_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The status is asked when things are broken, so it must not break with them."""
+    """The status names what is broken and the mend, and leaves the files alone: what becomes of them is a start's."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "edge.db").write_bytes(b"no database" * 500)
     document, _ = status(tmp_path, capsys)
-    assert any("edge.db" in problem and "move" in problem for problem in document["problems"])
+    assert any("edge.db" in problem and "restart the agent" in problem for problem in document["problems"])
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["edge.db"]
+    assert (tmp_path / "state" / "edge.db").read_bytes() == b"no database" * 500
