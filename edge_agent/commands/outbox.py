@@ -275,6 +275,9 @@ def _story_json(device: str, found: Story) -> dict[str, Any]:
             "state": asked.state.value,
             "created": to_text(asked.created_ns),
             "changed": to_text(asked.changed_ns),
+            "rejection": None
+            if asked.rejection is None
+            else {"status": asked.rejection.status, "message": asked.rejection.message},
         },
         "waiting": [_item_json(one) for one in found.waiting],
     }
@@ -313,6 +316,10 @@ def _story_screen(document: dict[str, Any]) -> str:
         lines.append(f"  escalation  {asked['state']} since {asked['changed']}; asked {asked['created']}")
         lines.append(
             f"              {asked['class']} {asked['seq']}, {asked['reason']}, propensity {asked['propensity']}"
+        )
+    if asked is not None and asked["rejection"] is not None:
+        lines.append(
+            f"              the hub rejected it, {asked['rejection']['status']}: {asked['rejection']['message']}"
         )
     if document["has_feedback"]:
         lines.append("  feedback    somebody said what they think of it")

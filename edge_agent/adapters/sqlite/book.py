@@ -43,6 +43,7 @@ VERDICT_CURSOR = "verdict_cursor"
 _HUB_CLASSES = (ItemClass.ESCALATION, ItemClass.AUDIT)
 _MIN_HOLD_S = 1.0
 _UNTIL_FIXED_HOLD_S = 30.0
+_MAX_MESSAGE_CHARS = 500  # a peer wrote it
 
 logger = logging.getLogger(__name__)
 
@@ -217,6 +218,10 @@ class Book:
         ).fetchone()
         if found is not None:
             self._fates.end(tx, PredictionId(found[0]), Move.REJECT)
+            tx.connection.execute(
+                "INSERT INTO rejection VALUES (?,?,?) ON CONFLICT DO NOTHING",  # the first one ended it
+                (found[0], reject.status.name, reject.message[:_MAX_MESSAGE_CHARS]),
+            )
 
     def _answered(self, tx: Transaction, verdict: Verdict) -> None:
         if self._unstored not in {None, verdict.verdict_seq}:

@@ -50,8 +50,20 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why the hub would not have an escalation, in its own words; `status` is a name of `protos.status`."""
+
+    status: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """The escalation of a prediction: why it was made and how it stands since when (ns, Unix epoch, UTC)."""
+    """The escalation of a prediction: why it was made and how it stands since when (ns, Unix epoch, UTC).
+
+    Attributes:
+        rejection: None when the hub did not reject it, or an older program did not note why.
+    """
 
     reason: str
     propensity: float
@@ -60,6 +72,7 @@ class Asked:
     state: Outcome
     created_ns: int
     changed_ns: int
+    rejection: Rejection | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +200,6 @@ def _asked(read: Read, prediction_id: PredictionId) -> Asked | None:
     if not found:
         return None
     ((reason, propensity, item_class, seq, state, created_ns, changed_ns),) = found
-    return Asked(reason, propensity, ItemClass(item_class), seq, Outcome(state), created_ns, changed_ns)
+    why = read("SELECT status, message FROM rejection WHERE prediction_id = ?", prediction_id)
+    rejection = Rejection(*why[0]) if why else None
+    return Asked(reason, propensity, ItemClass(item_class), seq, Outcome(state), created_ns, changed_ns, rejection)

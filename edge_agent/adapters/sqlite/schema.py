@@ -134,12 +134,23 @@ _NEWS = (
     END""",
 )
 
+# Why the hub would not have an escalation, as long as the escalation itself is remembered.
+_REJECTION = (
+    """CREATE TABLE rejection (
+        prediction_id TEXT PRIMARY KEY, status TEXT NOT NULL, message TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TRIGGER escalation_goes AFTER DELETE ON escalation BEGIN
+        DELETE FROM rejection WHERE prediction_id = old.prediction_id;
+    END""",
+)
+
 MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1 * MAJOR_STEP, _FIRST),
     (1 * MAJOR_STEP + 1, _PROVENANCE),
     (1 * MAJOR_STEP + 2, _RETAINED),
     (1 * MAJOR_STEP + 3, _NEWS),
     (1 * MAJOR_STEP + 4, decision_tables.TABLES),
+    (1 * MAJOR_STEP + 5, _REJECTION),
 )
 """(version after it, statements), oldest first; a new one is added at the end and none is ever changed."""
 

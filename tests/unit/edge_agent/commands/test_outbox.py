@@ -197,6 +197,18 @@ def test_an_escalation_that_ended_cannot_be_sent_again(tmp_path: Path) -> None:
     assert "outbox show p3" in caught.value.mend
 
 
+@pytest.mark.usefixtures("opened")
+def test_show_says_why_the_hub_rejected_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads that an escalation was rejected asks why; of all others there is nothing to say."""
+    outbox(tmp_path, "show", "p3", "--json")
+    rejection = document(capsys)["escalation"]["rejection"]
+    assert rejection == {"status": "INVALID_ARGUMENT", "message": "no such pack"}
+    outbox(tmp_path, "show", "p1", "--json")
+    assert document(capsys)["escalation"]["rejection"] is None
+    outbox(tmp_path, "show", "p3")
+    assert "the hub rejected it, INVALID_ARGUMENT: no such pack" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("served")
 def test_nothing_that_fits_is_no_error_of_a_filter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A script that purges what is old need not know whether there is any."""
