@@ -304,6 +304,7 @@ class Agent:
             result_expiry_s=binding.result.expiry_s,
             fixed_captures={"device": self._device, "binding": binding.name},
             seen_limit=binding.dedupe_keys,
+            seen_max_age_s=binding.dedupe_max_age_s,
             terms=binding.terms,
             alarm=binding.alarm_settings,
         )

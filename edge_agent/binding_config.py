@@ -394,6 +394,9 @@ class BindingConfig:
         'shed) or "hold" (not acknowledged before they are durable: the broker keeps the next ones, and answers stop).',
     )
     dedupe_keys: int = setting(100_000, doc="Messages that are remembered, so that a repeated one is recognised.")
+    dedupe_max_age_s: float = setting(
+        604800.0, doc="Messages are remembered so long: a week. At a restart the time begins again."
+    )
     payload: PayloadConfig = setting(doc="How a message is read.")
     window: WindowConfig | None = setting(
         None, doc='How samples become model inputs; needed for "json_vectors". An image is one by itself.', example=True
@@ -418,6 +421,8 @@ class BindingConfig:
         yield from _between("qos", self.qos, 0, 1)
         if self.dedupe_keys < 1:
             yield "dedupe_keys", "expected at least 1"
+        if not self.dedupe_max_age_s > 0:
+            yield "dedupe_max_age_s", "expected more than 0"
         yield from self._terms_problems()
         yield from self._topic_problems()
         yield from self._image_problems() if self.takes_images else self._window_problems()

@@ -3,33 +3,45 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
+_FORGOTTEN_AT_ONCE = 4
+
 
 class SeenKeys:
-    """The newest dedupe keys.
+    """The newest dedupe keys, none much older than an age.
+
+    What is too old goes as new keys come, a few with each, so that no commit has to forget a day's keys at once.
 
     Args:
         limit: How many are remembered.
-        keys: As the store remembers them, oldest first.
+        max_age_s: Older ones go.
+        keys: As the store remembers them, oldest first; their age counts from `now_s`, since nobody kept it.
+        now_s: Monotonic.
     """
 
-    def __init__(self, limit: int, keys: Iterable[bytes] = ()) -> None:
+    def __init__(self, limit: int, max_age_s: float, keys: Iterable[bytes] = (), now_s: float = 0.0) -> None:
         self._limit = limit
-        self._keys: OrderedDict[bytes, None] = OrderedDict.fromkeys(keys)
+        self._max_age_s = max_age_s
+        self._keys: OrderedDict[bytes, float] = OrderedDict.fromkeys(keys, now_s)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._keys
 
-    def add(self, key: bytes) -> list[bytes]:
+    def add(self, key: bytes, now_s: float) -> list[bytes]:
         """Remember a key.
 
         Args:
             key: One that is not in it.
+            now_s: Monotonic.
 
         Returns:
             Keys that had to be forgotten.
         """
-        self._keys[key] = None
+        keys = self._keys
+        keys[key] = now_s
         forgotten = []
-        while len(self._keys) > self._limit:
-            forgotten.append(self._keys.popitem(last=False)[0])
+        while len(keys) > self._limit:
+            forgotten.append(keys.popitem(last=False)[0])
+        too_old_s = now_s - self._max_age_s
+        while len(forgotten) < _FORGOTTEN_AT_ONCE and next(iter(keys.values())) < too_old_s:
+            forgotten.append(keys.popitem(last=False)[0])
         return forgotten

@@ -35,6 +35,7 @@ class LaneSpec:
         topic: Where records come from.
         result_topic: Where answers go; its captures are those that a question has one value for, or fixed ones.
         seen_limit: Dedupe keys that are remembered.
+        seen_max_age_s: Older ones are forgotten.
         terms: What the journal promises for its records.
         alarm: Its alarms; None for none.
     """
@@ -47,6 +48,7 @@ class LaneSpec:
     result_expiry_s: int | None
     fixed_captures: Mapping[str, str]
     seen_limit: int
+    seen_max_age_s: float
     terms: JournalTerms = DEFAULT_TERMS
     alarm: AlarmSettings | None = None
 
@@ -77,7 +79,7 @@ class Lane(Generic[DecodedT]):
         self._store = store
         self._known: dict[str, Mapping[str, str]] = {}
         self._on_failure = on_failure
-        self._seen = SeenKeys(spec.seen_limit)
+        self._seen = SeenKeys(spec.seen_limit, spec.seen_max_age_s)
         self._asked: list[Asked] = []
         self._alarms = None if spec.alarm is None else Alarms(spec.alarm, store.new_row)
         self._alarm_topics: list[str] = []  # of what is asked, where there are alarms
@@ -99,7 +101,7 @@ class Lane(Generic[DecodedT]):
             now_s: Monotonic.
         """
         known = self._store.remembered(self._spec.binding)
-        self._seen = SeenKeys(self._spec.seen_limit, known.seen)
+        self._seen = SeenKeys(self._spec.seen_limit, self._spec.seen_max_age_s, known.seen, now_s)
         self._asked, self._alarm_topics = [], []
         if self._alarms is not None:
             self._alarms.restore()
@@ -136,7 +138,7 @@ class Lane(Generic[DecodedT]):
             draft.count(binding, Count.RECORDS_DUPLICATE)
             return
         draft.seen.append((binding, decoded.key))
-        draft.forgotten += [(binding, gone) for gone in self._seen.add(decoded.key)]
+        draft.forgotten += [(binding, gone) for gone in self._seen.add(decoded.key, now_s)]
         draft.count(binding, Count.RECORDS_JOURNALED)
         self._ask(self._intake.feed(delivery, captures, decoded, now_s, draft), delivery.received_ns)
 

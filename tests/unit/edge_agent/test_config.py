@@ -294,6 +294,7 @@ def test_problems_of_the_agents_file(tmp_path: Path, agent: str, says: str) -> N
             "'motion' would take the alarms as",
         ),
         ("partition", "dedupe_keys = 0\npartition", "binding[0].dedupe_keys: expected at least 1"),
+        ("partition", "dedupe_max_age_s = 0\npartition", "binding[0].dedupe_max_age_s: expected more than 0"),
         ("partition", 'egress = "nevr"\npartition', 'binding[0].egress: expected one of "tensor", "never"'),
         ("rate_hz = 50", "rate_hz = 0", "binding[0].payload.rate_hz: expected more than 0"),
         ("rate_hz = 50", 'rate_hz = 50, start = "samples"', "payload.start: the same field as samples"),

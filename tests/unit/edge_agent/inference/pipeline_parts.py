@@ -270,6 +270,7 @@ class Bench:
             result_expiry_s=None,
             fixed_captures={"device": "press-07", "binding": BINDING},
             seen_limit=self.seen_limit,
+            seen_max_age_s=604800.0,
         )
         self.answerer = Answerer(
             "press-07",
