@@ -13,7 +13,7 @@ from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.schema import metadata
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.cases import CaseFilter
-from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, Question
+from cloud_hub.core.delivery import AlreadyApplied, Apply, Conflict, ItemKey, PlaceTaken, Question
 from cloud_hub.core.events import EventKind
 from cloud_hub.core.feedback import LabelGiven
 from cloud_hub.core.restores import revision_floor, verdict_floor
@@ -116,7 +116,7 @@ async def test_a_database_of_another_revision_is_not_opened(tmp_path: Path) -> N
 
 @in_loop
 async def test_items_are_applied_once_across_batches_and_restarts(tmp_path: Path) -> None:
-    """Repeats inside a batch, in a later one and after a restart are recognised; another digest conflicts."""
+    """Repeats inside a batch, in a later one and after a restart are known; a taken place and another digest conflict."""
     async with opened(tmp_path) as store:
         first = await store.apply(PRESS, [delivered(1, "p1"), delivered(1, "p1"), delivered(2, "p1")], 1)
         assert first == (Apply(), AlreadyApplied(is_new_key=False), AlreadyApplied(is_new_key=True))
@@ -124,7 +124,7 @@ async def test_items_are_applied_once_across_batches_and_restarts(tmp_path: Path
         again = [delivered(1, "p1"), delivered(2, "p1"), delivered(1, "p1", "other"), delivered(3, "p1", "other")]
         known, noted, changed_place, changed_input = await store.apply(PRESS, again, 2)
         assert known == noted == AlreadyApplied(is_new_key=False)
-        assert isinstance(changed_place, Conflict)
+        assert isinstance(changed_place, PlaceTaken)
         assert isinstance(changed_input, Conflict)
         assert [item.question.prediction_id for item in await store.waiting(10)] == ["p1"]
         other_store = delivered(1, "p1", store=StoreId("store-2"))
