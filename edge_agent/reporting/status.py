@@ -264,7 +264,7 @@ def opened_json(opened: OpenedModel) -> dict[str, Any]:
         "engine": f"{facts.engine} {facts.engine_version}",
         "provider": facts.provider,
         "variant": facts.variant,
-        "threshold": model.policy.threshold,
+        "threshold": model.policy.reported_threshold,
         "escalates": model.policy.barrier is None,
         "certificate": None
         if certificate is None

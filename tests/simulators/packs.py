@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.build import build_spec
+from model_packs.certificate.document import Certificate
 from model_packs.golden import write_npy
 from model_packs.pack import Pack
 from model_packs.pack_spec import (
@@ -24,6 +25,7 @@ from tests.simulators.onnx_bytes import HIGH, Fault, image_graph, linear_graph
 
 SAMPLES, CHANNELS, LABELS = 5, 2, ("idle", "moving", "broken")
 N_GOLDEN = 7
+CERTIFICATE = "certificate.json"
 _LATER = (Fault.NO_NUMBER_LATER, Fault.CRASHES_LATER)
 
 SPEC = PackSpec(
@@ -96,6 +98,7 @@ def build_tiny(
     sign: SiteKey | None = None,
     seed: int = 7,
     fault: Fault | None = None,
+    certificate: Certificate | None = None,
     **changes: Any,  # noqa: ANN401 - as dataclasses.replace
 ) -> Pack:
     """Build a tiny pack into `folder / "layout"`.
@@ -105,6 +108,7 @@ def build_tiny(
         sign: Key to sign with.
         seed: Seed of the weights.
         fault: What the graph does to its engine instead of answering.
+        certificate: What backs its threshold; None: it escalates everything.
         **changes: Fields of `SPEC` to change.
 
     Returns:
@@ -113,6 +117,9 @@ def build_tiny(
     sources = folder / "sources"
     sources.mkdir(exist_ok=True)
     write_sources(sources, seed, fault)
+    if certificate is not None:
+        (sources / CERTIFICATE).write_bytes(certificate.to_json())
+        changes["certificate"] = CERTIFICATE
     return build_spec(replace(SPEC, **changes), sources, folder / "layout", sign)
 
 

@@ -1,7 +1,8 @@
 """Owns a whole small site of real processes: a hub, agents, and what their sensors send.
 
 Everything is made ready by the programs' own commands, as a person would do it. The packs are tiny, so that a site is
-up in seconds: the student has no certificate, so it asks the hub about every window. What is shown is the tests' part.
+up in seconds: unless a certificate is given, the student asks the hub about every window. What is shown is the tests'
+part.
 """
 
 import http.client
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, NewType
 
 import numpy as np
+from numpy.typing import NDArray
 
+from model_packs.certificate.document import Certificate
 from tests.simulators.brokers import Broker
 from tests.simulators.mqtt_probe import Message, MqttProbe
 from tests.simulators.network import LOOPBACK, free_port
@@ -121,17 +124,17 @@ class HubPorts:
     http: int
 
 
-def found_hub(folder: Path) -> Path:
+def found_hub(folder: Path, certificate: Certificate | None = None) -> Path:
     """Make a hub in ``folder / "hub"`` with the tiny packs published, by its own commands; return that path.
 
-    A hub's folder may be copied: many tests share one founding.
+    A hub's folder may be copied: many tests share one founding. The student keeps what its certificate says.
     """
     hub = folder / "hub"
     command("cloud-hub", "init", str(hub), cwd=folder)
     student, teacher = folder / "student", folder / "teacher"
     student.mkdir()
     teacher.mkdir()
-    build_tiny(student)
+    build_tiny(student, certificate=certificate)
     build_tiny(teacher, seed=11, name="tiny-hub", role="hub", escalates_to=None)
     layouts = [str(sources / "layout") for sources in (teacher, student)]
     command("cloud-hub", "packs", "publish", *layouts, "--config", str(hub / "hub.toml"), cwd=folder)
@@ -289,11 +292,19 @@ class Sensor:
             self.send_second(self._next_s)
             self._next_s += 1
 
+    def send_windows(self, windows: Iterable[NDArray[np.float64]]) -> None:
+        """Send these as the next windows; each is [samples, channels]."""
+        for samples in windows:
+            self._send(self._next_s, samples)
+            self._next_s += 1
+
     def send_second(self, second: int) -> None:
         """Send one second of samples that starts at ``second`` of the Unix epoch."""
-        samples = self._random.normal(size=(SAMPLES, CHANNELS)).round(3).tolist()
+        self._send(second, self._random.normal(size=(SAMPLES, CHANNELS)).round(3))
+
+    def _send(self, second: int, samples: NDArray[np.float64]) -> None:
         start = datetime.fromtimestamp(second, UTC).isoformat().replace("+00:00", "Z")
-        self._probe.publish(self.topic, json.dumps({"t0": start, "seq": second, "samples": samples}))
+        self._probe.publish(self.topic, json.dumps({"t0": start, "seq": second, "samples": samples.tolist()}))
 
 
 def wait_ready(process: Process, http_port: int) -> None:
