@@ -116,7 +116,7 @@ async def test_a_database_of_another_revision_is_not_opened(tmp_path: Path) -> N
 
 @in_loop
 async def test_items_are_applied_once_across_batches_and_restarts(tmp_path: Path) -> None:
-    """Repeats inside a batch, in a later one and after a restart are known; a taken place and another digest conflict."""
+    """Repeats inside a batch, in a later one and after a restart are known; another digest conflicts."""
     async with opened(tmp_path) as store:
         first = await store.apply(PRESS, [delivered(1, "p1"), delivered(1, "p1"), delivered(2, "p1")], 1)
         assert first == (Apply(), AlreadyApplied(is_new_key=False), AlreadyApplied(is_new_key=True))

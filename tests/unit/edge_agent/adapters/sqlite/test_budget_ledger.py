@@ -1,6 +1,5 @@
 """The budget on disk: debited before it is spent, never exceeded over crashes, and never filled by a clock."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,20 +63,17 @@ def test_what_a_crash_leaves_of_a_lease_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "happens",
-    [
-        lambda clock: setattr(clock, "wall", clock.wall + 10**15),
-        lambda clock: setattr(clock, "wall", clock.wall - 10**15),
-        lambda clock: (setattr(clock, "boot", "boot-2"), setattr(clock, "monotonic", 1e6)),
-    ],
+    ("wall_step_ns", "boot", "monotonic_s"),
+    [(10**15, "boot-1", 1000.0), (-(10**15), "boot-1", 1000.0), (0, "boot-2", 1e6)],
 )
 def test_no_step_of_a_clock_and_no_reboot_fills_a_bucket(
-    tmp_path: Path, happens: Callable[[TestClock], object]
+    tmp_path: Path, wall_step_ns: int, boot: str, monotonic_s: float
 ) -> None:
     """Time counts within a boot, on the clock that never steps."""
     store = opened(tmp_path, BudgetSettings(CALLS))
     store.store.budget.lease(Pool.MAIN, 10, 0)
-    happens(store.clock)
+    store.clock.wall += wall_step_ns
+    store.clock.boot, store.clock.monotonic = boot, monotonic_s
     assert store.store.budget.lease(Pool.MAIN, 10, 10) == Granted(0, Resource.CALLS)
     store.store.close()
 
