@@ -9,8 +9,9 @@ from typing import Any
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.liveness import MAX_AHEAD_S, Liveness, liveness
+from cloud_hub.core.policies import PolicyStatus, policy_states
 from cloud_hub.core.twin import DesiredTwin, LastWord, SlotStatus, slot_states
-from protos.messages.fleet import Heartbeat, SlotReport
+from protos.messages.fleet import Heartbeat, PolicyState, SlotReport
 
 DEVICES_SCHEMA = "tandem.devices/1"
 _NS_PER_S = 1_000_000_000
@@ -197,7 +198,42 @@ def _device(device: DeviceFacts, now_ns: int, interval_s: float, install_timeout
         "verdicts": {"last_seq": device.verdicts, "acked_seq": device.verdicts_acked},
         "desired": None if device.desired is None else _desired(device.desired),
         "slots": [_status(one) for one in slots_of(device, now_ns, install_timeout_s)],
+        "policies": _policies(device),
         "report": None if device.heartbeat is None else _report(device.heartbeat),
+    }
+
+
+def _policies(device: DeviceFacts) -> list[dict[str, Any]]:
+    """How each binding decides, by the latest heartbeat, beside how it should."""
+    said = () if device.heartbeat is None else device.heartbeat.policies
+    bindings = () if device.heartbeat is None else device.heartbeat.bindings
+    active = {one.binding: one for one in said if one.state is PolicyState.ACTIVE}
+    backed = {one.binding: one.certificate_state for one in bindings}
+    wanted = () if device.desired is None else device.desired.policies
+    states = {one.desire.binding: one for one in policy_states(wanted, device.heartbeat)}
+    return [
+        {
+            "binding": name,
+            "version": active[name].policy_version if name in active else None,
+            "threshold": active[name].threshold if name in active else None,
+            "certificate_state": backed.get(name),
+            "desired": _wanted(states[name]) if name in states else None,
+        }
+        for name in sorted(active.keys() | backed.keys() | states.keys())
+    ]
+
+
+def _wanted(status: PolicyStatus) -> dict[str, Any]:
+    desire = status.desire
+    return {
+        "version": desire.policy.version,
+        "mode": desire.policy.mode.value,
+        "threshold": desire.policy.threshold,
+        "state": status.phase.value,
+        "detail": status.detail or None,
+        "reason": desire.reason or None,
+        "set_by": desire.set_by or None,
+        "set_at_ns": desire.set_at_ns,
     }
 
 

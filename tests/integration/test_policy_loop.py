@@ -247,3 +247,7 @@ def test_a_policy_that_was_tampered_with_is_refused_by_name(site: Site) -> None:
     assert active is not None
     assert (active.policy_version, active.threshold) == (0, certificate.threshold)
     assert certificate_state(hub) == "certified"
+    (device,) = hub.devices()["devices"]
+    (shown,) = device["policies"]
+    assert (shown["version"], shown["certificate_state"]) == (0, "certified")
+    assert (shown["desired"]["state"], shown["desired"]["detail"]) == ("refused", refused.detail)

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.policies import PolicyDesire
 from cloud_hub.core.registry import (
     DeviceFacts,
     Place,
@@ -19,10 +20,14 @@ from cloud_hub.core.registry import (
 from cloud_hub.core.twin import DesiredTwin, SlotDesire
 from protos.messages.fleet import (
     BindingReport,
+    DesiredPolicy,
     FailureAction,
     Heartbeat,
     InstallPhase,
     PackFailure,
+    PolicyMode,
+    PolicyReport,
+    PolicyState,
     SlotReport,
     SlotState,
 )
@@ -80,6 +85,42 @@ def test_both_sides_of_the_twin_are_shown_and_compared() -> None:
     )
     (device,) = document(replace(FACTS, heartbeat=replace(beat, slots=(SLOT,)), last_heartbeat_at_ns=2))
     assert device["report"]["slots"][0]["failure"] is None
+
+
+def test_how_a_binding_decides_is_shown_beside_how_it_should() -> None:
+    """Version and threshold in force, what backs them, and the wanted policy with what the device made of it."""
+    own = PolicyReport("band", 0, "band@1.0.0", "sha256:1", 9, 8, 1, 1, 0, 0.05, 0.8, PolicyState.ACTIVE)
+    wanted = PolicyDesire("band", DesiredPolicy(1, PolicyMode.SERVE, 0.6), "recertified", "ada", 4)
+    no = replace(own, policy_version=1, threshold=0.6, state=PolicyState.REFUSED, detail="signed by no key")
+    beat = Heartbeat(1, 0, "ok", (), 0, 0, None, (BINDING,), policies=(own, no))
+    silent = replace(BINDING, binding="old")
+    twin = replace(TWIN, policies=(wanted, replace(wanted, binding="new")))
+    facts = replace(FACTS, last_heartbeat_at_ns=2, heartbeat=beat, desired=twin)
+    (device,) = document(facts)
+    band, new = device["policies"]
+    assert [band[key] for key in ("binding", "version", "threshold", "certificate_state")] == [
+        "band",
+        0,
+        0.8,
+        "certified",
+    ]
+    assert band["desired"] == {
+        "version": 1,
+        "mode": "serve",
+        "threshold": 0.6,
+        "state": "refused",
+        "detail": "signed by no key",
+        "reason": "recertified",
+        "set_by": "ada",
+        "set_at_ns": 4,
+    }
+    assert (new["version"], new["certificate_state"], new["desired"]["state"]) == (None, None, "pending")
+    (device,) = document(replace(facts, heartbeat=replace(beat, bindings=(silent,), policies=()), desired=None))
+    assert device["policies"] == [
+        {"binding": "old", "version": None, "threshold": None, "certificate_state": "certified", "desired": None}
+    ]
+    (device,) = document(FACTS)
+    assert device["policies"] == []
 
 
 def test_places_tell_where_a_pack_should_run_and_does() -> None:
