@@ -38,6 +38,13 @@
     ├── WaitingRoomFullError            RESOURCE_EXHAUSTED    nobody's: the full models are slower than the devices
     ├── PackUnavailableError            FAILED_PRECONDITION   the operator's
     ├── PackNotFoundError               NOT_FOUND             the caller's, or the operator's
+    ├── (cloud_hub.serving.errors)
+    │   ├── ModelUnknownError           NOT_FOUND             the caller's
+    │   ├── ModelUnloadedError          UNAVAILABLE           the operator's
+    │   ├── ServingFullError            RESOURCE_EXHAUSTED    nobody's: more is asked than the models can do
+    │   ├── DeadlinePassedError         DEADLINE_EXCEEDED     the caller's
+    │   ├── InputRefusedError           INVALID_ARGUMENT      the caller's
+    │   └── ModelFailedError            INTERNAL              the engine's
     ├── BlobNotFoundError               NOT_FOUND
     ├── BlobRangeError                  OUT_OF_RANGE
     └── StorageError                    UNAVAILABLE           the world's

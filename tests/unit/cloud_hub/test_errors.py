@@ -4,6 +4,7 @@ import grpc
 
 from cloud_hub import errors
 from cloud_hub.adapters.grpc.gate import grpc_code
+from cloud_hub.serving.errors import ModelFailedError
 from protos.status import TABLE, Status
 
 
@@ -14,9 +15,10 @@ def leaves(root: type[errors.HubError]) -> list[type[errors.HubError]]:
 
 
 def test_each_error_says_what_the_peer_is_told() -> None:
-    """No leaf of the tree is INTERNAL by omission, and each status has its row and its gRPC code."""
+    """No leaf of the tree but an engine's failure is INTERNAL, and each status has its row and its gRPC code."""
+    assert ModelFailedError in leaves(errors.HubError)
     for error in leaves(errors.HubError):
-        assert error.status is not Status.INTERNAL, error
+        assert (error.status is Status.INTERNAL) == (error is ModelFailedError), error
         assert error.status in TABLE
         assert isinstance(grpc_code(error.status), grpc.StatusCode)
 
