@@ -1,6 +1,6 @@
 """Owns what can go wrong between a request and the model that should answer it, each with the status for the caller.
 
-The tree is drawn in `cloud_hub.errors`, where `PackUnavailableError` is, too: a pack that is published and does not load.
+The tree is drawn in `cloud_hub.errors`; there, too, is what a published pack that does not load raises.
 """
 
 from cloud_hub.errors import HubError

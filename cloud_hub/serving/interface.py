@@ -82,9 +82,9 @@ class ModelEntry:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelDescription:
-    """What a model takes and gives.
+    """What a model takes and gives; compared by identity, so that it can be a key.
 
     Attributes:
         name: What callers ask for: a pack's name, a route's or an ensemble's.
@@ -161,30 +161,48 @@ class InferenceServing(Protocol):
     def forget(self, arrival: Arrival) -> None:
         """Note that an expected call will not infer; an unknown one is none."""
 
+    def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:
+        """Find the loaded model for a request, by look-ups only.
+
+        Args:
+            name: A pack's name, a route's or an ensemble's.
+            version: A version; empty for the default (the route's, else the newest published).
+            key: Chooses among the targets of a weighted route: one key, one target.
+
+        Returns:
+            The model to give to `infer`, the same object while it stays loaded; None if it is not loaded now.
+        """
+
+    async def find(self, name: str, version: str = "", key: str = "") -> ModelDescription:
+        """Find the model for a request, loading it where it is not loaded; arguments as for `resolve`.
+
+        Raises:
+            ModelUnknownError: NOT_FOUND.
+            ModelUnloadedError: UNAVAILABLE.
+            PackUnavailableError: FAILED_PRECONDITION; it is published and does not load.
+            ServingFullError: RESOURCE_EXHAUSTED; there is no memory for it now.
+        """
+
     async def infer(
         self,
-        name: str,
-        version: str,
+        model: ModelDescription,
         inputs: Mapping[str, NDArray[Any]],
         *,
         caller: Caller,
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
-        key: str = "",
         arrival: Arrival | None = None,
         is_scored: bool = False,
     ) -> Inferred:
         """Answer one request; cancelling the awaiting task takes it out of the queue.
 
         Args:
-            name: A pack's name, a route's or an ensemble's.
-            version: A version; empty for the default (the route's, else the newest published).
-            inputs: One array per declared input, [windows, …], dtype and shape as declared; read only, and left
-                alone by the caller until the answer is there.
+            model: What `resolve` or `find` gave; one that was unloaded since is loaded again.
+            inputs: One array per declared input, [windows, …], dtype and shape as declared: the caller has checked that
+                (what does not fit is refused alone all the same); read only, left alone until the answer is there.
             caller: Who asks.
             deadline_s: When the answer is worth nothing any more, on the clock of `loop.time()`; None: never.
             priority: `DEFAULT_PRIORITY`, 1 (most urgent) and up, or `BACKLOG_PRIORITY`.
-            key: Chooses among the targets of a weighted route: one key, one target. Empty: the caller's name.
             arrival: What `expect` gave for this call.
             is_scored: Also answer with label and confidence, where the pack's task has them.
 
@@ -192,9 +210,7 @@ class InferenceServing(Protocol):
             The answer.
 
         Raises:
-            ModelUnknownError: NOT_FOUND.
             ModelUnloadedError: UNAVAILABLE.
-            PackUnavailableError: FAILED_PRECONDITION; it is published and does not load.
             InputRefusedError: INVALID_ARGUMENT; the message names the tensor.
             ServingFullError: RESOURCE_EXHAUSTED, with `retry_after_s`.
             DeadlinePassedError: DEADLINE_EXCEEDED.
