@@ -6,6 +6,7 @@ Names and datatypes are those of the Open Inference Protocol v2. Messages around
 import json
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ DYNAMIC: Final = -1
 MAX_TENSOR_BYTES: Final = 64 << 20
 MAX_DIMENSIONS: Final = 8
 MAX_NAME_CHARS: Final = 128
+MAX_ELEMENTS: Final = 1 << 20
+"""Most elements of a `BYTES` tensor: each becomes an object."""
 
 DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
@@ -36,9 +39,21 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""Open Inference Protocol datatype to little-endian NumPy dtype."""
+"""Open Inference Protocol datatype to little-endian NumPy dtype, for elements of one size."""
 
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+BYTES: Final = "BYTES"
+"""The datatype of texts and files: elements of any length, in NumPy an array of `bytes` objects.
+
+In raw form each element is its length (4 bytes, little-endian) and its bytes (Triton's binary tensor data extension).
+"""
+
+DATATYPES: Final = (*DTYPES, BYTES)
+"""Every datatype that a tensor may have."""
+
+_LENGTH_BYTES: Final = 4
+_TOO_MUCH: Final = f"a {BYTES} tensor has at most {MAX_ELEMENTS} elements and {MAX_TENSOR_BYTES} bytes"
+_OBJECT = np.dtype(object)
+_NAMES = {**{dtype: name for name, dtype in DTYPES.items()}, _OBJECT: BYTES}
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
@@ -48,15 +63,33 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
         dtype: Any byte order.
 
     Returns:
-        The datatype, e.g. `FP32`.
+        The datatype, e.g. `FP32`; `BYTES` for objects.
 
     Raises:
-        TensorError: The protocol has no such type (complex, object, text).
+        TensorError: The protocol has no such type (complex, text of one length).
     """
     name = _NAMES.get(dtype.newbyteorder("<"))
     if name is None:
-        raise TensorError(f"no tensor datatype for NumPy's {dtype}; use one of {', '.join(DTYPES)}")
+        raise TensorError(f"no tensor datatype for NumPy's {dtype}; use one of {', '.join(DATATYPES)}")
     return name
+
+
+def dtype_of(datatype: str) -> np.dtype[Any]:
+    """Name the NumPy dtype of a datatype.
+
+    Args:
+        datatype: Open Inference Protocol datatype.
+
+    Returns:
+        The little-endian dtype; `object` for `BYTES`.
+
+    Raises:
+        TensorError: Unknown datatype.
+    """
+    dtype = _OBJECT if datatype == BYTES else DTYPES.get(datatype)
+    if dtype is None:
+        raise TensorError(f"unknown datatype {datatype[:20]!r}; use one of {', '.join(DATATYPES)}")
+    return dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +116,13 @@ class TensorSpec:
         Returns:
             What differs, for a person; None if it fits.
         """
-        if datatype != self.datatype:
-            return f"tensor {self.name!r} must be {self.datatype}, not {datatype}"
-        if len(shape) != len(self.shape) or any(
-            want not in (DYNAMIC, size) for want, size in zip(self.shape, shape, strict=True)
+        if (
+            datatype == self.datatype
+            and len(shape) == len(self.shape)
+            and all(want in (DYNAMIC, size) for want, size in zip(self.shape, shape, strict=True))
         ):
-            return f"tensor {self.name!r} must have the shape {list(self.shape)}, not {list(shape)}"
-        return None
+            return None
+        return f"tensor {self.name!r} must be {self.datatype} {list(self.shape)}, not {datatype[:20]} {list(shape)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +148,9 @@ class Tensor:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > MAX_NAME_CHARS:
             raise TensorError(f"a tensor's name has 1 to {MAX_NAME_CHARS} characters, not {len(self.name)}")
+        if self.datatype == BYTES:
+            elements_from_raw(self.data, self.shape)
+            return
         size_bytes = tensor_size_bytes(self.datatype, self.shape)
         if len(self.data) != size_bytes:
             form = f"{self.datatype} {list(self.shape)}"
@@ -132,9 +168,11 @@ class Tensor:
             The tensor; it shares nothing with the array.
 
         Raises:
-            TensorError: The dtype has no datatype, or a cap is exceeded.
+            TensorError: The dtype has no datatype, an object is neither bytes nor text, or a cap is exceeded.
         """
         datatype = datatype_of(array.dtype)
+        if datatype == BYTES:
+            return cls(name, BYTES, tuple(array.shape), raw_from_elements(array.ravel().tolist()))
         tensor_size_bytes(datatype, array.shape)
         data = np.ascontiguousarray(array, dtype=DTYPES[datatype]).tobytes()
         return cls(name, datatype, tuple(array.shape), data)
@@ -143,8 +181,10 @@ class Tensor:
         """View the bytes as an array.
 
         Returns:
-            A read-only array over the tensor's own bytes, shape as declared, C order.
+            A read-only array over the tensor's own bytes, shape as declared, C order; `BYTES`: new `bytes` objects.
         """
+        if self.datatype == BYTES:
+            return elements_from_raw(self.data, self.shape)
         return np.frombuffer(self.data, dtype=DTYPES[self.datatype]).reshape(self.shape)
 
     def digest(self) -> Digest:
@@ -168,18 +208,82 @@ def tensor_size_bytes(datatype: str, shape: tuple[int, ...]) -> int:
         The exact size.
 
     Raises:
-        TensorError: Unknown datatype, a negative size, too many axes, or more than `MAX_TENSOR_BYTES`.
+        TensorError: Unknown datatype, one whose elements have no one size (`BYTES`), a negative size, too many axes, or
+            more than `MAX_TENSOR_BYTES`.
     """
-    dtype = DTYPES.get(datatype)
-    if dtype is None:
-        raise TensorError(f"unknown datatype {datatype[:20]!r}; use one of {', '.join(DTYPES)}")
-    if len(shape) > MAX_DIMENSIONS:
-        raise TensorError(f"a tensor has at most {MAX_DIMENSIONS} axes, not {len(shape)}")
-    if any(size < 0 or size > sys.maxsize for size in shape):
-        raise TensorError(f"a tensor's sizes must be known and not negative: {list(shape)}")
-    size_bytes = math.prod(shape) * dtype.itemsize
+    dtype = dtype_of(datatype)
+    if dtype == _OBJECT:
+        raise TensorError(f"elements of {BYTES} have no one size; use one of {', '.join(DTYPES)}")
+    size_bytes = _n_elements(shape) * dtype.itemsize
     if size_bytes > MAX_TENSOR_BYTES:
         raise TensorError(
             f"a tensor takes at most {MAX_TENSOR_BYTES} bytes; {datatype} {list(shape)} takes {size_bytes}"
         )
     return size_bytes
+
+
+def raw_from_elements(elements: Iterable[object]) -> bytes:
+    """Write the elements of a `BYTES` tensor in raw form.
+
+    Args:
+        elements: In row-major order, each `bytes`, or text that becomes UTF-8.
+
+    Returns:
+        Length and bytes of each.
+
+    Raises:
+        TensorError: An element is something else, or they exceed a cap.
+    """
+    parts: list[bytes] = []
+    size_bytes = 0
+    for element in elements:
+        data = element.encode() if isinstance(element, str) else element
+        if not isinstance(data, bytes):
+            raise TensorError(f"an element of {BYTES} is bytes or text, not {type(element).__name__}")
+        size_bytes += _LENGTH_BYTES + len(data)
+        parts += (len(data).to_bytes(_LENGTH_BYTES, "little"), data)
+        if size_bytes > MAX_TENSOR_BYTES or len(parts) > 2 * MAX_ELEMENTS:
+            raise TensorError(_TOO_MUCH)
+    return b"".join(parts)
+
+
+def elements_from_raw(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Read a `BYTES` tensor in raw form.
+
+    Args:
+        data: Length and bytes of each element, from a peer.
+        shape: Sizes by axis, from a peer.
+
+    Returns:
+        A new array of `bytes` objects.
+
+    Raises:
+        TensorError: The lengths do not fit the data, there are more or fewer elements than the shape says, or a cap is
+            exceeded; nothing was allocated for what only the shape claims.
+    """
+    n_elements = _n_elements(shape)
+    if len(data) > MAX_TENSOR_BYTES or n_elements > MAX_ELEMENTS:
+        raise TensorError(_TOO_MUCH)
+    elements: list[bytes] = []
+    at = 0
+    while at < len(data) and len(elements) < n_elements:
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(data[at:start], "little")
+        if at > len(data) or start > len(data):
+            raise TensorError(f"element {len(elements)} of {BYTES} {list(shape)} goes beyond its {len(data)} bytes")
+        elements.append(bytes(data[start:at]))
+    if len(elements) != n_elements or at != len(data):
+        more = "more than " if at != len(data) else ""
+        raise TensorError(f"{BYTES} {list(shape)} takes {n_elements} elements, not {more}{len(elements)}")
+    array = np.empty(n_elements, dtype=_OBJECT)
+    array[:] = elements
+    return array.reshape(shape)
+
+
+def _n_elements(shape: tuple[int, ...]) -> int:
+    """Multiply sizes that a peer or a file gave."""
+    if len(shape) > MAX_DIMENSIONS:
+        raise TensorError(f"a tensor has at most {MAX_DIMENSIONS} axes, not {len(shape)}")
+    if any(size < 0 or size > sys.maxsize for size in shape):
+        raise TensorError(f"a tensor's sizes must be known and not negative: {list(shape)}")
+    return math.prod(shape)

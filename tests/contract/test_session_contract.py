@@ -97,9 +97,9 @@ def test_values_that_are_not_finite_pass_through(session: Session) -> None:
     [
         ({}, "'window' is missing"),
         ({"window": windows(1), "mask": windows(1)}, "unknown input mask"),
-        ({"window": windows(1)[0]}, r"must have the shape \[-1, 5, 2\], not \[5, 2\]"),
-        ({"window": windows(1).transpose(0, 2, 1)}, r"not \[1, 2, 5\]"),
-        ({"window": windows(1).astype(np.float64)}, "must be FP32, not FP64"),
+        ({"window": windows(1)[0]}, r"must be FP32 \[-1, 5, 2\], not FP32 \[5, 2\]"),
+        ({"window": windows(1).transpose(0, 2, 1)}, r"not FP32 \[1, 2, 5\]"),
+        ({"window": windows(1).astype(np.float64)}, r"must be FP32 \[-1, 5, 2\], not FP64 \[1, 5, 2\]"),
         ({"window": windows(5)}, "1 to 4 windows"),
         ({"window": windows(0)}, "1 to 4 windows"),
     ],

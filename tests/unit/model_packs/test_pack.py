@@ -23,7 +23,7 @@ def build_with(folder: Path, path: str, data: bytes, certificate: str | None = N
 def test_golden_inputs_of_another_shape_are_refused(tmp_path: Path) -> None:
     """They would fail in the engine with a message that helps nobody."""
     pack = build_with(tmp_path, "golden/window.npy", write_npy(np.zeros((7, 2, 5), np.float32)))
-    with pytest.raises(PackError, match=r"golden/window\.npy: tensor 'window' must have the shape"):
+    with pytest.raises(PackError, match=r"golden/window\.npy: tensor 'window' must be FP32"):
         pack.golden()
 
 

@@ -53,7 +53,7 @@ def test_parts_that_do_not_fit_are_refused(datatype: str, shape: tuple[int, ...]
 
 
 def test_a_dtype_without_a_datatype_is_refused() -> None:
-    """Complex numbers and objects have no form here."""
+    """Complex numbers have no form here."""
     with pytest.raises(TensorError, match="complex64"):
         Tensor.from_array("x", np.zeros(2, np.complex64))
 
@@ -76,6 +76,46 @@ def test_a_spec_says_what_does_not_fit() -> None:
     """An open axis takes any size; rank, size and datatype are named when they differ."""
     spec = TensorSpec("window", "FP32", (-1, 50, 6))
     assert spec.mismatch("FP32", (7, 50, 6)) is None
-    assert "shape [-1, 50, 6], not [7, 50]" in str(spec.mismatch("FP32", (7, 50)))
-    assert "shape" in str(spec.mismatch("FP32", (7, 6, 50)))
-    assert "must be FP32, not FP64" in str(spec.mismatch("FP64", (7, 50, 6)))
+    assert "tensor 'window' must be FP32 [-1, 50, 6], not FP32 [7, 50]" in str(spec.mismatch("FP32", (7, 50)))
+    assert "not FP32 [7, 6, 50]" in str(spec.mismatch("FP32", (7, 6, 50)))
+    assert "must be FP32 [-1, 50, 6], not FP64 [7, 50, 6]" in str(spec.mismatch("FP64", (7, 50, 6)))
+
+
+@given(st.lists(st.binary(max_size=9), max_size=6))
+def test_elements_of_any_length_survive_the_round_trip(elements: list[bytes]) -> None:
+    """Bytes come back as they were, empty ones and none at all included."""
+    array = np.empty((1, len(elements)), dtype=object)
+    array[0, :] = elements
+    tensor = Tensor.from_array("x", array)
+    assert (tensor.datatype, tensor.shape) == ("BYTES", (1, len(elements)))
+    assert tensor.to_array().tolist() == [elements]
+
+
+def test_text_travels_as_utf_8() -> None:
+    """A text element becomes its UTF-8 bytes behind their number."""
+    assert Tensor.from_array("x", np.array(["grün"], dtype=object)).data == b"\x05\0\0\0gr\xc3\xbcn"
+
+
+@pytest.mark.parametrize(
+    ("shape", "data", "message"),
+    [
+        ((1,), b"\x02\0\0\0a", "element 0 of BYTES .* beyond its 5 bytes"),
+        ((1,), b"\x02\0", "element 0 of BYTES .* beyond its 2 bytes"),
+        ((1,), b"\xff\xff\xff\xffa", "element 0 of BYTES .* beyond its 5 bytes"),
+        ((2,), b"\x01\0\0\0a", "takes 2 elements, not 1"),
+        ((1,), b"\x01\0\0\0a" * 2, "takes 1 elements, not more than 1"),
+        ((0,), b"a", "takes 0 elements, not more than 0"),
+        ((1 << 40,), b"", "at most 1048576 elements"),
+        ((-1,), b"", "must be known and not negative"),
+    ],
+)
+def test_elements_that_do_not_fit_are_refused(shape: tuple[int, ...], data: bytes, message: str) -> None:
+    """Lengths beyond the data, wrong numbers and absurd claims fail before memory is taken for them."""
+    with pytest.raises(TensorError, match=message):
+        Tensor("x", "BYTES", shape, data)
+
+
+def test_an_object_that_is_no_bytes_is_refused() -> None:
+    """An array of objects is a tensor only if they are bytes or texts."""
+    with pytest.raises(TensorError, match="bytes or text, not int"):
+        Tensor.from_array("x", np.array([1], dtype=object))
