@@ -4,6 +4,7 @@ The confidence is one number from 0 to 1, whatever score the pack declares: high
 edge when it reaches the threshold. Whether it does is decided elsewhere. Pure NumPy; the arithmetic is `calibration/`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -65,6 +66,8 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
         raise TensorError(f"{manifest.ref}: output {name!r} must be [batch, {n_labels}], not {found}")
     if not len(logits):
         return ()
+    if len(logits) == 1 and manifest.score is None and manifest.vector_scaling is None:
+        return (_only_row(manifest, logits[0]),)
     wide = logits.astype(np.float64)
     # A double beyond this is no logit: a scaling would make it infinite. NaN fails, too.
     is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.abs(wide) <= _LARGEST_LOGIT, axis=1)
@@ -114,6 +117,34 @@ def _own_confidence(
     asks = values.astype(np.float64).reshape(n_rows)
     is_in_range = (asks >= 0.0) & (asks <= 1.0)  # NaN is in no range
     return np.where(is_in_range, 1.0 - asks, 0.0), is_in_range
+
+
+def _only_row(manifest: PackManifest, logits: NDArray[Any]) -> Scored:
+    """The same answer, bit for bit, as a batch of one gets: a quarter of the time, where the batch is one.
+
+    Args:
+        manifest: A pack whose confidence is the answer's probability, without a scaling by class.
+        logits: [labels]; not changed.
+
+    Returns:
+        The row's answer.
+    """
+    row = logits.astype(np.float64)
+    values = row.tolist()
+    top = max(values)
+    # One that is no number, or infinite, makes the sum so; the sum of usable ones is finite.
+    if not math.isfinite(sum(values)) or top > _LARGEST_LOGIT or min(values) < -_LARGEST_LOGIT:
+        return _BROKEN
+    row -= top
+    if manifest.temperature != 1.0:
+        with np.errstate(over="ignore"):  # a temperature near 0 makes infinities, whose powers are 0
+            row /= manifest.temperature
+    np.exp(row, row)
+    row /= np.add.reduce(row)
+    probabilities = row.tolist()
+    best = max(probabilities)
+    label = manifest.labels[probabilities.index(best)]
+    return Scored(Classification(label, dict(zip(manifest.labels, probabilities, strict=True))), best, None)
 
 
 def _plain(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int) -> Scored:
