@@ -11,9 +11,12 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 RESULTS_FOLDER = Path(__file__).parents[2] / "build" / "bench"
 
@@ -72,19 +75,25 @@ def row(case: str, unit: str, value: float, *, baseline: float | None = None, go
     return Row(case, unit, value, baseline, ratio, None if goal is None else str(goal), ok)
 
 
-def interleave(sides: Mapping[str, Callable[[], float]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, float]:
-    """Run every side once a round, the order turned round each time; return each side's median.
+def collect(sides: Mapping[str, Callable[[], T]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, list[T]]:
+    """Run every side once a round, the order turned round each time; return what each side measured.
 
     What slows the machine for a while so slows all sides alike. Warm-up rounds are thrown away.
     """
-    values: dict[str, list[float]] = {name: [] for name in sides}
+    values: dict[str, list[T]] = {name: [] for name in sides}
     names = list(sides)
     for number in range(warm_up_rounds + rounds):
         for name in names if number % 2 == 0 else reversed(names):
             measured = sides[name]()
             if number >= warm_up_rounds:
                 values[name].append(measured)
-    return {name: statistics.median(measured) for name, measured in values.items()}
+    return values
+
+
+def interleave(sides: Mapping[str, Callable[[], float]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, float]:
+    """As `collect`; each side's median."""
+    found = collect(sides, rounds=rounds, warm_up_rounds=warm_up_rounds)
+    return {name: statistics.median(measured) for name, measured in found.items()}
 
 
 def machine() -> dict[str, str | int | None]:
