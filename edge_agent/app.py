@@ -187,7 +187,7 @@ class Agent:
         reporter = self._new_reporter()
         announcer = self._announcer = self._new_announcer(reporter)
         models = self._models.opened
-        lanes = [self._lane(one, models[one.id]) for one in self._config.bindings.binding]
+        lanes = [self._lane(one, models[one.id]) for one in self._config.bindings.binding if one.is_fed]
         self._pipeline = Pipeline(
             [*lanes, FeedbackLane(self._metrics.loop_failed)],
             self._store,
@@ -299,9 +299,9 @@ class Agent:
             binding=binding.id,
             broker=binding.broker,
             topic=binding.template,
-            result_topic=binding.result.template,
-            result_qos=binding.result.qos,
-            result_expiry_s=binding.result.expiry_s,
+            result_topic=binding.answers.template,
+            result_qos=binding.answers.qos,
+            result_expiry_s=binding.answers.expiry_s,
             fixed_captures={"device": self._device, "binding": binding.name},
             seen_limit=binding.dedupe_keys,
             seen_max_age_s=binding.dedupe_max_age_s,
@@ -394,7 +394,7 @@ class Agent:
                 name: OwnTopics.beside(one.settings(name, self._device).status_topic)
                 for name, one in bindings.mqtt.items()
             },
-            broker_of={one.id: one.broker for one in bindings.binding},
+            broker_of={one.id: one.broker for one in bindings.binding if one.is_fed},
         )
 
     def _dialler(self, hub: HubConfig) -> Dialler:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from edge_agent.broker_settings import BrokerSettings, Endpoint, ProtocolChoice, TlsFiles
 from edge_agent.core.alarm import AlarmSettings, AlarmSpec
@@ -40,6 +40,9 @@ _MAX_KEEPALIVE_S = 65_535
 _MAX_RECEIVE_MAXIMUM = 65_535
 _IMAGE_PARTITIONS = 500
 _IMAGE_KEYS = frozenset({"codec", "key", "max_bytes"})
+_OF_MESSAGES = ("broker", "topic", "payload", "result")
+
+_TableT = TypeVar("_TableT")
 
 
 class Retained(StrEnum):
@@ -358,25 +361,36 @@ class AlarmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingConfig:
-    """One way from topics to a model and back."""
+    """One way to a model and back: from topics, from programs on this machine (`[oip]`), or from both."""
 
     name: str = setting(doc=f"Name of the binding: {_NAME_RULE}. Part of every prediction's id.", example="motion")
-    broker: str = setting(doc="Name of an [mqtt.…] table above.", example="site")
+    broker: str = setting(
+        "",
+        doc="Name of an [mqtt.…] table above. Without broker, topic, payload and result the binding answers local "
+        "calls only ([oip] in agent.toml).",
+        example="site",
+        is_shown=True,
+    )
     pack: str = setting(
         doc="The model: name@version, fetched from the hub at enrolment; or the path of an OCI layout, taken from this "
         "file's folder.",
         example="motion-band-edge@1.0.0",
     )
     topic: str = setting(
-        doc="Where the sensor publishes. {name} stands for one level and captures it.", example="demo/{person}/imu"
+        "",
+        doc="Where the sensor publishes. {name} stands for one level and captures it.",
+        example="demo/{person}/imu",
+        is_shown=True,
     )
     qos: int = setting(1, doc="0 or 1. At 1 a message is acknowledged once it is durable here.")
     retained: Retained = setting(
         Retained.IGNORE, doc='A retained message is an old reading: "ignore" it, or "use" it as if it were new.'
     )
     partition: tuple[str, ...] = setting(
+        (),
         doc="Captures that tell streams apart: each has windows of its own. [] for a single stream.",
         example=("person",),
+        is_shown=True,
     )
     egress: Egress = setting(
         Egress.TENSOR,
@@ -397,11 +411,11 @@ class BindingConfig:
     dedupe_max_age_s: float = setting(
         604800.0, doc="Messages are remembered so long: a week. At a restart the time begins again."
     )
-    payload: PayloadConfig = setting(doc="How a message is read.")
+    payload: PayloadConfig | None = setting(None, doc="How a message is read.", example=True)
     window: WindowConfig | None = setting(
         None, doc='How samples become model inputs; needed for "json_vectors". An image is one by itself.', example=True
     )
-    result: ResultConfig = setting(doc="Where answers go.")
+    result: ResultConfig | None = setting(None, doc="Where answers go.", example=True)
     alarm: AlarmConfig | None = setting(
         None, doc="A message of its own when answers change to certain labels and back; kept longest of all."
     )
@@ -424,13 +438,25 @@ class BindingConfig:
         if not self.dedupe_max_age_s > 0:
             yield "dedupe_max_age_s", "expected more than 0"
         yield from self._terms_problems()
-        yield from self._topic_problems()
+        if not self.is_fed:
+            yield from self._local_problems()
+            return
+        for key in _OF_MESSAGES:
+            if not getattr(self, key):
+                yield key, f"missing; a binding of messages has {', '.join(_OF_MESSAGES)}, one of local calls has none"
+        if self.topic:
+            yield from self._topic_problems()
         yield from self._image_problems() if self.takes_images else self._window_problems()
 
     @property
+    def is_fed(self) -> bool:
+        """Whether a broker's messages feed it; else it answers local calls only."""
+        return any(getattr(self, key) for key in _OF_MESSAGES)
+
+    @property
     def takes_images(self) -> bool:
-        """Whether its records are images; else they are samples, for windows."""
-        return self.payload.codec == "image"
+        """Whether its records are images; else they are samples, for windows, or there are none."""
+        return self.payload is not None and self.payload.codec == "image"
 
     @property
     def id(self) -> BindingName:
@@ -453,10 +479,10 @@ class BindingConfig:
         Args:
             channels: Width of a sample, from the pack.
         """
-        payload = self.payload
+        rate_hz, _, payload = self._sampled
         return PayloadSpec(
             channels=channels,
-            rate_hz=self._sampled[0],
+            rate_hz=rate_hz,
             samples=payload.samples,
             start=payload.start,
             start_format=payload.start_format,
@@ -469,7 +495,7 @@ class BindingConfig:
 
     def window_spec(self) -> HoppingSpec:
         """What the windows need."""
-        rate_hz, window = self._sampled
+        rate_hz, window, payload = self._sampled
         return HoppingSpec(
             rate_hz=rate_hz,
             size_s=window.size_s,
@@ -477,10 +503,10 @@ class BindingConfig:
             lateness_s=window.lateness_s,
             idle_s=window.idle_s,
             min_fill=window.min_fill,
-            missing=self.payload.missing,
+            missing=payload.missing,
             max_partitions=window.max_partitions,
             captures=self.partition,
-            max_leap_s=self.payload.max_skew_s,
+            max_leap_s=payload.max_skew_s,
         )
 
     def image_payload(self, image: ImageSpec) -> ImagePayload:
@@ -489,7 +515,18 @@ class BindingConfig:
         Args:
             image: What the pack takes.
         """
-        return ImagePayload(image, self.payload.max_bytes, self.payload.key)
+        payload = self._of_messages(self.payload)
+        return ImagePayload(image, payload.max_bytes, payload.key)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels in the order of the messages; empty: not said."""
+        return self._of_messages(self.payload).channels
+
+    @property
+    def answers(self) -> ResultConfig:
+        """Where the answers to messages go."""
+        return self._of_messages(self.result)
 
     @property
     def alarm_settings(self) -> AlarmSettings | None:
@@ -517,10 +554,22 @@ class BindingConfig:
             )
 
     @property
-    def _sampled(self) -> tuple[float, WindowConfig]:
-        if self.payload.rate_hz is None or self.window is None:
+    def _sampled(self) -> tuple[float, WindowConfig, PayloadConfig]:
+        payload = self._of_messages(self.payload)
+        if payload.rate_hz is None or self.window is None:
             raise AssertionError("asked of a binding of samples only, and `validate` refuses one without these")
-        return self.payload.rate_hz, self.window
+        return payload.rate_hz, self.window, payload
+
+    def _of_messages(self, table: _TableT | None) -> _TableT:
+        if table is None:
+            raise AssertionError("asked of a binding of messages only, and `validate` refuses one without this table")
+        return table
+
+    def _local_problems(self) -> Iterator[tuple[str, str]]:
+        """A key that is about messages would mean nothing."""
+        for key in ("partition", "window", "alarm"):
+            if getattr(self, key):
+                yield key, f"means nothing without {', '.join(_OF_MESSAGES)}: drop it, or say where messages come from"
 
     def _topic_problems(self) -> Iterator[tuple[str, str]]:
         problems = list(_topic_problems("topic", self.topic, None))
@@ -547,8 +596,8 @@ class BindingConfig:
 
     def said(self) -> list[tuple[str, str]]:
         """Where it says something: key and topic."""
-        alarm = [] if self.alarm is None else [("alarm.topic", self.alarm.topic)]
-        return [("result.topic", self.result.topic), *alarm]
+        tables = (("result.topic", self.result), ("alarm.topic", self.alarm))
+        return [(key, table.topic) for key, table in tables if table is not None]
 
     def _image_problems(self) -> Iterator[tuple[str, str]]:
         if self.window is not None:
@@ -557,11 +606,13 @@ class BindingConfig:
             captures = self.template.captures
         except TopicError:  # told above
             return
-        for name in self.payload.key:
+        for name in self._of_messages(self.payload).key:
             if name not in captures:
                 yield "payload.key", f"the topic {self.topic} captures no {{{name}}}"
 
     def _window_problems(self) -> Iterator[tuple[str, str]]:
+        if self.payload is None:
+            return  # told above
         if self.window is None:
             yield "window", 'missing; codec "json_vectors" needs the windows that samples make'
             return
@@ -581,9 +632,11 @@ class BindingsConfig:
     """Everything in `bindings.toml`."""
 
     mqtt: Mapping[str, BrokerConfig] = setting(
-        doc="An MQTT broker, under a name that bindings use. Several are allowed.", example="site"
+        dict, doc="An MQTT broker, under a name that bindings use. Several are allowed.", example="site"
     )
-    binding: tuple[BindingConfig, ...] = setting(doc="A binding: one way from topics to a model and back. Repeat.")
+    binding: tuple[BindingConfig, ...] = setting(
+        doc="A binding: one way from topics, or from local calls, to a model and back. Repeat."
+    )
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
@@ -602,7 +655,7 @@ class BindingsConfig:
             at = f"binding[{index}]"
             if binding.name in [earlier.name for earlier in self.binding[:index]]:
                 yield f"{at}.name", f"{binding.name!r} is taken by a binding above"
-            if binding.broker not in self.mqtt:
+            if binding.broker and binding.broker not in self.mqtt:
                 known = ", ".join(self.mqtt) or "none"
                 yield f"{at}.broker", f"no table [mqtt.{binding.broker}] (brokers here: {known})"
         yield from self._topic_problems()

@@ -38,6 +38,9 @@ _DEDUPE_KEY_BYTES = 160  # the row and its index
 _OPEN_WINDOWS_BYTES = 512 << 20  # records of open windows, and the predictions that are remembered
 _MAX_COMMIT_INTERVAL_S = 10.0  # well below what links and people wait for an answer of the store
 _MAX_THREADS = 64
+_MAX_WAITERS = 256
+_MIN_MESSAGE_BYTES = 4 << 10
+_MAX_MESSAGE_BYTES = 512 << 20
 _ROUNDING = 1e-9
 
 _ConfigT = TypeVar("_ConfigT")
@@ -185,6 +188,38 @@ class HttpConfig:
     @property
     def address(self) -> Address:
         """The same, parsed."""
+        return Address.parse(self.listen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OipConfig:
+    """Local calls: the Open Inference Protocol v2, over gRPC here and over REST on the port of `[http]`."""
+
+    listen: str = setting(
+        "127.0.0.1:8001",
+        doc="host:port of gRPC. There is no login: whoever reaches it may ask. Port 0 takes a free one. REST below "
+        "/v2/ of [http] answers programs on this machine; others, too, once this address is not loopback.",
+    )
+    max_waiters: int = setting(
+        16,
+        doc="Streams, and calls that wait for the hub's verdict, at once; one more is told to come back. Other calls "
+        "always have their turn.",
+    )
+    max_message_bytes: int = setting(
+        16 << 20, doc="Largest request and largest response, in bytes; a larger request is refused before it is read."
+    )
+
+    def validate(self) -> Problems:
+        """Check what types cannot say."""
+        yield from _address_problems("listen", self.listen)
+        if not 0 <= self.max_waiters <= _MAX_WAITERS:
+            yield "max_waiters", f"expected 0 to {_MAX_WAITERS}"
+        if not _MIN_MESSAGE_BYTES <= self.max_message_bytes <= _MAX_MESSAGE_BYTES:
+            yield "max_message_bytes", f"expected {_MIN_MESSAGE_BYTES} to {_MAX_MESSAGE_BYTES}"
+
+    @property
+    def address(self) -> Address:
+        """The address, parsed."""
         return Address.parse(self.listen)
 
 
@@ -400,6 +435,11 @@ class AgentConfig:
     )
     packs: PacksConfig = setting(PacksConfig, doc="Which packs may run, and what a new one must show first.")
     http: HttpConfig = setting(HttpConfig, doc="Where metrics and health are served.")
+    oip: OipConfig | None = setting(
+        None,
+        doc="Local calls over the Open Inference Protocol (gRPC and REST): clients of Triton and KServe work as they "
+        "are, each binding is a model. Without this table there are none.",
+    )
     engine: EngineConfig = setting(EngineConfig, doc="How models run.")
     outbox: OutboxConfig = setting(
         OutboxConfig, doc="What still must be delivered, to brokers and to the hub: a hard bound on disk space."
@@ -492,6 +532,8 @@ def _bindings_path(path: Path) -> Path | None:
 def _blocking_problems(config: BindingsConfig) -> Iterator[tuple[str, str]]:
     """What a binding must have so that its messages can be left with their broker."""
     for index, binding in enumerate(config.binding):
+        if not binding.is_fed:
+            continue
         if binding.qos == 0:
             yield (
                 f"binding[{index}].qos",
@@ -513,6 +555,10 @@ def _disagreements(config: Config) -> Iterator[Problem]:
         key = f"binding[{index}].pack"
         if binding.is_pack_path and not config.pack_path(binding.pack).is_dir():
             yield Problem(path, lines.find(key), key, f"no such folder: {config.pack_path(binding.pack)}")
+        if not binding.is_fed and config.agent.oip is None:
+            key, agent = f"binding[{index}].topic", config.path
+            message = f"without broker and topic it answers local calls only, and {agent} has no [oip] table"
+            yield Problem(path, lines.find(f"binding[{index}].name"), key, message)
     if OnFull.BLOCK in config.agent.outbox.limits().on_full.values():
         for key, message in _blocking_problems(config.bindings):
             yield Problem(path, lines.find(key), key, message)

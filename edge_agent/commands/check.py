@@ -155,15 +155,33 @@ def _screen(config: Config, ways: tuple[_Way, ...]) -> str:
         lines += [
             "",
             f"{binding.name}",
-            f"  from   {binding.topic} on {binding.broker} ({config.bindings.mqtt[binding.broker].url})",
+            f"  from   {_sources(config, binding)}",
             f"  {_input_line(way)}{streams}",
             f"  pack   {_pack_line(config, way)}",
-            f"  to     {binding.result.topic}",
+            f"  to     {_ways_back(config, binding)}",
         ]
     return "\n".join(lines) + "\n"
 
 
+def _sources(config: Config, binding: BindingConfig) -> str:
+    ways = []
+    if binding.is_fed:
+        ways.append(f"{binding.topic} on {binding.broker} ({config.bindings.mqtt[binding.broker].url})")
+    if config.agent.oip is not None:
+        ways.append(f"local calls on {config.agent.oip.address} (gRPC, model {binding.name!r})")
+    return " and ".join(ways)
+
+
+def _ways_back(config: Config, binding: BindingConfig) -> str:
+    topic = "" if binding.result is None else binding.result.topic
+    return " and ".join(filter(None, (topic, "" if config.agent.oip is None else "the caller")))
+
+
 def _input_line(way: _Way) -> str:
+    if not way.binding.is_fed:
+        inputs = () if way.pack is None else way.pack.manifest.inputs
+        said = ", ".join(f"{one.name} {one.datatype} {list(one.shape)}" for one in inputs)
+        return f"input  {said or 'as the pack says'}"
     if way.binding.takes_images:
         image = None if way.pack is None else way.pack.manifest.image
         size = "" if image is None else f", {image.width} x {image.height}, {image.mode}"
@@ -230,14 +248,15 @@ def _way_document(config: Config, way: _Way) -> dict[str, Any]:
         }
     return {
         "name": binding.name,
-        "broker": binding.broker,
-        "topic": binding.topic,
+        "broker": binding.broker or None,
+        "topic": binding.topic or None,
         "partition": list(binding.partition),
-        "codec": binding.payload.codec,
-        "window": None if binding.takes_images else _window_document(binding.window_spec()),
+        "codec": None if binding.payload is None else binding.payload.codec,
+        "window": None if binding.takes_images or not binding.is_fed else _window_document(binding.window_spec()),
         "pack": pack,
         "barrier": _barrier(config, way),
-        "result": binding.result.topic,
+        "result": None if binding.result is None else binding.result.topic,
+        "local_calls": config.agent.oip is not None,
     }
 
 

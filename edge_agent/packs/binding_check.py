@@ -22,13 +22,18 @@ def check_binding(binding: BindingConfig, manifest: PackManifest) -> list[str]:
     problems: list[str] = []
     if manifest.role != "edge":
         problems.append(f"pack: {ref} is a {manifest.role} pack; a binding runs an edge pack")
-    if binding.takes_images:
-        problems += _image_problems(manifest)
-    elif manifest.window is None:
-        problems.append(f"pack: {ref} takes no window of samples; this binding makes windows")
-    else:
-        problems += _window_problems(binding, manifest, manifest.window)
+    if binding.is_fed:  # callers, in contrast, give the whole input, whatever the pack declares
+        problems += _source_problems(binding, manifest)
     return [*problems, *_label_problems(binding, manifest)]
+
+
+def _source_problems(binding: BindingConfig, manifest: PackManifest) -> Iterator[str]:
+    if binding.takes_images:
+        yield from _image_problems(manifest)
+    elif manifest.window is None:
+        yield f"pack: {manifest.ref} takes no window of samples; this binding makes windows"
+    else:
+        yield from _window_problems(binding, manifest, manifest.window)
 
 
 def _label_problems(binding: BindingConfig, manifest: PackManifest) -> Iterator[str]:
@@ -81,16 +86,16 @@ def _signature(specs: Sequence[TensorSpec]) -> str:
 
 
 def _window_problems(binding: BindingConfig, manifest: PackManifest, window: WindowSpec) -> Iterator[str]:
-    ref, payload, spec = manifest.ref, binding.payload, binding.window_spec()
+    ref, channels, spec = manifest.ref, binding.channel_names, binding.window_spec()
     samples = whole_slots(spec.size_s, spec.rate_hz)
     if spec.rate_hz != window.rate_hz:
         yield f"payload.rate_hz: {spec.rate_hz:g} Hz; {ref} takes {window.rate_hz:g} Hz"
     elif samples != window.samples:
         wanted = f"{window.samples} ({window.samples / window.rate_hz:g} s)"
         yield f"window.size_s: {spec.size_s:g} s are {samples} samples; {ref} takes {wanted}"
-    if payload.channels and payload.channels != window.channel_names:
+    if channels and channels != window.channel_names:
         names = ", ".join(window.channel_names)
-        yield f"payload.channels: {', '.join(payload.channels)}; {ref} takes {window.channels}, in this order: {names}"
+        yield f"payload.channels: {', '.join(channels)}; {ref} takes {window.channels}, in this order: {names}"
     yield from _input_problems(manifest, "FP32", (DYNAMIC, window.samples, window.channels))
 
 

@@ -484,3 +484,60 @@ def test_a_budget_is_parted_into_pools() -> None:
     assert {resource for resource, _ in buckets} == {Resource.CALLS}
     assert buckets[Resource.CALLS, Pool.AUDIT] == BucketSpec(20.0, 0.2)
     assert sum(one.per_s for one in buckets.values()) == pytest.approx(1.0)
+
+
+OIP = "[oip]\n"
+LOCAL = """\
+[[binding]]
+name = "motion"
+pack = "motion-band-edge@1.0.0"
+"""
+
+
+def test_a_binding_of_local_calls_needs_no_broker(tmp_path: Path) -> None:
+    """Without broker, topic, payload and result it answers callers only; the address is this machine's by default."""
+    config = loaded(tmp_path, AGENT + OIP, LOCAL)
+    (binding,) = config.bindings.binding
+    assert (binding.is_fed, binding.takes_images, config.bindings.mqtt) == (False, False, {})
+    assert config.agent.oip is not None
+    assert config.agent.oip.address == Address("127.0.0.1", 8001)
+    assert config.agent.oip.address.is_loopback
+    assert loaded(tmp_path).agent.oip is None
+
+
+def test_a_binding_of_local_calls_needs_the_table(tmp_path: Path) -> None:
+    """Without [oip] nobody could ever ask it."""
+    path = tmp_path / "agent.toml"
+    message = f"without broker and topic it answers local calls only, and {path} has no [oip] table"
+    assert problems(tmp_path, AGENT, LOCAL) == [
+        f"bindings.toml:2: binding[0].topic: {message}".replace(f"{tmp_path}/", "")
+    ]
+
+
+@pytest.mark.parametrize("missing", ["broker", "topic", "payload", "result"])
+def test_a_binding_of_messages_says_what_it_misses(tmp_path: Path, missing: str) -> None:
+    """One of the four keys alone is missed, whichever it is."""
+    lines = [line for line in BINDING.splitlines() if not line.startswith(f"{missing} =")]
+    found = problems(tmp_path, AGENT + OIP, MQTT + "\n".join(lines))
+    assert [one for one in found if f"binding[0].{missing}: missing" in one]
+
+
+@pytest.mark.parametrize("key", ['partition = ["person"]', "window = { size_s = 1, hop_s = 0.5 }"])
+def test_a_binding_of_local_calls_says_nothing_of_messages(tmp_path: Path, key: str) -> None:
+    """What is about messages means nothing without them."""
+    (found,) = problems(tmp_path, AGENT + OIP, f"{LOCAL}{key}\n")
+    assert "means nothing without broker, topic, payload, result" in found
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("listen = 'nowhere'", "oip.listen: expected host:port"),
+        ("max_waiters = 1000", "oip.max_waiters: expected 0 to 256"),
+        ("max_message_bytes = 1", "oip.max_message_bytes: expected 4096 to"),
+    ],
+)
+def test_problems_of_local_calls(tmp_path: Path, table: str, says: str) -> None:
+    """Each is told with its key."""
+    (found,) = problems(tmp_path, f"{AGENT}{OIP}{table}\n")
+    assert says in found

@@ -265,3 +265,21 @@ def test_bad_files_for_a_person(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="1 problem in the configuration") as caught:
         check(write(tmp_path, AGENT + "[htp]\n", BY_NAME))
     assert caught.value.exit is Exit.CONFIG
+
+
+def test_a_binding_of_local_calls_is_shown(
+    tmp_path: Path, site_key: SiteKey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It comes from callers and goes back to them; the pack says what they give."""
+    build_tiny(tmp_path, sign=site_key)
+    local = '[[binding]]\nname = "motion"\npack = "./layout"\n'
+    arguments = write(tmp_path, f"{AGENT}{KEYS}[oip]\n", local)
+    assert check(arguments) == Exit.OK
+    screen = capsys.readouterr().out
+    assert "  from   local calls on 127.0.0.1:8001 (gRPC, model 'motion')\n" in screen
+    assert "  input  window FP32 [-1, 5, 2]\n" in screen
+    assert "  to     the caller\n" in screen
+    _, found = document(arguments, capsys)
+    (binding,) = found["bindings"]
+    assert binding["local_calls"] is True
+    assert [binding[key] for key in ("broker", "topic", "codec", "window", "result")] == [None] * 5
