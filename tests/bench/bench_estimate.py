@@ -57,7 +57,7 @@ def main() -> None:
         for pool in (family.clean, *family.drifted):
             for rate in AUDIT_RATES:
                 rows += measured(family, pool, rate, n_runs)
-    covered = [one.value for one in rows if one.case.endswith(COVERED)]
+    covered = [one.value for one in rows if one.case.endswith(COVERED) and one.value is not None]
     rows.append(row(f"all {len(covered) * n_runs} runs{COVERED}", "share", _mean(covered), goal=EXACTLY))
     report("estimate", rows)
 
@@ -82,7 +82,7 @@ def measured(family: Family, pool: Pool, rate: float, n_runs: int) -> list[Row]:
         row(f"{case}{COVERED}", "share", _coverage([(one.edge, one.truth) for one in runs]), goal=goal),
         row(f"{case}: coverage, kept", "share", _coverage([(one.kept, one.kept_truth) for one in runs]), goal=goal),
     ]
-    return [one for one in found if not math.isnan(one.value)]
+    return [one for one in found if one.value is not None and not math.isnan(one.value)]
 
 
 def _run(family: Family, pool: Pool, rate: float, random: np.random.Generator) -> Run:

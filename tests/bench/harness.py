@@ -47,19 +47,23 @@ class Row:
     """One measured case, as it stands in the JSON file.
 
     ``baseline`` was measured in the same run, in the same unit; ``ratio`` is value / baseline; ``goal`` is words
-    such as ``"ratio <= 1.5"`` and ``ok`` says whether it was kept (null without a goal).
+    such as ``"ratio <= 1.5"`` and ``ok`` says whether it was kept (null without a goal). ``note`` says what a reader
+    must know; a row that could not be measured has no ``value``, and its note says why.
     """
 
     case: str
     unit: str
-    value: float
+    value: float | None
     baseline: float | None
     ratio: float | None
     goal: str | None
     ok: bool | None
+    note: str = ""
 
 
-def row(case: str, unit: str, value: float, *, baseline: float | None = None, goal: Goal | None = None) -> Row:
+def row(
+    case: str, unit: str, value: float, *, baseline: float | None = None, goal: Goal | None = None, note: str = ""
+) -> Row:
     """Judge one measured value.
 
     Raises:
@@ -72,7 +76,12 @@ def row(case: str, unit: str, value: float, *, baseline: float | None = None, go
         if measured is None:
             raise ValueError(f"{case}: a goal on the ratio needs a baseline above zero")
         ok = goal.holds(measured)
-    return Row(case, unit, value, baseline, ratio, None if goal is None else str(goal), ok)
+    return Row(case, unit, value, baseline, ratio, None if goal is None else str(goal), ok, note)
+
+
+def not_run(case: str, unit: str, reason: str, *, goal: Goal | None = None) -> Row:
+    """The row of what could not be measured, with the reason."""
+    return Row(case, unit, None, None, None, None if goal is None else str(goal), None, f"not run: {reason}")
 
 
 def collect(sides: Mapping[str, Callable[[], T]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, list[T]]:
@@ -107,9 +116,18 @@ def machine() -> dict[str, str | int | None]:
     }
 
 
-def report(name: str, rows: Sequence[Row], *, folder: Path = RESULTS_FOLDER) -> Path:
-    """Print the table on stdout and write ``build/bench/<name>.json``; return that path."""
-    document = {"name": name, "machine": machine(), "rows": [asdict(each) for each in rows]}
+def report(
+    name: str, rows: Sequence[Row], *, details: Mapping[str, object] | None = None, folder: Path = RESULTS_FOLDER
+) -> Path:
+    """Print the table on stdout and write ``build/bench/<name>.json``; return that path.
+
+    Args:
+        name: Of the bench.
+        rows: What it measured.
+        details: More keys for the file.
+        folder: Where the file goes.
+    """
+    document = {"name": name, "machine": machine(), "rows": [asdict(each) for each in rows], **(details or {})}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
@@ -119,6 +137,7 @@ def report(name: str, rows: Sequence[Row], *, folder: Path = RESULTS_FOLDER) -> 
         table.add_column(heading, justify="right")
     table.add_column("goal")
     table.add_column("ok")
+    table.add_column("note")
     for each in rows:
         verdict = {None: "", True: "yes", False: "NO"}[each.ok]
         table.add_row(
@@ -129,6 +148,7 @@ def report(name: str, rows: Sequence[Row], *, folder: Path = RESULTS_FOLDER) -> 
             _figure(each.ratio),
             each.goal or "",
             verdict,
+            each.note,
         )
     console = Console(soft_wrap=True)
     console.print(table)

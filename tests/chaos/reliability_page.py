@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from tests.bench.harness import machine
+from tests.bench.marked_page import put
 
-BEGIN = "<!-- begin: make chaos -->"
-END = "<!-- end: make chaos -->"
+COMMAND = "make chaos"
 
 _KEPT = "result.json"
 
@@ -66,12 +66,7 @@ def write_page(path: Path, rows: Sequence[Sequence[Result]]) -> None:
     Raises:
         ValueError: The page has no marks.
     """
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path}: put the lines {BEGIN} and {END} where the table belongs")
-    path.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}", encoding="utf-8")
+    put(path, COMMAND, table(rows))
 
 
 def table(rows: Sequence[Sequence[Result]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.plant import Setting, found
-from tests.chaos.reliability_page import BEGIN, END, Outcome, Result, kept, write_page
+from tests.chaos.reliability_page import COMMAND, Outcome, Result, kept, write_page
 from tests.chaos.scenarios import SCENARIOS
 
 SHORT = ("rst", "broker-down-while-verdicts-arrive")
@@ -34,14 +34,15 @@ def test_each_scenario_says_when_it_passes() -> None:
 def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
     """What stands around it stays, and an older table goes."""
     page = tmp_path / "reliability.md"
-    page.write_text(f"# Words\n{BEGIN}\nold\n{END}\nmore words\n")
+    begin, end = f"<!-- begin: {COMMAND} -->", f"<!-- end: {COMMAND} -->"
+    page.write_text(f"# Words\n{begin}\nold\n{end}\nmore words\n")
     Result("flap", "Nothing is lost.", Outcome.OK, "12 owed", 3.4, 7, "2026-11-22").keep(tmp_path)
     flap = kept(tmp_path)
     assert flap is not None
     write_page(page, [[flap]])
     text = page.read_text()
-    assert text.startswith(f"# Words\n{BEGIN}\n")
-    assert text.endswith(f"{END}\nmore words\n")
+    assert text.startswith(f"# Words\n{begin}\n")
+    assert text.endswith(f"{end}\nmore words\n")
     assert "| 1 | `flap` | Nothing is lost. | 12 owed | 3 s | 7 |" in text
     assert "2026-11-22" in text
     assert "old" not in text

@@ -57,7 +57,16 @@ def test_the_report_is_written_in_the_documented_shape(tmp_path: Path, capsys: p
     document = json.loads(path.read_text())
     assert list(document) == ["name", "machine", "rows"]
     assert document["rows"] == [
-        {"case": "latency", "unit": "ms", "value": 3.0, "baseline": 2.0, "ratio": 1.5, "goal": None, "ok": None}
+        {
+            "case": "latency",
+            "unit": "ms",
+            "value": 3.0,
+            "baseline": 2.0,
+            "ratio": 1.5,
+            "goal": None,
+            "ok": None,
+            "note": "",
+        }
     ]
     assert {"cpu", "cores", "python", "date"} <= set(document["machine"])
     assert "latency" in capsys.readouterr().out
