@@ -52,6 +52,7 @@ from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock, PackShelf
 from cloud_hub.promising import note_promises
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.process.metrics import Registry
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -295,7 +296,7 @@ class Hub:
 
 
 def _engine_session(config: HubConfig) -> OpenSession:
-    return partial(open_session, threads=config.inference.threads)
+    return partial(open_session, options=EngineOptions(threads=config.inference.threads))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

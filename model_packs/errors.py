@@ -11,7 +11,8 @@
     │   └── BlobError    one blob: it arrived damaged, is too large or is being received already
     ├── SigningError     a key file cannot be used, or a signature does not hold
     └── EngineError      an engine refuses the model or fails while running it
-        └── MissingEngineError   its library is not installed; names the extra
+        ├── MissingEngineError   its library, or the hardware that it takes, is not here; names what
+        └── RunTimeoutError      a run took too long and was ended; the engine still works
 
 None of them is worth an immediate retry of the same call. Messages name the thing and the mend.
 """
@@ -106,4 +107,8 @@ class EngineError(ModelPackError):
 
 
 class MissingEngineError(EngineError):
-    """No engine that the pack can run on is installed."""
+    """No engine that the pack can run on is installed, or its hardware is not in this machine."""
+
+
+class RunTimeoutError(EngineError):
+    """A run took longer than the limit and was ended. The same again would take as long."""

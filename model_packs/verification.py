@@ -4,16 +4,20 @@ Digests and signatures are checked by `PackStore.load` before a pack gets here; 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import Session
 from model_packs.manifest import PackManifest
 from model_packs.pack import Pack
 from model_packs.process.progress import progress
+
+_NO_GOLDEN: Final = "the pack carries no golden examples"
+_DEFAULTS: Final = EngineOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,12 @@ def check_certificate(pack: Pack) -> Check:
     return Check("certificate", is_ok=True, detail=f"its counts give p = {recomputed.p_value:.3g}")
 
 
-def check_golden(pack: Pack, *, threads: int = 1) -> Check:
+def check_golden(pack: Pack, options: EngineOptions = _DEFAULTS) -> Check:
     """Run the golden inputs through the engine and compare the outputs with the recorded ones.
 
     Args:
         pack: The pack.
-        threads: Threads inside one run.
+        options: How sessions are opened on this machine.
 
     Returns:
         The outcome.
@@ -73,16 +77,35 @@ def check_golden(pack: Pack, *, threads: int = 1) -> Check:
         PackError: A golden file is damaged.
         EngineError: No engine is installed, or it cannot run the pack.
     """
-    golden = pack.manifest.golden
-    if golden is None:
-        return Check("golden", None, "the pack carries no golden examples")
-    inputs, outputs = pack.golden()
-    session = open_session(pack, threads=threads)
+    if pack.manifest.golden is None:
+        return Check("golden", None, _NO_GOLDEN)
+    session = open_session(pack, options)
     try:
-        largest = _largest_difference(session, inputs, outputs, pack.manifest)
-        facts = session.facts
+        return golden_on(session, pack)
     finally:
         session.close()
+
+
+def golden_on(session: Session, pack: Pack) -> Check:
+    """Run the golden inputs through an open session and compare the outputs with the recorded ones.
+
+    Args:
+        session: Runs a variant of the pack.
+        pack: The pack.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        PackError: A golden file is damaged.
+        EngineError: The engine failed.
+    """
+    golden = pack.manifest.golden
+    if golden is None:
+        return Check("golden", None, _NO_GOLDEN)
+    inputs, outputs = pack.golden()
+    largest = _largest_difference(session, inputs, outputs, pack.manifest)
+    facts = session.facts
     found = f"{golden.n_examples} examples on {facts.engine} {facts.engine_version} ({facts.provider}, {facts.variant})"
     return Check(
         "golden",

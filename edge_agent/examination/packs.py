@@ -12,6 +12,7 @@ from edge_agent.examination.findings import Finding, failed, ok, warning
 from edge_agent.packs.binding_check import check_binding
 from edge_agent.packs.trusted_packs import TrustedPacks, find_pack, trusted_keys
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import zero_inputs
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
@@ -71,16 +72,16 @@ def _pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...]
 
 
 def _inference(config: Config, name: str, pack: Pack) -> Iterator[Finding]:
-    threads = config.agent.engine.threads
+    options = EngineOptions(threads=config.agent.engine.threads)
     try:
-        session = open_session(pack, threads=threads)
+        session = open_session(pack, options)
         try:
             began_s = time.perf_counter()
             session.run(zero_inputs(pack.manifest, 1))
             took_s = time.perf_counter() - began_s
         finally:
             session.close()
-        golden = check_golden(pack, threads=threads)
+        golden = check_golden(pack, options)
         certificate = pack.certificate
     except EngineError as error:
         yield failed(name, error.reason, error.mend)

@@ -35,6 +35,7 @@ from edge_agent.packs.trusted_packs import factory_pack, trusted_keys
 from edge_agent.ports import BindingName, Clock, PackTrust
 from model_packs.certificate.document import Certificate
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
@@ -224,7 +225,7 @@ class Models:
     def _opened(self, binding: BindingConfig, pack: Pack) -> OpenedModel:
         try:
             certificate = pack.certificate
-            session = open_session(pack, threads=self._config.agent.engine.threads)
+            session = open_session(pack, EngineOptions(threads=self._config.agent.engine.threads))
         except PackError as error:
             raise PackRefusedError(
                 FailureReason.DAMAGED_MANIFEST, str(pack.ref), f"pack {error}", error.mend

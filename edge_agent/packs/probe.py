@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edge_agent.core.pack_slots import FailureReason, reason_of
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.errors import EngineError, PackError
 from model_packs.manifest import PackRef
 from model_packs.store import PackStore
@@ -69,8 +70,9 @@ def _probed(store: Path, ref: PackRef, digest: str, threads: int) -> tuple[Failu
         pack = PackStore(store).load(ref, None)  # the agent has checked the signature of exactly this digest
         if pack.digest != digest:
             return FailureReason.WRONG_PACK, f"{ref} is {pack.digest} here"
-        open_session(pack, threads=threads).close()
-        golden = check_golden(pack, threads=threads)
+        options = EngineOptions(threads=threads)
+        open_session(pack, options).close()
+        golden = check_golden(pack, options)
     except PackError as error:
         return reason_of(error), str(error)
     except EngineError as error:

@@ -1,26 +1,27 @@
-"""Owns running ONNX graphs with ONNX Runtime on the CPU; the library is imported when a session opens.
+"""Owns running ONNX graphs with ONNX Runtime; the library is imported when a session opens.
 
-Choosing the variant is `opening.py`; the behaviour that is promised is `session.py`.
+Choosing the variant is `opening.py`, the provider `onnxruntime_loading.py`; the behaviour that is promised is
+`session.py`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from model_packs.digests import digest_of
-from model_packs.engines.onnx_scan import names_external_data
+from model_packs.engines.graph_file import check_io, name_of, read_graph
+from model_packs.engines.onnxruntime_loading import GraphLoader, Loaded, first_line
+from model_packs.engines.options import EngineOptions
+from model_packs.engines.run_watch import RunWatch
 from model_packs.engines.session import SessionFacts, check_inputs, zero_inputs
-from model_packs.errors import EngineError, MissingEngineError
+from model_packs.errors import EngineError, MissingEngineError, RunTimeoutError
 from model_packs.manifest import PackManifest, Variant
 from model_packs.tensors import DYNAMIC, TensorSpec
 
 ENGINE: Final = "onnxruntime"
-PROVIDER: Final = "CPUExecutionProvider"
 
-_ERRORS_ONLY = 3
 _DATATYPES = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
@@ -38,42 +39,46 @@ _DATATYPES = {
 
 
 class OnnxRuntimeSession:
-    """A `Session` on ONNX Runtime's CPU execution provider.
+    """A `Session` on ONNX Runtime.
 
     Args:
         manifest: The pack.
         variant: The variant to run.
         graph: Where its graph lies.
-        threads: Threads inside one run.
+        options: How sessions are opened on this machine.
     """
 
-    def __init__(self, manifest: PackManifest, variant: Variant, graph: Path, threads: int) -> None:
+    def __init__(self, manifest: PackManifest, variant: Variant, graph: Path, options: EngineOptions) -> None:
         self._manifest = manifest
         self._variant = variant
         self._graph = graph
-        self._threads = threads
-        self._engine: Any = None  # onnxruntime.InferenceSession; the library ships no types
+        self._options = options
+        self._outputs = [spec.name for spec in manifest.outputs]
+        self._loaded: Loaded | None = None
+        self._watch: RunWatch | None = None
         self._version = ""
 
     @property
     def facts(self) -> SessionFacts:
         """What it runs on; see `Session.facts`."""
-        if self._engine is None:
+        loaded = self._loaded
+        if loaded is None:
             raise self._closed()
-        variant = self._variant
         return SessionFacts(
             engine=ENGINE,
             engine_version=self._version,
-            provider=PROVIDER,
-            variant=variant.id,
-            precision=variant.precision,
-            graph_digest=variant.graph_digest,
-            threads=self._threads,
+            provider=loaded.provider,
+            variant=self._variant.id,
+            precision=self._variant.precision,
+            graph_digest=self._variant.graph_digest,
+            threads=loaded.threads,
+            passed_over=loaded.passed_over,
+            tuning=loaded.tuning,
         )
 
     def open(self) -> None:
         """Load the library and the graph; see `Session.open`."""
-        if self._engine is not None:
+        if self._loaded is not None:
             return
         # A device calls nobody but its hub. Read once, when the library is loaded; the call below is for Windows.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -85,93 +90,80 @@ class OnnxRuntimeSession:
                 "pip install 'tandem-edge[cpu]'",
             ) from error
         onnxruntime.disable_telemetry_events()
-        graph = self._read_graph()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            engine = onnxruntime.InferenceSession(graph, options, providers=[PROVIDER])
-        except Exception as error:  # calling an engine: its errors share no root but Exception
-            raise EngineError(
-                f"{self._name()}: ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_first_line(error)}",
-                "export the graph for an opset that this version knows, and build the pack again",
-            ) from error
-        self._compare("input", self._manifest.inputs, engine.get_inputs(), must_be_all=True)
-        self._compare("output", self._manifest.outputs, engine.get_outputs(), must_be_all=False)
         self._version = str(onnxruntime.__version__)
-        self._engine = engine
+        graph = read_graph(self._manifest, self._variant, self._graph)
+        loaded = GraphLoader(onnxruntime, self._manifest, self._variant, self._options).load(graph, self._check)
+        if self._options.run_limit_s is not None:
+            self._watch = RunWatch(self._options.run_limit_s, onnxruntime.RunOptions)
+            self._watch.open()
+        self._loaded = loaded
 
     def warm_up(self) -> None:
-        """Run on zeros; see `Session.warm_up`."""
+        """Run on zeros, however long that takes; see `Session.warm_up`."""
+        if self._loaded is None:
+            raise self._closed()
         for n_windows in sorted({1, self._manifest.max_batch}):
-            self.run(zero_inputs(self._manifest, n_windows))
+            self._run(self._loaded.engine, zero_inputs(self._manifest, n_windows), None)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run one batch; see `Session.run`."""
-        engine = self._engine
-        if engine is None:
+        if self._loaded is None:
             raise self._closed()
         check_inputs(self._manifest, inputs)
-        names = [spec.name for spec in self._manifest.outputs]
-        try:
-            arrays = engine.run(names, dict(inputs))
-        except Exception as error:  # calling an engine: its errors share no root but Exception
-            raise EngineError(
-                f"{self._name()}: ONNX Runtime {self._version} failed: {_first_line(error)}",
-                "run model-pack verify on the pack; if that passes, report the input that fails",
-            ) from error
-        return dict(zip(names, arrays, strict=True))
+        return self._run(self._loaded.engine, inputs, self._watch)
 
     def close(self) -> None:
         """Let go of the graph; a second call does nothing."""
-        self._engine = None
+        self._loaded = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
-    def _read_graph(self) -> bytes:
-        """Read the graph once, so that the bytes that are checked are the bytes that are loaded."""
-        mend = "fetch or build the pack again"
+    def _run(
+        self,
+        engine: Any,  # noqa: ANN401 - the library ships no types
+        inputs: Mapping[str, NDArray[Any]],
+        watch: RunWatch | None,
+    ) -> dict[str, NDArray[Any]]:
+        turn = None if watch is None else watch.begin()
         try:
-            graph = self._graph.read_bytes()
-        except OSError as error:
-            raise EngineError(f"{self._name()}: cannot be read: {error.strerror}", mend) from error
-        if digest_of(graph) != self._variant.graph_digest:
-            raise EngineError(f"{self._name()}: the graph's digest is not the manifest's", mend)
-        if names_external_data(graph):
+            arrays = engine.run(self._outputs, dict(inputs), None if turn is None else turn.options)
+        except Exception as error:  # calling an engine: its errors share no root but Exception
+            if watch is not None and turn is not None and turn.options.terminate:
+                raise RunTimeoutError(
+                    f"{self._name()}: a run took more than {watch.limit_s:g} s and was ended",
+                    "use a smaller model, or raise the engine's run_limit_s",
+                ) from error
             raise EngineError(
-                f"{self._name()}: the graph keeps weights in other files",
-                "export it with its weights inside (no external data)",
-            )
-        return graph
+                f"{self._name()}: ONNX Runtime {self._version} failed: {first_line(error)}",
+                "run model-pack verify on the pack; if that passes, report the input that fails",
+            ) from error
+        finally:
+            if watch is not None and turn is not None:
+                watch.end(turn)
+        return dict(zip(self._outputs, arrays, strict=True))
 
-    def _compare(self, kind: str, specs: Sequence[TensorSpec], nodes: Sequence[Any], *, must_be_all: bool) -> None:
-        found = {str(node.name): node for node in nodes}
-        wrong = [f"{kind} {spec.name!r} is not in the graph" for spec in specs if spec.name not in found]
-        if must_be_all:
-            wrong += [f"the graph's {kind} {name!r} is not declared" for name in found.keys() - {s.name for s in specs}]
-        for spec in specs:
-            if spec.name in found:
-                wrong += _differences(kind, spec, found[spec.name])
-        if wrong:
-            raise EngineError(
-                f"{self._name()}: {'; '.join(wrong)}", "correct inputs and outputs in pack.toml, then build again"
-            )
+    def _check(self, engine: Any) -> None:  # noqa: ANN401 - the library ships no types
+        inputs = [_spec(node) for node in engine.get_inputs()]
+        check_io(self._manifest, self._variant, inputs, [_spec(node) for node in engine.get_outputs()])
 
     def _name(self) -> str:
-        return f"{self._manifest.ref} ({self._variant.file})"
+        return name_of(self._manifest, self._variant)
 
     def _closed(self) -> EngineError:
         return EngineError(f"{self._name()}: the session is not open", "call open() first")
 
 
-def open_onnxruntime(manifest: PackManifest, variant: Variant, graph: Path, threads: int) -> OnnxRuntimeSession:
+def open_onnxruntime(
+    manifest: PackManifest, variant: Variant, graph: Path, options: EngineOptions
+) -> OnnxRuntimeSession:
     """Make and open a session.
 
     Args:
         manifest: The pack.
         variant: The variant to run.
         graph: Where its graph lies.
-        threads: Threads inside one run.
+        options: How sessions are opened on this machine.
 
     Returns:
         The open session, not warmed up.
@@ -179,23 +171,12 @@ def open_onnxruntime(manifest: PackManifest, variant: Variant, graph: Path, thre
     Raises:
         EngineError: As for `Session.open`.
     """
-    session = OnnxRuntimeSession(manifest, variant, graph, threads)
+    session = OnnxRuntimeSession(manifest, variant, graph, options)
     session.open()
     return session
 
 
-def _differences(kind: str, spec: TensorSpec, node: Any) -> list[str]:  # noqa: ANN401 - the library ships no types
-    wrong = []
-    datatype = _DATATYPES.get(str(node.type), str(node.type))
-    if datatype != spec.datatype:
-        wrong.append(f"{kind} {spec.name!r} is {datatype} in the graph, {spec.datatype} in the manifest")
-    sizes = [size if isinstance(size, int) else DYNAMIC for size in node.shape]
-    if len(sizes) != len(spec.shape) or any(
-        size not in (DYNAMIC, want) for size, want in zip(sizes, spec.shape, strict=True)
-    ):
-        wrong.append(f"{kind} {spec.name!r} has the shape {sizes} in the graph, {list(spec.shape)} in the manifest")
-    return wrong
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - the library ships no types
+    """An input or output as a declaration; what the library leaves open, or does not know, stays as it says."""
+    sizes = tuple(size if isinstance(size, int) else DYNAMIC for size in node.shape)
+    return TensorSpec(str(node.name), _DATATYPES.get(str(node.type), str(node.type)), sizes)

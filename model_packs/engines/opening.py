@@ -1,59 +1,112 @@
 """Owns choosing and opening the session for a pack: the explicit table from engine name to opener.
 
+A pack's variants are tried by rank, each on the engines that can run its file. What cannot run *here* is passed over
+with its reason, which the session's facts tell and the log says once; a graph that its last engine refuses is an error.
 To add an engine: write one adapter of `session.Session` that imports its library in `open`, add it to `_OPENERS`, and
-add it to the list in tests/contract/test_session_contract.py.
+add it to the table in tests/contract/test_session_contract.py.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from model_packs.engines import onnxruntime_session
+from model_packs.engines.options import EngineOptions, PassedOver
 from model_packs.engines.session import Session
 from model_packs.errors import EngineError, MissingEngineError
 from model_packs.manifest import PackManifest, Variant
 from model_packs.pack import Pack
 
-Opener = Callable[[PackManifest, Variant, Path, int], Session]
+Opener = Callable[[PackManifest, Variant, Path, EngineOptions], Session]
 
-_OPENERS: Final[dict[str, Opener]] = {
+_OPENERS: Final[Mapping[str, Opener]] = {
     onnxruntime_session.ENGINE: onnxruntime_session.open_onnxruntime,
 }
 
+# Engines that can run a variant's file, the preferred one first; without an entry only the one that it names.
+_RUNS_ON: Final[Mapping[str, tuple[str, ...]]] = {"tensorrt": ("tensorrt", onnxruntime_session.ENGINE)}
 
-def open_session(pack: Pack, *, threads: int = 1) -> Session:
+_DEFAULTS: Final = EngineOptions()
+
+logger = logging.getLogger(__name__)
+
+
+def open_session(
+    pack: Pack, options: EngineOptions = _DEFAULTS, *, openers: Mapping[str, Opener] | None = None
+) -> Session:
     """Open and warm up the best variant that this machine has an engine for.
 
     Args:
         pack: A loaded pack.
-        threads: Threads inside one run.
+        options: How sessions are opened on this machine.
+        openers: More engines, which the program brings along.
 
     Returns:
-        The open, warm session; the caller closes it.
+        The open, warm session; the caller closes it. Its facts name what was passed over.
 
     Raises:
-        EngineError: No engine for any variant is installed (names the extra), or the best one fails to load the graph.
+        EngineError: No engine for any variant is installed (names the extra), or the last engine that a variant can run
+            on fails to load its graph.
     """
+    known = {**_OPENERS, **(openers or {})}
+    passed: list[PassedOver] = []
     missing: MissingEngineError | None = None
-    for variant in pack.manifest.variants:  # sorted by rank
-        opener = _OPENERS.get(variant.engine)
-        if opener is None:
+    for variant, engine, is_last in _candidates(pack):
+        if engine not in known:
+            passed.append(PassedOver(engine, f"this program knows {', '.join(known)}"))
             continue
+        told = replace(options, passed_over=(*options.passed_over, *passed))
         try:
-            session = opener(pack.manifest, variant, pack.path(variant.file), threads)
-        except MissingEngineError as error:
-            missing = missing or error
+            session = _warm(known[engine], pack, variant, told)
+        except EngineError as error:
+            if is_last and not isinstance(error, MissingEngineError):
+                raise
+            if isinstance(error, MissingEngineError):
+                missing = missing or error
+            passed.append(PassedOver(engine, error.reason))
             continue
-        try:
-            session.warm_up()
-        except EngineError:
-            session.close()
-            raise
+        _tell(pack, session, is_second_choice=bool(passed))
         return session
     if missing is not None:
         raise missing
     wanted = ", ".join(sorted({variant.engine for variant in pack.manifest.variants}))
     raise MissingEngineError(
-        f"{pack.ref} runs on {wanted}; this program knows {', '.join(_OPENERS)}",
+        f"{pack.ref} runs on {wanted}; this program knows {', '.join(known)}",
         "install a newer version, or use a pack with a variant for a known engine",
+    )
+
+
+def _candidates(pack: Pack) -> Iterator[tuple[Variant, str, bool]]:
+    """Every variant with every engine for it, and whether it is the variant's last."""
+    for variant in pack.manifest.variants:  # sorted by rank
+        engines = _RUNS_ON.get(variant.engine, (variant.engine,))
+        for engine in engines:
+            yield variant, engine, engine == engines[-1]
+
+
+def _warm(opener: Opener, pack: Pack, variant: Variant, options: EngineOptions) -> Session:
+    session = opener(pack.manifest, variant, pack.path(variant.file), options)
+    try:
+        session.warm_up()
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _tell(pack: Pack, session: Session, *, is_second_choice: bool) -> None:
+    facts = session.facts
+    logger.log(
+        logging.WARNING if is_second_choice else logging.INFO,
+        "session_opened",
+        extra={
+            "pack": str(pack.ref),
+            "variant": facts.variant,
+            "engine": f"{facts.engine} {facts.engine_version}",
+            "provider": facts.provider,
+            "threads": facts.threads,
+            "passed_over": [f"{one.what}: {one.reason}" for one in facts.passed_over],
+        },
     )

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.digests import Digest
+from model_packs.engines.options import PassedOver
+from model_packs.engines.tuning import Tuning
 from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
 from model_packs.tensors import DTYPES, DYNAMIC, TensorSpec, datatype_of
@@ -29,6 +31,8 @@ class SessionFacts:
         precision: Number format of the weights.
         graph_digest: Digest of the graph that was loaded.
         threads: Threads inside one run.
+        passed_over: What would have been preferred, and why it does not run here.
+        tuning: What was measured of this graph on this machine; None: nothing was.
     """
 
     engine: str
@@ -38,6 +42,8 @@ class SessionFacts:
     precision: str
     graph_digest: Digest
     threads: int
+    passed_over: tuple[PassedOver, ...] = ()
+    tuning: Tuning | None = None
 
 
 class Session(Protocol):
@@ -77,6 +83,7 @@ class Session(Protocol):
         Raises:
             TensorError: An input is missing, unknown or of another shape or dtype (the caller's mistake).
             EngineError: The session is not open, or the engine failed.
+            RunTimeoutError: The run took too long and was ended (an `EngineError`); the session still works.
         """
 
     def close(self) -> None:
@@ -109,6 +116,21 @@ def check_inputs(manifest: PackManifest, inputs: Mapping[str, NDArray[Any]]) -> 
         raise TensorError(f"{manifest.ref}: unknown input {', '.join(sorted(inputs.keys() - known))}")
 
 
+def batch_limit(manifest: PackManifest, facts: SessionFacts) -> int:
+    """Tell how many windows one run should take at most.
+
+    Args:
+        manifest: The pack.
+        facts: What its session runs on.
+
+    Returns:
+        The pack's own limit, or less where fewer were measured to be as quick: 1 where batching buys nothing.
+    """
+    if facts.tuning is None or any(spec.shape[0] != DYNAMIC for spec in manifest.inputs):
+        return manifest.max_batch
+    return min(manifest.max_batch, facts.tuning.max_batch)
+
+
 def zero_inputs(manifest: PackManifest, n_windows: int) -> dict[str, NDArray[Any]]:
     """Make inputs of zeros, for warming up.
 
@@ -119,9 +141,18 @@ def zero_inputs(manifest: PackManifest, n_windows: int) -> dict[str, NDArray[Any
     Returns:
         One array per declared input.
     """
-    return {spec.name: np.zeros(_sizes(spec, n_windows), dtype=DTYPES[spec.datatype]) for spec in manifest.inputs}
+    return {spec.name: np.zeros(batch_sizes(spec, n_windows), dtype=DTYPES[spec.datatype]) for spec in manifest.inputs}
 
 
-def _sizes(spec: TensorSpec, n_windows: int) -> tuple[int, ...]:
+def batch_sizes(spec: TensorSpec, n_windows: int) -> tuple[int, ...]:
+    """Size a batch.
+
+    Args:
+        spec: An input.
+        n_windows: Windows in the batch, where the input leaves it open.
+
+    Returns:
+        Sizes by axis; those inside a window that are open are 1.
+    """
     inner = (1 if size == DYNAMIC else size for size in spec.shape[1:])
     return (n_windows if spec.shape[0] == DYNAMIC else spec.shape[0], *inner)

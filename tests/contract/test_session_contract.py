@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model_packs.engines.onnxruntime_session import OnnxRuntimeSession
+from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import Session
 from model_packs.errors import EngineError, TensorError
 from model_packs.manifest import PackManifest
@@ -24,7 +25,7 @@ from tests.simulators.packs import CHANNELS, LABELS, SAMPLES, build_tiny, weight
 MakeSession = Callable[[PackManifest, Path], Session]
 
 ENGINES: dict[str, MakeSession] = {
-    "onnxruntime": lambda manifest, graph: OnnxRuntimeSession(manifest, manifest.variants[0], graph, threads=1),
+    "onnxruntime": lambda manifest, graph: OnnxRuntimeSession(manifest, manifest.variants[0], graph, EngineOptions()),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.errors import MissingEngineError
 from model_packs.pack_spec import VariantEntry
 from tests.simulators.packs import build_tiny
@@ -25,7 +26,7 @@ def test_the_best_variant_with_a_known_engine_opens(tmp_path: Path) -> None:
             VariantEntry(id="spare", file="model.onnx", rank=2),
         ),
     )
-    session = open_session(pack, threads=2)
+    session = open_session(pack, EngineOptions(threads=2))
     assert (session.facts.variant, session.facts.threads) == ("plain", 2)
     session.close()
 

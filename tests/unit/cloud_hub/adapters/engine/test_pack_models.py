@@ -8,6 +8,7 @@ import pytest
 from cloud_hub.adapters.engine.pack_models import PackModels
 from cloud_hub.errors import PackUnavailableError
 from model_packs.engines.opening import open_session
+from model_packs.engines.options import EngineOptions
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
 from tests.simulators.loops import in_loop
@@ -41,7 +42,7 @@ def models(store: PackStore, key: SiteKey, inline_below_ms: float = 1.0) -> Pack
     return PackModels(
         store,
         (key.public,),
-        open_session=partial(open_session, threads=1),
+        open_session=partial(open_session, options=EngineOptions(threads=1)),
         max_batch=64,
         inline_below_ms=inline_below_ms,
     )
