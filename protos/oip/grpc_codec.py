@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model_packs.errors import TensorError
 from model_packs.tensors import raw_from_elements
 from protos.oip.parameters import parameters_of, set_parameters
-from protos.oip.signature import Asked, Parameter, Place, Regions, Signature, place_of, region_view
+from protos.oip.signature import Asked, Parameter, Place, Regions, Signature, place_of, read_region, write_region
 from protos.oip.typed_contents import fill_contents, is_typed, raw_from_contents
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
@@ -128,7 +128,7 @@ class GrpcCodec:
             place = place_of(parameters_of(tensor.parameters), form.name) if tensor.parameters else None
             if place is not None:
                 is_raw = True
-                raw: bytes | memoryview = region_view(regions, place, form.name)
+                raw = read_region(regions, place, form)
             elif request.raw_input_contents:
                 raw = _next(raws, form.name, request)
             elif tensor.HasField("contents"):
@@ -155,10 +155,7 @@ class GrpcCodec:
             if place is None:
                 response.raw_output_contents.append(raw)
                 continue
-            view = region_view(regions, place, name)
-            if len(raw) > len(view):
-                raise TensorError(f"output {name!r} takes {len(raw)} bytes, the shared memory for it has {len(view)}")
-            view[: len(raw)] = raw
+            write_region(regions, place, name, raw)
             response.raw_output_contents.append(b"")
             set_parameters(
                 tensor.parameters,

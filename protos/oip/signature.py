@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.errors import TensorError
-from model_packs.tensors import BYTES, TensorSpec, dtype_of, elements_from_raw, tensor_size_bytes
+from model_packs.tensors import BYTES, MAX_TENSOR_BYTES, TensorSpec, dtype_of, elements_from_raw, tensor_size_bytes
 from protos.oip.model import OipModel
 
 _MAX_REMEMBERED: Final = 1024
@@ -31,10 +31,13 @@ class Place(NamedTuple):
 
 
 class Regions(Protocol):
-    """The shared memory that clients have registered."""
+    """The shared memory that clients have registered. Both raise TensorError when there is no such region or part."""
 
-    def view(self, place: Place, /) -> memoryview:
-        """Look at a part of a region; raises TensorError when there is no such region or part."""
+    def read(self, region: str, offset_bytes: int, size_bytes: int, /) -> bytes:
+        """Copy a part of a region: its owner may change it at any time."""
+
+    def write(self, region: str, offset_bytes: int, data: bytes, /) -> None:
+        """Overwrite a part of a region."""
 
 
 class Form(NamedTuple):
@@ -100,7 +103,7 @@ class Signature:
         known = self._forms.get((name, datatype, shape))
         return self._checked_form(name, datatype, shape) if known is None else known
 
-    def array(self, form: Form, raw: bytes | memoryview) -> NDArray[Any]:
+    def array(self, form: Form, raw: bytes) -> NDArray[Any]:
         """Make an array over raw bytes.
 
         Args:
@@ -197,7 +200,7 @@ class Signature:
             self._forms[name, datatype, shape] = form
         return form
 
-    def _elements(self, form: Form, raw: bytes | memoryview) -> NDArray[Any]:
+    def _elements(self, form: Form, raw: bytes) -> NDArray[Any]:
         try:
             return elements_from_raw(raw, form.shape)
         except TensorError as error:
@@ -251,26 +254,56 @@ def place_of(parameters: Mapping[str, Parameter], name: str) -> Place | None:
     return Place(region, int(offset or 0), int(size or 0))
 
 
-def region_view(regions: Regions | None, place: Place, name: str) -> memoryview:
-    """Look at a tensor's place in shared memory.
+def read_region(regions: Regions | None, place: Place, form: Form) -> bytes:
+    """Copy a tensor out of shared memory.
 
     Args:
         regions: The registered regions; None: this server shares no memory.
         place: Where.
-        name: The tensor's name.
+        form: The tensor's form; a place of another size is refused before anything is read.
 
     Returns:
-        The bytes there.
+        Its raw bytes.
 
     Raises:
-        TensorError: There is no such region or part.
+        TensorError: There is no such region or part, or it has not the tensor's size.
     """
-    if regions is None:
-        raise TensorError(f"tensor {name!r}: this server shares no memory; send the bytes in the request")
+    if place.size != form.n_bytes and (form.n_bytes is not None or place.size > MAX_TENSOR_BYTES):
+        wanted = f"at most {MAX_TENSOR_BYTES}" if form.n_bytes is None else str(form.n_bytes)
+        raise TensorError(
+            f"tensor {form.name!r} must have {wanted} bytes of shared memory for {form.datatype} {list(form.shape)}, "
+            f"not {place.size}"
+        )
     try:
-        return regions.view(place)
+        return _known(regions).read(place.region, place.offset, place.size)
     except TensorError as error:
-        raise TensorError(f"tensor {name!r}: {error}") from error
+        raise TensorError(f"tensor {form.name!r}: {error}") from error
+
+
+def write_region(regions: Regions | None, place: Place, name: str, raw: bytes) -> None:
+    """Write an output to shared memory.
+
+    Args:
+        regions: The registered regions; None: this server shares no memory.
+        place: Where.
+        name: The output's name.
+        raw: Its raw bytes.
+
+    Raises:
+        TensorError: There is no such region or part, or it is too small.
+    """
+    if len(raw) > place.size:
+        raise TensorError(f"output {name!r} takes {len(raw)} bytes, the shared memory for it has {place.size}")
+    try:
+        _known(regions).write(place.region, place.offset, raw)
+    except TensorError as error:
+        raise TensorError(f"output {name!r}: {error}") from error
+
+
+def _known(regions: Regions | None) -> Regions:
+    if regions is None:
+        raise TensorError("this server shares no memory; send the bytes in the request")
+    return regions
 
 
 def _is_size(value: object) -> bool:

@@ -14,7 +14,7 @@ from model_packs.errors import TensorError
 from model_packs.tensors import DTYPES, TensorSpec
 from protos.oip.grpc_codec import GrpcCodec
 from protos.oip.parameters import parameters_of, priority_of, timeout_s
-from protos.oip.signature import Place, Signature
+from protos.oip.signature import Signature
 from protos.oip.streaming import stream_answer, stream_error
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.unit.protos.oip.oip_models import MODEL, raw_bytes, raw_request, rows, taking
@@ -191,6 +191,12 @@ def in_shared_memory(request: Request) -> None:
     request.inputs[0].parameters["shared_memory_byte_size"].int64_param = 16
 
 
+def in_too_much_shared_memory(request: Request) -> None:
+    """The input claims two gigabytes of a region."""
+    in_shared_memory(request)
+    request.inputs[0].parameters["shared_memory_byte_size"].int64_param = 2 << 30
+
+
 def in_a_negative_place(request: Request) -> None:
     """The input is nowhere."""
     in_shared_memory(request)
@@ -223,6 +229,7 @@ def in_a_negative_place(request: Request) -> None:
         (wanting("sure", "sure"), "asked for twice"),
         (sorting_classes, "output 'logits': this server does not sort classes"),
         (in_shared_memory, "tensor 'x': this server shares no memory"),
+        (in_too_much_shared_memory, "tensor 'x' must have 16 bytes of shared memory for FP32 .*, not 2147483648"),
         (in_a_negative_place, "tensor 'x': shared_memory_region must be text"),
     ],
 )
@@ -282,11 +289,19 @@ class Shelf:
     def __init__(self, content: bytes) -> None:
         self.content = bytearray(content)
 
-    def view(self, place: Place, /) -> memoryview:
-        """Look at the region."""
-        if place.region != "r":
-            raise TensorError(f"no shared memory region {place.region!r} is registered")
-        return memoryview(self.content)[place.offset : place.offset + place.size]
+    def read(self, region: str, offset_bytes: int, size_bytes: int, /) -> bytes:
+        """Copy a part."""
+        self._check(region)
+        return bytes(self.content[offset_bytes : offset_bytes + size_bytes])
+
+    def write(self, region: str, offset_bytes: int, data: bytes, /) -> None:
+        """Overwrite a part."""
+        self._check(region)
+        self.content[offset_bytes : offset_bytes + len(data)] = data
+
+    def _check(self, region: str) -> None:
+        if region != "r":
+            raise TensorError(f"no shared memory region {region!r} is registered")
 
 
 def placed(request: Request, *, region: str = "r", out_size: int = 8) -> Request:
