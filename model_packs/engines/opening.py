@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from model_packs.engines import onnxruntime_session
+from model_packs.engines import onnxruntime_session, tensorrt_session
 from model_packs.engines.options import EngineOptions, PassedOver
 from model_packs.engines.session import Session
 from model_packs.errors import EngineError, MissingEngineError
@@ -23,10 +23,13 @@ Opener = Callable[[PackManifest, Variant, Path, EngineOptions], Session]
 
 _OPENERS: Final[Mapping[str, Opener]] = {
     onnxruntime_session.ENGINE: onnxruntime_session.open_onnxruntime,
+    tensorrt_session.ENGINE: tensorrt_session.open_tensorrt,
 }
 
 # Engines that can run a variant's file, the preferred one first; without an entry only the one that it names.
-_RUNS_ON: Final[Mapping[str, tuple[str, ...]]] = {"tensorrt": ("tensorrt", onnxruntime_session.ENGINE)}
+_RUNS_ON: Final[Mapping[str, tuple[str, ...]]] = {
+    tensorrt_session.ENGINE: (tensorrt_session.ENGINE, onnxruntime_session.ENGINE)
+}
 
 _DEFAULTS: Final = EngineOptions()
 

@@ -11,21 +11,40 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model_packs.engines.cuda_driver import CudaDriver
 from model_packs.engines.onnxruntime_session import OnnxRuntimeSession
 from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import Session
+from model_packs.engines.tensorrt_session import TensorRtSession
 from model_packs.errors import EngineError, TensorError
 from model_packs.manifest import PackManifest
 from model_packs.pack import Pack
 from model_packs.pack_spec import VariantEntry
 from model_packs.tensors import TensorSpec
+from tests.simulators.fake_cuda import FakeCuda
+from tests.simulators.fake_tensorrt import fake_tensorrt
 from tests.simulators.onnx_bytes import linear_graph
 from tests.simulators.packs import CHANNELS, LABELS, SAMPLES, build_tiny, weights
 
 MakeSession = Callable[[PackManifest, Path], Session]
 
+
+def on_fake_gpu(manifest: PackManifest, graph: Path) -> Session:
+    """TensorRT's session, on a GPU in ordinary memory."""
+    cuda = FakeCuda()
+    return TensorRtSession(
+        manifest,
+        manifest.variants[0],
+        graph,
+        EngineOptions(),
+        load_driver=lambda: CudaDriver(cuda),
+        load_tensorrt=lambda: fake_tensorrt(cuda),
+    )
+
+
 ENGINES: dict[str, MakeSession] = {
     "onnxruntime": lambda manifest, graph: OnnxRuntimeSession(manifest, manifest.variants[0], graph, EngineOptions()),
+    "tensorrt": on_fake_gpu,
 }
 
 
