@@ -89,7 +89,7 @@ class _Server(Protocol):
     def add_generic_rpc_handlers(self, generic_rpc_handlers: tuple[grpc.GenericRpcHandler, ...], /) -> None: ...
 
     def add_registered_method_handlers(
-        self, service_name: str, method_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]], /
+        self, service_name: str, method_handlers: dict[str, "grpc.RpcMethodHandler[Any, Any]"], /
     ) -> None: ...
 
 
@@ -110,7 +110,7 @@ def add_to_server(server: _Server, behaviours: Mapping[str, Callable[..., Any]])
     server.add_registered_method_handlers(SERVICE, handlers)
 
 
-def _handler(method: Method, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: Method, behaviour: Callable[..., Any]) -> "grpc.RpcMethodHandler[Any, Any]":
     make = grpc.stream_stream_rpc_method_handler if method.is_stream else grpc.unary_unary_rpc_method_handler
     return make(
         behaviour,
