@@ -1,4 +1,7 @@
-"""Owns the command line: which commands there are, and handing over to one. What a command does is its module's."""
+"""Owns the command line: which commands there are, and handing over to one. What a command does is its module's.
+
+Only the command that is asked for is loaded: a daemon does not carry the doctor's libraries in its memory.
+"""
 
 import os
 
@@ -6,29 +9,36 @@ import os
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 
-from edge_agent.commands import audit, check, doctor, enrol, init, outbox, packs, run, status
 from edge_agent.commands.endings import cli_error
 from edge_agent.errors import AgentError
 from model_packs.process import crash_points, exits
 
-_COMMANDS = (init, check, enrol, run, status, doctor, audit, outbox, packs)
+# Modules of edge_agent.commands, in the order of the help; each is called as its command.
+_COMMANDS = ("init", "check", "enrol", "run", "status", "doctor", "audit", "outbox", "packs")
 
 
-def parser() -> exits.Parser:
-    """The whole tree of arguments."""
+def parser(arguments: Sequence[str]) -> exits.Parser:
+    """The tree of arguments.
+
+    Args:
+        arguments: What is to be parsed; where it begins with a command, the tree has that command only.
+    """
     root = exits.Parser(prog="edge-agent", description="Answers on the device; asks the hub behind it.")
     root.add_argument("--version", action="version", version=f"edge-agent {version('tandem-edge')}")
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add(subparsers)
+    for command in arguments[:1] if arguments and arguments[0] in _COMMANDS else _COMMANDS:
+        import_module(f"edge_agent.commands.{command}").add(subparsers)
     return root
 
 
 def main() -> None:
     """Run one command and end the process with its exit code."""
-    exits.run(lambda: _run(parser().parse_args()))
+    exits.run(lambda: _run(parser(sys.argv[1:]).parse_args()))
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -184,7 +184,7 @@ def accept_deferral(
     edge_right: ArrayLike,
     hub_right: ArrayLike,
     clusters: ArrayLike,
-    generator: np.random.Generator,
+    generator: "np.random.Generator",  # in quotes: NumPy loads its generators when they are named
 ) -> AcceptedDeferral:
     """Fit a deferral score and accept it only when it ranks better than max probability on rows that it has not seen.
 

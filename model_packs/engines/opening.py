@@ -2,8 +2,8 @@
 
 A pack's variants are tried by rank, each on the engines that can run its file. What cannot run *here* is passed over
 with its reason, which the session's facts tell and the log says once; a graph that its last engine refuses is an error.
-To add an engine: write one adapter of `session.Session` that imports its library in `open`, add it to `_OPENERS`, and
-add it to the table in tests/contract/test_session_contract.py.
+To add an engine: write one adapter of `session.Session` that imports its library in `open`, add it to `_ENGINES`, and
+add it to the table in tests/contract/test_session_contract.py. An adapter is loaded when a variant wants it.
 """
 
 import logging
@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from model_packs.engines import onnxruntime_session, tensorrt_session
 from model_packs.engines.options import EngineOptions, PassedOver
 from model_packs.engines.session import Session
 from model_packs.errors import EngineError, MissingEngineError
@@ -21,15 +20,23 @@ from model_packs.pack import Pack
 
 Opener = Callable[[PackManifest, Variant, Path, EngineOptions], Session]
 
-_OPENERS: Final[Mapping[str, Opener]] = {
-    onnxruntime_session.ENGINE: onnxruntime_session.open_onnxruntime,
-    tensorrt_session.ENGINE: tensorrt_session.open_tensorrt,
-}
+
+def _onnxruntime() -> Opener:
+    from model_packs.engines.onnxruntime_session import open_onnxruntime  # noqa: PLC0415 - loaded when it is wanted
+
+    return open_onnxruntime
+
+
+def _tensorrt() -> Opener:
+    from model_packs.engines.tensorrt_session import open_tensorrt  # noqa: PLC0415 - loaded when it is wanted
+
+    return open_tensorrt
+
+
+_ENGINES: Final[Mapping[str, Callable[[], Opener]]] = {"onnxruntime": _onnxruntime, "tensorrt": _tensorrt}
 
 # Engines that can run a variant's file, the preferred one first; without an entry only the one that it names.
-_RUNS_ON: Final[Mapping[str, tuple[str, ...]]] = {
-    tensorrt_session.ENGINE: (tensorrt_session.ENGINE, onnxruntime_session.ENGINE)
-}
+_RUNS_ON: Final[Mapping[str, tuple[str, ...]]] = {"tensorrt": ("tensorrt", "onnxruntime")}
 
 _DEFAULTS: Final = EngineOptions()
 
@@ -53,7 +60,8 @@ def open_session(
         EngineError: No engine for any variant is installed (names the extra), or the last engine that a variant can run
             on fails to load its graph.
     """
-    known = {**_OPENERS, **(openers or {})}
+    brought = openers or {}
+    known = (*_ENGINES, *brought)
     passed: list[PassedOver] = []
     missing: MissingEngineError | None = None
     for variant, engine, is_last in _candidates(pack):
@@ -62,7 +70,7 @@ def open_session(
             continue
         told = replace(options, passed_over=(*options.passed_over, *passed))
         try:
-            session = _warm(known[engine], pack, variant, told)
+            session = _warm(brought.get(engine) or _ENGINES[engine](), pack, variant, told)
         except EngineError as error:
             if is_last and not isinstance(error, MissingEngineError):
                 raise
