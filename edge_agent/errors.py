@@ -2,6 +2,7 @@
 
     AgentError                .status says the retry class (protos.status), .mend what a person can do
     ├── InputFaultError       the sender's: a message that does not decode        INVALID_ARGUMENT
+    ├── CallError             the caller's or the engine's: no answer to a call    as it says
     ├── ConfigurationError    the operator's: files that contradict each other    FAILED_PRECONDITION
     ├── EnrolmentError        the operator's or the hub's: no identity            as the hub says
     ├── PackUnusableError     the publisher's: missing, unsigned, wrong digest    FAILED_PRECONDITION
@@ -78,6 +79,10 @@ class InputFaultError(AgentError):
     def __init__(self, reason: InputFault, detail: str, mend: str) -> None:
         super().__init__(detail, mend, Status.INVALID_ARGUMENT)
         self.reason = reason
+
+
+class CallError(AgentError):
+    """A local call without an answer: an unknown model, a caller who left, no permit to wait, a failed engine."""
 
 
 class ConfigurationError(AgentError):

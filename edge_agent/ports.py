@@ -76,7 +76,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """One message for a broker; `row` is its outbox row, trimmed when the broker acknowledges it."""
+    """One message for a broker; `row` is its outbox row, trimmed when the broker acknowledges it.
+
+    Without a broker it is kept for those who watch, and delivered to nobody: its caller has the answer.
+    """
 
     row: RowId
     broker: str
@@ -107,8 +110,8 @@ class Broker(Protocol):
         """Start connecting, for ever, with jittered backoff."""
         ...
 
-    def publish(self, publish: Publish) -> bool:
-        """Hand one message to the connection; False when it is not connected or its window is full."""
+    def publish(self, publishes: Sequence[Publish]) -> list[Publish]:
+        """Hand messages to the connection; those that it cannot take (not connected, or window full) are returned."""
         ...
 
     def acknowledge(self, handles: Sequence[AckHandle]) -> None:
@@ -181,6 +184,15 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """Answers that one policy decided and that their callers hold: they are in its totals, and in no row."""
+
+    binding: BindingName
+    decided_by: PolicyUse
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """One record that could not be decoded; `payload` is whole, the store keeps its head."""
 
@@ -218,6 +230,7 @@ class Unit:
         seen: Dedupe keys to remember, oldest first.
         forgotten: Dedupe keys to forget.
         states: Window state by (binding, partition); None when the partition is gone.
+        returned: Answers to local calls that nobody else is told of.
         acks: Messages to acknowledge after the commit, in the order of arrival.
         terms: How safe it has to be before they are, and what becomes of it while the disk fails.
     """
@@ -230,6 +243,7 @@ class Unit:
     forgotten: tuple[tuple[BindingName, bytes], ...] = ()
     states: Mapping[tuple[BindingName, str], str | None] = field(default_factory=dict)
     decided: tuple[Decided, ...] = ()
+    returned: tuple[Returned, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
     feedback: tuple[GivenFeedback, ...] = ()
     acks: tuple[AckHandle, ...] = ()

@@ -39,6 +39,7 @@ class Count(StrEnum):
     PREDICTIONS_EXPIRED = "predictions_expired"
     PREDICTIONS_EVICTED = "predictions_evicted"
     PREDICTIONS_PENDING_PUBLISH = "predictions_pending_publish"
+    PREDICTIONS_RETURNED = "predictions_returned"
     DECISIONS_MADE = "decisions_made"
     DECISIONS_KEPT = "decisions_kept"
     DECISIONS_AUDITED = "decisions_audited"
@@ -135,6 +136,7 @@ _OF_A_BINDING: dict[str, tuple[Count, tuple[Count, ...]]] = {
             Count.PREDICTIONS_EXPIRED,
             Count.PREDICTIONS_EVICTED,
             Count.PREDICTIONS_PENDING_PUBLISH,
+            Count.PREDICTIONS_RETURNED,  # to the caller who asked, and to nobody else
         ),
     ),
     # With a left side of its own: a store may hold answers of a program that did not count these.

@@ -118,6 +118,24 @@ def plan_insert(usage: Mapping[ItemClass, int], limits: Limits, item_class: Item
     return Evict({item_class: from_own, **borrowed})
 
 
+def is_roomy(usage: Mapping[ItemClass, int], limits: Limits, sizes: Sequence[tuple[ItemClass, int]]) -> bool:
+    """Whether the plan of each of several new items is `Insert`, whatever their order.
+
+    Args:
+        usage: As for `plan_insert`.
+        limits: As for `plan_insert`.
+        sizes: Class and bytes of each.
+    """
+    own: dict[ItemClass, int] = {}
+    for item_class, size_bytes in sizes:
+        if size_bytes > limits.share_bytes(item_class):
+            return False
+        own[item_class] = own.get(item_class, 0) + size_bytes
+    if sum(usage.values()) + sum(own.values()) > limits.max_bytes:
+        return False
+    return all(shortage_bytes(usage, limits, size_bytes, one) <= 0 for one, size_bytes in own.items())
+
+
 def _reclaim(
     usage: Mapping[ItemClass, int], limits: Limits, item_class: ItemClass, shortage: int
 ) -> dict[ItemClass, int]:

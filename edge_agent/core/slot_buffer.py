@@ -56,6 +56,13 @@ class SlotBuffer:
             self._move(min(shift, len(self.rows)), len(self.rows))
             self.base = slot
 
+    def skip_to(self, slot: int) -> None:
+        """Forget everything, which no open window needs, and move `base` to a slot that is not before it."""
+        if self.is_present.any():
+            self.forget_before(slot)
+        else:
+            self.base = slot
+
     def put(self, slots: NDArray[np.int64], values: NDArray[np.float32], row: int) -> NDArray[np.int64]:
         """Write samples into empty slots, for which there is room.
 

@@ -127,6 +127,16 @@ class Changes:
     states: Mapping[str, PartitionState | None] = field(default_factory=dict)
 
 
+def closing(window: ClosedWindow, row: int, state: PartitionState) -> Changes:
+    """What a record changes that is one whole window: all of it is used at once, and the record is needed no more."""
+    counts: dict[str, int] = {
+        Count.SAMPLES_DECODED: window.samples,
+        Count.WINDOWS_CLOSED: 1,
+        Count.SAMPLES_USED: window.samples,
+    }
+    return Changes((window,), counts=counts, released=(row,), states={window.partition: state})
+
+
 class Tally:
     """Gathers what a call changes."""
 

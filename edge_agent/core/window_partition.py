@@ -113,6 +113,38 @@ class Partition:
         self._buffer.append(first, values, row)
         return True
 
+    def whole(
+        self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float
+    ) -> ClosedWindow | None:
+        """Take the samples of one record if they are one whole window and nothing else, of windows that do not overlap.
+
+        Senders that know the window send it so; then there is nothing to gather, and `feed` would change the same.
+
+        Returns:
+            The window, which needs its record no more; None when that is not so: nothing has changed then.
+        """
+        geometry, first = self._geometry, int(slots[0])
+        window, offset = divmod(first, geometry.hop)
+        if (
+            len(slots) != geometry.size
+            or geometry.hop != geometry.size
+            or offset
+            or first < max(self._end, self._closed_through)
+            or not self.is_empty()
+            or not (slots == np.arange(first, first + geometry.size)).all()
+            or np.isnan(values).any()
+        ):
+            return None
+        self._last_row, self._end, self.told_s = max(self._last_row, row), first + geometry.size, now_s
+        self._closed_through = max(self._closed_through, self._end - 1 - geometry.lateness)
+        first_open = self._first_open()
+        self._emitted = {one: last for one, last in self._emitted.items() if one >= first_open}
+        if window >= first_open:
+            self._emitted[window] = self._last_row
+        self._buffer.skip_to(first_open * geometry.hop)
+        start_ns = window * geometry.hop_ns
+        return ClosedWindow(self._name, start_ns, start_ns + geometry.size_ns, values, geometry.size, 1.0)
+
     def feed(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float, tally: Tally) -> None:
         """Take the samples of one record.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.accounting import Count
-from edge_agent.core.window_changes import Changes, PartitionState, Tally, Unused
+from edge_agent.core.window_changes import Changes, PartitionState, Tally, Unused, closing
 from edge_agent.core.window_geometry import Geometry, HoppingSpec
 from edge_agent.core.window_partition import Partition
 
@@ -74,6 +74,11 @@ class HoppingWindows:
             self._partitions.move_to_end(partition)
             found.active_s = now_s
             return Changes(counts={Count.SAMPLES_DECODED: len(slots)}, pending={row: len(slots)})
+        window = found.whole(row, slots, values, now_s) if found is not None and is_plain else None
+        if found is not None and window is not None:
+            self._partitions.move_to_end(partition)
+            found.active_s = now_s
+            return closing(window, row, found.state())
         tally = Tally()
         tally.counts[Count.SAMPLES_DECODED] += len(slots) + out_of_range
         tally.counts[Count.SAMPLES_OUT_OF_RANGE] += out_of_range

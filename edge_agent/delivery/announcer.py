@@ -99,7 +99,7 @@ class Announcer:
 
     def _say(self, broker: str, topic: str, document: Mapping[str, Any]) -> None:
         payload = json.dumps(document, separators=(",", ":")).encode()
-        self._brokers[broker].publish(Publish(_NO_ROW, broker, topic, payload, qos=0))
+        self._brokers[broker].publish([Publish(_NO_ROW, broker, topic, payload, qos=0)])
 
     def _dead_json(self, letter: DeadLetter) -> dict[str, Any]:
         return {

@@ -34,6 +34,10 @@ class PublishRows(Protocol):
         """Committed messages for a broker, in the order of sending, without those in flight."""
         ...
 
+    def delivered(self, rows: Sequence[RowId]) -> None:
+        """These are about to be trimmed: those that are not committed yet need not be written; never waits."""
+        ...
+
     def published(self, rows: Sequence[RowId]) -> None:
         """Trim acknowledged rows; returns after the commit."""
         ...
@@ -68,23 +72,27 @@ class Publisher:
         self._backlog: dict[str, set[RowId]] = {name: set() for name in brokers}  # of these, what the loop published
         self._refused_until_s: dict[str, dict[RowId, float]] = {name: {} for name in brokers}
 
-    def publish_now(self, publish: Publish) -> bool:
-        """Publish a message whose row is on its way to the store, if its broker can take it; else `run_once` will.
+    def publish_now(self, publishes: Sequence[Publish]) -> None:
+        """Publish messages whose rows are on their way to the store; what a broker cannot take, `run_once` will.
 
-        Call `take` before the row is handed to the store, and this after it.
+        Call `take` before the rows are handed to the store, and this after it.
         """
-        if self._brokers[publish.broker].publish(publish):
-            return True
-        self._give_back(publish)
-        return False
+        by_broker: dict[str, list[Publish]] = {}
+        for publish in publishes:
+            by_broker.setdefault(publish.broker, []).append(publish)
+        for name, own in by_broker.items():
+            left = self._brokers[name].publish(own)
+            if left:
+                self._give_back(name, left)
 
-    def take(self, publish: Publish) -> bool:
-        """Mark a message as in flight, so that the loop leaves it alone; False when it cannot be published now."""
-        if not self._brokers[publish.broker].connected or self._is_held():
-            return False
+    def take(self, publishes: Sequence[Publish]) -> list[Publish]:
+        """Mark messages as in flight, so that the loop leaves them alone; those that may be published now."""
+        open_ = set() if self._is_held() else {name for name, broker in self._brokers.items() if broker.connected}
+        taken = [publish for publish in publishes if publish.broker in open_]
         with self._changed:
-            self._in_flight[publish.broker].add(publish.row)
-        return True
+            for publish in taken:
+                self._in_flight[publish.broker].add(publish.row)
+        return taken
 
     def wake(self) -> None:
         """Something was committed that is to be published."""
@@ -94,6 +102,7 @@ class Publisher:
 
     def acknowledged(self, rows: Sequence[RowId]) -> None:
         """A broker has these messages."""
+        self._store.delivered(rows)
         with self._changed:
             self._acknowledged += rows
             self._is_due = True
@@ -143,17 +152,18 @@ class Publisher:
             room = BACKLOG_IN_FLIGHT - len(self._backlog[name])
         if room <= 0 or len(refused) >= _MOST_REFUSED:
             return
-        for publish in self._store.publishable(name, room, in_flight):
-            with self._changed:
-                self._in_flight[name].add(publish.row)
-                self._backlog[name].add(publish.row)
-            if not broker.publish(publish):
-                self._give_back(publish)
-                return
-
-    def _give_back(self, publish: Publish) -> None:
+        waiting = self._store.publishable(name, room, in_flight)
+        rows = [publish.row for publish in waiting]
         with self._changed:
-            self._forget(publish.broker, [publish.row])
+            self._in_flight[name].update(rows)
+            self._backlog[name].update(rows)
+        left = broker.publish(waiting) if waiting else []
+        if left:
+            self._give_back(name, left)
+
+    def _give_back(self, broker: str, publishes: Sequence[Publish]) -> None:
+        with self._changed:
+            self._forget(broker, [publish.row for publish in publishes])
 
     def _forget(self, broker: str, rows: Iterable[RowId]) -> None:
         """Take rows out of what is in flight; the caller holds the lock."""

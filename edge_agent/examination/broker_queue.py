@@ -15,7 +15,9 @@ from edge_agent.adapters.mqtt.connection import Accepted, Connection, Ended, Eve
 from edge_agent.adapters.mqtt.wire import Received
 from edge_agent.broker_settings import BrokerSettings
 from edge_agent.examination.findings import Finding, ok, warning
+from edge_agent.ports import Publish, RowId
 
+_NO_ROW = RowId(0)
 _WAITING = 1_100
 _LEAST_WINDOW = 20
 _TURN_S = 0.05
@@ -41,9 +43,9 @@ class _Trial:
             case Subscribed(_, reasons):
                 self.is_subscribed = not any(reason.is_failure for reason in reasons)
                 self.is_refused = not self.is_subscribed
-            case Published(_, reason):
-                self.acknowledged += 1
-                self.is_refused = self.is_refused or reason.is_failure
+            case Published(settled):
+                self.acknowledged += len(settled.done) + len(settled.refused)
+                self.is_refused = self.is_refused or bool(settled.refused)
             case Ended():
                 self.is_refused = True
 
@@ -94,7 +96,7 @@ def _tried(settings: BrokerSettings, version: MQTTProtocolVersion) -> tuple[int,
                     asked = True
                     connection.read_once(_topic(settings))
             while trial.is_subscribed and trial.sent < min(wanted, trial.acknowledged + trial.window):
-                connection.publish(_topic(settings), _PAYLOAD, 1, retain=False, expiry_s=None)
+                connection.note(Publish(_NO_ROW, settings.name, _topic(settings), _PAYLOAD, 1))
                 trial.sent += 1
         if trial.is_refused or not trial.is_subscribed:
             return 0, 0

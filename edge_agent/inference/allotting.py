@@ -74,6 +74,12 @@ class Allotment:
         """
         if policy.barrier is not None:
             return list(drawn)
+        with self.ration.spending:
+            return self._spent(drawn, scored, partitions, policy)
+
+    def _spent(
+        self, drawn: Sequence[Facts], scored: Sequence[Scored], partitions: Sequence[str], policy: Policy
+    ) -> list[Facts]:
         doubts = [doubt(answer, policy, facts.ood) for answer, facts in zip(scored, drawn, strict=True)]
         doubted = [place for place, why in enumerate(doubts) if why not in {None, Reason.UNSCORABLE}]
         best = choose([1.0 - scored[place].confidence for place in doubted], self.ration.available(Pool.MAIN))

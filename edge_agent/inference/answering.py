@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.decision import Facts, Policy, counters, decide, group_of
+from edge_agent.core.input_sampling import InputSampling
 from edge_agent.core.prediction import CertificateUse, Prediction, event, input_digest, prediction_id
 from edge_agent.inference.allotting import Allotment
 from edge_agent.ports import BindingName, Clock, Decided, PolicyUse, Publish, RowId
@@ -129,8 +130,9 @@ class Answerer:
         on_engine_failure: Told of every question that the engine fails on by itself, or answers with what is no number:
             the binding, and the pack.
         allotment: Says which questions the hub may be asked.
-        look: Looks at every input before it is answered: the binding, the pack's digest and manifest, the values, their
-            event time in ns; its out-of-distribution statistic.
+        look: Looks at an input: the binding, the pack's digest and manifest, the values, their event time in ns; its
+            out-of-distribution statistic. At every input before it is answered where the policy has a limit on that;
+            else at some, behind the answers (`core/input_sampling.py`).
     """
 
     def __init__(
@@ -159,6 +161,8 @@ class Answerer:
         self._on_engine_failure = on_engine_failure
         self._allotment = allotment
         self._look = look
+        self._sampling = InputSampling()
+        self._unseen: list[tuple[Model, Question]] = []
         self._lock = threading.Lock()  # taken by `answer` for a pass, by `swap` between two
 
     def swap(self, model: Model) -> Model:
@@ -188,10 +192,7 @@ class Answerer:
         with self._lock:
             policy, allotment = self._model.policy, self._allotment
             names = [prediction_id(self._device, self._binding, *one.window.identity) for one in asked]
-            use, manifest = self._model.use, self._model.manifest
-            strange = [
-                self._look(self._binding, use.digest, manifest, one.window.values, one.window.end_ns) for one in asked
-            ]
+            strange = self._strangeness(asked, names)
             drawn = allotment.draw(names, policy, strange)  # before anything is answered
             size = self._model.manifest.max_batch
             scored: list[Scored] = []
@@ -202,6 +203,27 @@ class Answerer:
                 self._decided(_Answered(*one), clock, is_durable=is_durable)
                 for one in zip(asked, names, facts, scored, strict=True)
             ]
+
+    def look(self) -> None:
+        """Look at inputs of what was answered; called when the answers are out, which need not wait for it."""
+        with self._lock:
+            unseen, self._unseen = self._unseen, []
+            for model, window in unseen:
+                self._look(self._binding, model.use.digest, model.manifest, window.values, window.end_ns)
+
+    def _strangeness(self, asked: Sequence[Asked], names: Sequence[PredictionId]) -> list[float | None]:
+        """What each input is out of distribution by, where the policy asks; else some are looked at later."""
+        model = self._model
+        if model.policy.ood_limit is not None:
+            return [
+                self._look(self._binding, model.use.digest, model.manifest, one.window.values, one.window.end_ns)
+                for one in asked
+            ]
+        now_s = self._clock.monotonic_s()
+        self._unseen += [
+            (model, one.window) for one, name in zip(asked, names, strict=True) if self._sampling.takes(name, now_s)
+        ]
+        return [None] * len(asked)
 
     def _infer(self, windows: Sequence[Question]) -> Sequence[Scored]:
         scored = self._scored(windows)
@@ -283,30 +305,45 @@ class Answerer:
         )
 
     def _escalation(self, prediction: Prediction, window: Question) -> Escalation:
-        manifest = self._model.manifest
-        if prediction.decision.reason is None or manifest.escalates_to is None:
-            raise AssertionError("a decision to escalate has a reason, and its pack names a hub pack")
-        inputs = (Tensor.from_array(manifest.inputs[0].name, window.values[np.newaxis]),)
-        return Escalation(
-            prediction_id=prediction.id,
-            input_digest=input_digest(inputs),
-            binding=self._binding,
-            partition=window.partition,
-            window_start_ns=window.start_ns,
-            window_end_ns=window.end_ns,
-            window_samples=window.samples,
-            window_fill=window.fill,
-            clock=prediction.clock,
-            edge_model=self._model.use,
-            hub_pack=str(manifest.escalates_to),
-            reason=prediction.decision.reason,
-            propensity=prediction.decision.propensity,
-            confidence=prediction.scored.confidence,
-            edge_output=prediction.scored.output,
-            inputs=inputs,
-            trace=prediction.trace,
-            threshold=self._model.policy.reported_threshold,
-            certificate_digest="" if self._model.certificate is None else self._model.certificate.digest,
-            policy_version=self._model.policy.version,
-            group=group_of(prediction.scored),
-        )
+        inputs = (Tensor.from_array(self._model.manifest.inputs[0].name, window.values[np.newaxis]),)
+        return escalation_of(prediction, self._model, inputs, partition=window.partition)
+
+
+def escalation_of(prediction: Prediction, model: Model, inputs: tuple[Tensor, ...], *, partition: str) -> Escalation:
+    """Write the question to the hub about one answer.
+
+    Args:
+        prediction: The edge's answer; its decision is to escalate.
+        model: What made it.
+        inputs: One tensor per input of the pack, of a batch of one.
+        partition: The stream that the question belongs to.
+
+    Returns:
+        The question.
+    """
+    manifest = model.manifest
+    if prediction.decision.reason is None or manifest.escalates_to is None:
+        raise AssertionError("a decision to escalate has a reason, and its pack names a hub pack")
+    return Escalation(
+        prediction_id=prediction.id,
+        input_digest=input_digest(inputs),
+        binding=prediction.binding,
+        partition=partition,
+        window_start_ns=prediction.window_start_ns,
+        window_end_ns=prediction.window_end_ns,
+        window_samples=prediction.window_samples,
+        window_fill=prediction.window_fill,
+        clock=prediction.clock,
+        edge_model=model.use,
+        hub_pack=str(manifest.escalates_to),
+        reason=prediction.decision.reason,
+        propensity=prediction.decision.propensity,
+        confidence=prediction.scored.confidence,
+        edge_output=prediction.scored.output,
+        inputs=inputs,
+        trace=prediction.trace,
+        threshold=model.policy.reported_threshold,
+        certificate_digest="" if model.certificate is None else model.certificate.digest,
+        policy_version=model.policy.version,
+        group=group_of(prediction.scored),
+    )

@@ -26,12 +26,13 @@ class Draft:
 
     Attributes:
         is_synced: Whether the device's clock is synchronised, and arrival times are to be trusted.
+        journal: Records of this pass that windows need; None for one that is let go of with its own changes.
     """
 
     terms: JournalTerms = DEFAULT_TERMS
     is_synced: bool = False
     counts: Counter[CounterKey] = field(default_factory=Counter)
-    journal: dict[RowId, JournalRow] = field(default_factory=dict)
+    journal: dict[RowId, JournalRow | None] = field(default_factory=dict)
     pending: dict[RowId, int] = field(default_factory=dict)
     released: list[RowId] = field(default_factory=list)
     seen: list[tuple[BindingName, bytes]] = field(default_factory=list)
@@ -53,7 +54,9 @@ class Draft:
         self.pending.update(cast("Mapping[RowId, int]", changes.pending))
         for row in map(RowId, changes.released):
             self.pending.pop(row, None)
-            if self.journal.pop(row, None) is None:
+            if row in self.journal:
+                del self.journal[row]
+            else:
                 self.released.append(row)
         for name, state in changes.states.items():
             self.states[binding, name] = state
@@ -62,10 +65,10 @@ class Draft:
         """The finished pass; None when nothing happened."""
         if not (self.counts or self.acks or self.decided or self.released or self.states):
             return None
-        pending = [self.pending.pop(row) for row in self.journal]
+        kept = [row for row in self.journal.values() if row is not None]
+        pending = [self.pending.pop(row.row) for row in kept]
         rows = [
-            row if row.pending == left else replace(row, pending=left)
-            for row, left in zip(self.journal.values(), pending, strict=True)
+            row if row.pending == left else replace(row, pending=left) for row, left in zip(kept, pending, strict=True)
         ]
         return Unit(
             counts={key: amount for key, amount in self.counts.items() if amount},

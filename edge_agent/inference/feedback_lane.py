@@ -56,6 +56,9 @@ class FeedbackLane:
     def answer(self, draft: Draft, *, is_durable: bool) -> None:
         """Nothing is inferred."""
 
+    def look(self) -> None:
+        """There is no input."""
+
     def shed(self, reason: str, amount: int, draft: Draft) -> None:
         """Count messages that were never looked at."""
         draft.count(self.binding, Count.FEEDBACK_RECEIVED, amount)

@@ -36,6 +36,7 @@ class InputWatch:
         self._read = read
         self._write = write
         self._on_drift = on_drift
+        self._looking = threading.Lock()  # one input at a time, of all bindings
         self._lock = threading.Lock()
         self._monitors: dict[tuple[str, str], InputMonitor] = {}
         self._kept: set[tuple[str, str]] = set()
@@ -44,7 +45,7 @@ class InputWatch:
     def look(
         self, binding: BindingName, digest: str, manifest: PackManifest, values: NDArray[Any], at_ns: int
     ) -> float | None:
-        """Look at one input, before it is answered.
+        """Look at one input; any thread may.
 
         Args:
             binding: Whose.
@@ -56,8 +57,8 @@ class InputWatch:
         Returns:
             Its distance from the reference; None while that is learnt, or for an input that is not finite.
         """
-        monitor = self._monitor((binding, digest), manifest)
-        seen = monitor.observe(values, at_ns)
+        with self._looking:
+            seen = self._monitor((binding, digest), manifest).observe(values, at_ns)
         for drift in seen.drifts:
             told = {"binding": binding, "signal": drift.signal, "statistic": round(drift.statistic, 3)}
             logger.warning("input_drift", extra=told)

@@ -170,6 +170,10 @@ class Lane(Generic[DecodedT]):
             decided = list(map(self._alarms.judged, decided, topics))
         draft.decided += decided
 
+    def look(self) -> None:
+        """Look at inputs of this pass, once its answers are out."""
+        self._answerer.look()
+
     def shed(self, reason: str, amount: int, draft: Draft) -> None:
         """Count records that were never looked at.
 

@@ -59,6 +59,10 @@ class Taker(Protocol):
         """Infer what is to be asked in this pass."""
         ...
 
+    def look(self) -> None:
+        """Look at inputs of this pass, once its answers are out."""
+        ...
+
     def shed(self, reason: str, amount: int, draft: Draft) -> None:
         """Count records that were never looked at."""
         ...
@@ -162,16 +166,17 @@ class Pipeline:
         crash_point(CrashPoint.INFERRED)
         decided = [one for unit in units for one in unit.decided]
         said = [*(one.alarm for one in decided if one.alarm is not None), *(one.publish for one in decided)]
-        taken = [publish for publish in said if self._publisher.take(publish)]
+        taken = self._publisher.take(said)
         for unit in units:
             self._store.submit(unit)
-        for publish in taken:
-            self._publisher.publish_now(publish)
+        self._publisher.publish_now(taken)
         crash_point(CrashPoint.ANSWERED)
         took_s = self._clock.monotonic_s() - began_s
         for told in self._observers:
             for unit in units:
                 told(unit, took_s)
+        for lane in self._lanes.values():
+            lane.look()
 
     def _drain(self) -> list[Delivery]:
         if self._again:

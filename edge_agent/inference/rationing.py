@@ -41,6 +41,7 @@ class Ration:
 
     def __init__(self, lender: Lender | None) -> None:
         self._lender = lender
+        self.spending = threading.Lock()  # held by who looks at what is available and then spends it
         self._lock = threading.Lock()
         self._calls = dict.fromkeys(Pool, 0)
         self._spent = dict.fromkeys(Pool, 0)

@@ -84,15 +84,18 @@ class WindowIntake:
             out_of_range=decoded.out_of_range,
             is_vouched=draft.is_synced,
         )
-        draft.journal[row] = JournalRow(
-            row,
-            self._binding,
-            partition,
-            delivery.received_ns,
-            decoded.times_ns.astype(_TIMES, copy=False).tobytes(),
-            decoded.values.astype(_VALUES, copy=False).tobytes(),
-            changes.pending.get(row, 0),
-        )
+        if row in changes.released:  # it came and goes within the pass: there is nothing to journal
+            draft.journal[row] = None
+        else:
+            draft.journal[row] = JournalRow(
+                row,
+                self._binding,
+                partition,
+                delivery.received_ns,
+                decoded.times_ns.astype(_TIMES, copy=False).tobytes(),
+                decoded.values.astype(_VALUES, copy=False).tobytes(),
+                changes.pending.get(row, 0),
+            )
         return self._closed(changes, draft)
 
     def tick(self, now_s: float, draft: Draft) -> Sequence[Ready]:

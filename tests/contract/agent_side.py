@@ -126,7 +126,7 @@ class AgentSide:
 
     def publish(self, row: int, topic: str, payload: bytes, *, expiry_s: int | None = None) -> bool:
         """Hand one result over."""
-        return self.broker.publish(Publish(RowId(row), "plant", topic, payload, 1, expiry_s=expiry_s))
+        return not self.broker.publish([Publish(RowId(row), "plant", topic, payload, 1, expiry_s=expiry_s)])
 
     def _on_delivery(self, delivery: Delivery) -> bool:
         with self._changed:

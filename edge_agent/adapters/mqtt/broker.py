@@ -22,15 +22,16 @@ from edge_agent.adapters.mqtt.connection import (
     Event,
     Published,
     Refused,
+    Said,
     Subscribed,
     Unsubscribed,
 )
-from edge_agent.adapters.mqtt.failures import Heard, LinkFailure, ending, flapping, refusal, say, silence
+from edge_agent.adapters.mqtt.failures import Heard, LinkFailure, ending, flapping, reason_text, refusal, say, silence
 from edge_agent.adapters.mqtt.link import Link
 from edge_agent.adapters.mqtt.routing import Routes, Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
 from edge_agent.adapters.mqtt.version_choice import NAMES, VersionChoice
-from edge_agent.adapters.mqtt.wire import Received
+from edge_agent.adapters.mqtt.wire import Received, Settled
 from edge_agent.broker_settings import BrokerSettings
 from edge_agent.ports import (
     AckHandle,
@@ -133,19 +134,22 @@ class MqttBroker:
         self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
         self._thread.start()
 
-    def publish(self, publish: Publish) -> bool:
-        """Hand one message to the connection; False when it cannot take it now (not connected, or window full)."""
+    def publish(self, publishes: Sequence[Publish]) -> list[Publish]:
+        """Hand messages to the connection; those that it cannot take now (not connected, or window full)."""
+        left: list[Publish] = []
         with self._lock:
             link = self._link
-            if link is None or not link.is_up or len(link.rows) >= link.window:
-                return False
-            message_id = link.connection.publish(
-                publish.topic, publish.payload, publish.qos, retain=publish.retain, expiry_s=publish.expiry_s
-            )
-            if message_id is None:
-                return False
-            link.rows[message_id] = publish.row
-            return True
+            if link is None or not link.is_up:
+                return list(publishes)
+            for publish in publishes:
+                is_held = publish.qos > 0 and len(link.rows) >= link.window
+                message_id = None if is_held else link.connection.note(publish)
+                if message_id is None:
+                    left.append(publish)
+                else:
+                    link.rows[message_id] = publish.row
+        self._settle(link, link.connection.flush())
+        return left
 
     def acknowledge(self, handles: Sequence[AckHandle]) -> None:
         """Send PUBACKs in the order of arrival; handles of an older connection are dropped."""
@@ -238,7 +242,7 @@ class MqttBroker:
         if self._routes.sources:
             link.ask(self._routes.sources)
         # After SUBSCRIBE: who waits for `online` before it sends is heard.
-        link.connection.publish(self._settings.status_topic, ONLINE, 1, retain=True, expiry_s=None)
+        link.connection.say(self._settings.status_topic, ONLINE)
         if known - wanted:
             link.removing = link.connection.unsubscribe(known - wanted)
         with self._lock:
@@ -256,11 +260,10 @@ class MqttBroker:
             self._say_farewell(link)
 
     def _handle(self, link: Link, events: Sequence[Event]) -> None:
-        published = [event for event in events if isinstance(event, Published)]
-        if published:
-            self._settle(link, published)
         for event in events:
             match event:
+                case Published(settled):
+                    self._settle(link, settled)
                 case Subscribed() if link.answered(self._settings, event):
                     link.ask_again_at_s = self._clock.monotonic_s() + _ASK_AGAIN_S if link.problems else None
                     self._on_connection(self._settings.name, True, "; ".join(link.problems.values()))
@@ -269,27 +272,21 @@ class MqttBroker:
                 case Ended(reason):
                     raise ending(self._settings, reason)
 
-    def _settle(self, link: Link, published: Sequence[Published]) -> None:
-        """Report rows that the broker took, and those that it refused."""
-        rows: list[RowId] = []
-        refused: list[RowId] = []
+    def _settle(self, link: Link, settled: Settled) -> None:
+        """Report rows that the broker took, and those that it refused; on the thread that heard of them first."""
+        if not (settled.done or settled.refused):
+            return
         with self._lock:
-            for event in published:
-                row = link.rows.pop(event.message_id, None)
-                if row is None:
-                    continue
-                if event.reason.is_failure:
-                    refused.append(row)
-                    logger.warning(
-                        "publish_refused",
-                        extra={"broker": self._settings.name, "row": row, "reason": str(event.reason)},
-                    )
-                else:
-                    rows.append(row)
+            rows = [row for one in settled.done if (row := link.rows.pop(one, None)) is not None]
+            refused = [(row, code) for one, code in settled.refused if (row := link.rows.pop(one, None)) is not None]
+        for row, code in refused:
+            logger.warning(
+                "publish_refused", extra={"broker": self._settings.name, "row": row, "reason": reason_text(code)}
+            )
         if rows:
             self._on_published(rows)
         if refused:
-            self._on_refused(self._settings.name, refused)
+            self._on_refused(self._settings.name, [row for row, _ in refused])
 
     def _received(self, message: Received) -> None:
         """Hand a record in, on the connection's turn; nothing here waits."""
@@ -346,13 +343,14 @@ class MqttBroker:
         """Clean stop: what is queued goes out, then `stopped`, then DISCONNECT, which drops the will."""
         with self._lock:
             link.is_up = False
-        stopped = link.connection.publish(self._settings.status_topic, STOPPED, 1, retain=True, expiry_s=None)
+        stopped = link.connection.say(self._settings.status_topic, STOPPED)
         last_s = self._clock.monotonic_s() + _FAREWELL_S
         while self._clock.monotonic_s() < last_s:
             events = link.connection.turn(_TURN_S)
-            self._settle(link, [event for event in events if isinstance(event, Published)])
             for event in events:
-                if isinstance(event, Published) and event.message_id == stopped:
+                if isinstance(event, Published):
+                    self._settle(link, event.settled)
+                if isinstance(event, Said) and event.message_id == stopped:
                     link.connection.disconnect()
                 if isinstance(event, Ended):
                     return

@@ -3,11 +3,12 @@
 A new connection is a new object with a new generation, so nothing of an old one (packet ids, unsent packets, acks) can
 reach the next. What happens on it is handed out as events after each `turn`; who reacts to them is `broker.py`.
 
-Messages and their acknowledgements go past paho, through `wire.py`; the loop over the socket is `turn`'s own, as paho
-provides for (`loop_read`, `loop_write`, `loop_misc`).
+Messages and their acknowledgements go past paho, through `wire.py`, but for those about the connection itself (`say`);
+the loop over the socket is `turn`'s own, as paho provides for (`loop_read`, `loop_write`, `loop_misc`).
 
-Threads: `dial`, `turn` and `abandon` belong to the broker's thread. `publish` and `ack` may be called from any: the
-packet is queued and `turn` is woken (a registered socket callback is what tells paho not to write from there itself).
+Threads: `dial`, `turn` and `abandon` belong to the broker's thread. The others may be called from any: `publish` and
+`ack` write what the socket takes at once; what it does not take, and what is paho's, is queued and `turn` is woken (a
+registered socket callback is what tells paho not to write from there itself).
 """
 
 import contextlib
@@ -29,8 +30,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_agent.adapters.mqtt.failures import dial_failure, file_failure
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.version_choice import V5
-from edge_agent.adapters.mqtt.wire import Received, Wire
+from edge_agent.adapters.mqtt.wire import Received, Settled, Wire
 from edge_agent.broker_settings import BrokerSettings
+from edge_agent.ports import Publish
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -57,11 +59,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """PUBACK (or, for QoS 0, written to the socket)."""
+class Said:
+    """PUBACK of what `say` sent."""
 
     message_id: int
-    reason: ReasonCode
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of messages that `publish` sent."""
+
+    settled: Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ class Ended:
     reason: ReasonCode | None
 
 
-Event = Accepted | Refused | Published | Subscribed | Unsubscribed | Ended
+Event = Accepted | Refused | Said | Published | Subscribed | Unsubscribed | Ended
 
 OnMessage = Callable[[Received], None]
 
@@ -216,20 +224,51 @@ class Connection:
         self._events.clear()
         return events
 
-    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool, expiry_s: int | None) -> int | None:
-        """Queue a PUBLISH; its id comes back in `Published`. None when the connection has just ended."""
-        properties = None
-        if expiry_s is not None and self._version is V5:
-            properties = Properties(PacketTypes.PUBLISH)
-            properties.MessageExpiryInterval = expiry_s
-        info = self._client.publish(topic, payload, qos, retain, properties)
+    def say(self, topic: str, payload: bytes) -> int | None:
+        """Queue a retained message of QoS 1 about the connection itself, behind what paho has queued.
+
+        Returns:
+            Its id, which comes back in `Said`; None when the connection has just ended.
+        """
+        info = self._client.publish(topic, payload, _AT_LEAST_ONCE, retain=True)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
-    def ack(self, message_ids: Iterable[int]) -> None:
-        """Queue PUBACKs."""
-        if self._client.wire is not None:
-            self._client.wire.acknowledge(message_ids)
+    def note(self, publish: Publish) -> int | None:
+        """Note a message of QoS 0 or 1; it goes out with the next `flush`.
+
+        Returns:
+            Its id, which comes back in `Published`, or from `flush`; None when there is no connection.
+
+        Raises:
+            ValueError: No such message can be sent.
+        """
+        wire = self._client.wire
+        if wire is None:
+            return None
+        return wire.publish(
+            publish.topic, publish.payload, publish.qos, retain=publish.retain, expiry_s=publish.expiry_s
+        )
+
+    def flush(self) -> Settled:
+        """Send what was noted, as far as the socket takes it at once; `turn` sends the rest.
+
+        Returns:
+            What became of messages by now.
+        """
+        wire = self._client.wire
+        if wire is None:
+            return Settled()
+        if not wire.send_now():
             self._wake()
+        return wire.settled()
+
+    def ack(self, message_ids: Iterable[int]) -> None:
+        """Send PUBACKs."""
+        wire = self._client.wire
+        if wire is not None:
+            wire.acknowledge(message_ids)
+            if not wire.send_now():
+                self._wake()
 
     def subscribe(self, sources: Sequence[Source]) -> int | None:
         """Queue one SUBSCRIBE for all; on MQTT 5 retained messages are not even sent where nobody takes them."""
@@ -265,17 +304,20 @@ class Connection:
         if wire is None or client.socket() is None:
             return False
         readable: list[Wire | socket.socket] = [wire, self._wakes]
-        writable = [wire] if client.want_write() else []
+        writable = [wire] if client.want_write() or wire.has_unsent else []
         ready, _, _ = select.select(readable, writable, [], 0.0 if wire.pending() else timeout_s)
         if self._wakes in ready:
             self._wakes.recv(_WAKES_BYTES)
         if wire in ready or wire.pending():
             while client.loop_read() is MQTTErrorCode.MQTT_ERR_SUCCESS and wire.has_packets:
                 pass
-        if client.socket() is not None and not client.want_write():
-            wire.send_acknowledgements()
+        if client.socket() is not None:
+            wire.send_waiting()
         if client.want_write():
             client.loop_write()
+        settled = wire.settled()
+        if settled.done or settled.refused:
+            self._events.append(Published(settled))
         return client.loop_misc() is MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _wake(self) -> None:
@@ -340,9 +382,9 @@ class Connection:
         self._events.append(Ended(reason if flags.is_disconnect_packet_from_server else None))
 
     def _on_publish(
-        self, _client: paho.Client, _data: object, message_id: int, reason: ReasonCode, _props: Properties
+        self, _client: paho.Client, _data: object, message_id: int, _reason: ReasonCode, _props: Properties
     ) -> None:
-        self._events.append(Published(message_id, reason))
+        self._events.append(Said(message_id))
 
     def _on_subscribe(
         self,

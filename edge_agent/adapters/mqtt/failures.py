@@ -8,6 +8,7 @@ import ssl
 from enum import Enum
 from pathlib import Path
 
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.broker_settings import BrokerSettings
@@ -98,6 +99,14 @@ def silence(settings: BrokerSettings, waited_s: float | None) -> LinkFailure:
     what = "closed the connection without an answer" if waited_s is None else f"gave no answer within {waited_s:g} s"
     mend = "check that an MQTT broker listens there; a port with TLS needs mqtts://"
     return LinkFailure(settings, what, mend, Heard.SILENCE)
+
+
+def reason_text(code: int) -> str:
+    """The words of MQTT 5 for the reason code of a PUBACK; the number for one that it does not know."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+    except KeyError:
+        return f"reason code {code}"
 
 
 def refusal(settings: BrokerSettings, reason: ReasonCode) -> LinkFailure:

@@ -88,7 +88,8 @@ def _lost(unit: Unit) -> list[tuple[CounterKey, int]]:
     names: list[tuple[BindingName, str]] = []
     for one in unit.decided:
         evicted = of_reason(Count.PREDICTIONS_EVICTED, JOURNAL_UNAVAILABLE)
-        names += [(one.binding, Count.PREDICTIONS_DECIDED), (one.binding, evicted)]
+        fate = evicted if one.publish.broker else Count.PREDICTIONS_RETURNED  # its caller has it
+        names += [(one.binding, Count.PREDICTIONS_DECIDED), (one.binding, fate)]
         names += [(one.binding, name) for name in one.counted]
         if one.alarm is not None:
             evicted = of_reason(Count.ALARMS_EVICTED, JOURNAL_UNAVAILABLE)

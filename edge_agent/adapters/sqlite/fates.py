@@ -6,20 +6,31 @@ is `core/outbox.py`, what a revised event says is `core/prediction.py`; here the
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.adapters.sqlite import outbox, policy_totals
 from edge_agent.adapters.sqlite.age import OLDER
 from edge_agent.adapters.sqlite.errors import NoRoomYetError
 from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, StoredRow, Subject
-from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.adapters.sqlite.transaction import EACH, Transaction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
 from edge_agent.core.feedback import is_edge_answer
-from edge_agent.core.outbox import TOO_LARGE, Evict, Insert, Limits, OnFull, Refuse, Wait, plan_insert, shortage_bytes
+from edge_agent.core.outbox import (
+    TOO_LARGE,
+    Evict,
+    Insert,
+    Limits,
+    OnFull,
+    Refuse,
+    Wait,
+    is_roomy,
+    plan_insert,
+    shortage_bytes,
+)
 from edge_agent.core.prediction import agrees, revise, settled, unrevised
-from edge_agent.ports import BindingName, Decided, Event, Publish, RowId
+from edge_agent.ports import BindingName, Decided, Event, Publish, Returned, RowId
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verdict
 from protos.messages.inference import Tier
@@ -89,10 +100,18 @@ class Fates:
         limits: The outbox's bounds and what to do when they are reached.
         escalation_max_age_s: Older escalations expire.
         retain_after_ack_s: What the hub acknowledged is kept for so long, for a hub that is put back to an older state.
+        delivered: Rows of messages that their broker has already, as of any time; they need not be written.
     """
 
-    def __init__(self, limits: Limits, escalation_max_age_s: float, retain_after_ack_s: float) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        escalation_max_age_s: float,
+        retain_after_ack_s: float,
+        delivered: Collection[RowId] = frozenset(),
+    ) -> None:
         self._limits = limits
+        self._delivered = delivered
         self._escalation_max_age_s = escalation_max_age_s
         self._retain_after_ack_s = retain_after_ack_s
         self._may_block = OnFull.BLOCK in limits.on_full.values()
@@ -107,45 +126,64 @@ class Fates:
             found = tx.connection.execute("SELECT class, last FROM sequence")
             self._numbered = {ItemClass(item_class): last for item_class, last in found}
 
-    def decide(self, tx: Transaction, one: Decided) -> None:
-        """Store a prediction, its message and its escalation.
+    def decide(self, tx: Transaction, decided: Sequence[Decided], returned: Sequence[Returned] = ()) -> None:
+        """Store predictions, their messages and their escalations, in order; of what callers hold, the totals only.
 
         Raises:
             NoRoomYetError: There is no room for them yet.
         """
-        tx.count(one.binding, Count.PREDICTIONS_DECIDED)
-        publish, now = one.publish, tx.now
-        stored = tx.connection.execute(
-            "INSERT INTO prediction VALUES (NULL,?,?,?,0,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
-            (
-                one.prediction_id, one.binding, publish.payload.decode(), one.status,
-                publish.broker, publish.topic, publish.qos, publish.expiry_s,
-                now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
-            ),
+        now = tx.now
+        new = _new_ones(tx, decided)
+        tx.insert(
+            "prediction",
+            [
+                (
+                    None, one.prediction_id, one.binding, one.publish.payload.decode(), 0, one.status,
+                    one.publish.broker, one.publish.topic, one.publish.qos, one.publish.expiry_s,
+                    now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
+                )
+                for one in new.values()
+            ],
         )  # fmt: skip
-        is_new = stored.rowcount > 0
-        tx.connection.execute(
-            "INSERT INTO provenance VALUES (?, ?, NULL, NULL) ON CONFLICT DO NOTHING",
-            (one.prediction_id, one.partition),
+        tx.insert(
+            "provenance", [(one.prediction_id, one.partition, None, None) for one in decided], "ON CONFLICT DO NOTHING"
         )
-        for name in one.counted:
-            tx.count(one.binding, name)
-        if one.alarm is not None:
-            tx.count(one.binding, Count.ALARMS_MADE)
-            self.deliver(tx, [OutboxRow.of_publish(one.alarm, Subject.ALARM, one.binding, one.prediction_id)])
-        message = OutboxRow.of_publish(publish, Subject.PREDICTION, one.binding, one.prediction_id)
-        self.deliver(tx, [message], may_wait=True)
-        if one.decided_by is not None and is_new:
-            policy_totals.count_decided(tx, one, one.decided_by)
-        if one.escalate is not None:
-            self._escalate(tx, one.escalate, one.escalate_class)
+        for one in decided:
+            tx.count(one.binding, Count.PREDICTIONS_DECIDED)
+            for name in one.counted:
+                tx.count(one.binding, name)
+        self._tell(tx, decided)
+        policy_totals.count_decided(tx, new.values(), returned)
+        for one in decided:
+            if one.escalate is not None:
+                self._escalate(tx, one.escalate, one.escalate_class)
+
+    def _tell(self, tx: Transaction, decided: Sequence[Decided]) -> None:
+        """Put the messages of new answers into the outbox, but for those that their broker has already."""
+        waiting: list[OutboxRow] = []
+        for one in decided:
+            said = [(one.publish, Subject.PREDICTION)]
+            if one.alarm is not None:
+                tx.count(one.binding, Count.ALARMS_MADE)
+                said.insert(0, (one.alarm, Subject.ALARM))
+            for publish, subject in said:
+                if not publish.broker:
+                    tx.count(one.binding, Count.PREDICTIONS_RETURNED)
+                    tx.wakes_publisher = True  # and those who watch
+                elif publish.row in self._delivered:
+                    tx.count(one.binding, _PUBLISHED[subject])
+                else:
+                    waiting.append(OutboxRow.of_publish(publish, subject, one.binding, one.prediction_id))
+        if is_roomy(outbox.usage_bytes(tx.connection), self._limits, [(row.item_class, row.bytes) for row in waiting]):
+            outbox.insert_all(tx, waiting)
+            return
+        for row in waiting:
+            self.deliver(tx, [row], may_wait=row.subject is Subject.PREDICTION)
 
     def published(self, tx: Transaction, rows: Iterable[RowId]) -> None:
         """The broker has these messages."""
-        for row in rows:
-            for found in outbox.stored(tx.connection, "row = :row", {"row": row}, 1):
-                outbox.delete(tx, row)
-                tx.count(found.binding, _PUBLISHED[found.subject])
+        for binding, subject in outbox.delete_all(tx, rows):
+            tx.count(binding, _PUBLISHED[subject])
 
     def end(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str = "") -> None:
         """End an escalation without an answer, and say so where its prediction was published."""
@@ -187,7 +225,7 @@ class Fates:
         tx.count(_DEVICE, Count.VERDICTS_UNCHANGED if revised is None else Count.VERDICTS_APPLIED)
         if revised is not None:
             self.begin(tx)
-            self.deliver(tx, [self._rewritten(tx, verdict.prediction_id, revised)], may_wait=True)
+            self.deliver(tx, self._rewritten(tx, verdict.prediction_id, revised), may_wait=True)
         elif found is not None and found.item_class is ItemClass.AUDIT:
             _settle(tx, found)
 
@@ -338,7 +376,7 @@ class Fates:
         told = None if event is None else unrevised(event, state, tx.now.wall_ns)
         if found.item_class is ItemClass.AUDIT:
             _settle(tx, found)
-        return [] if told is None else [self._rewritten(tx, prediction_id, told)]
+        return [] if told is None else self._rewritten(tx, prediction_id, told)
 
     def _move(
         self, tx: Transaction, found: StoredEscalation, move: Move, policy: str = "", *, verdict: Verdict | None = None
@@ -358,7 +396,10 @@ class Fates:
             tx.count(found.binding, of_reason(_ENDED[state], policy) if policy else _ENDED[state])
         return state
 
-    def _rewritten(self, tx: Transaction, prediction_id: PredictionId, event: Event) -> OutboxRow:
+    def _rewritten(self, tx: Transaction, prediction_id: PredictionId, event: Event) -> list[OutboxRow]:
+        """Keep the new event of a prediction, tell who waits for it, and give its message, where a broker is told."""
+        tx.revised.append(event)
+        tx.wakes_publisher = True
         payload = json.dumps(event, separators=(",", ":")).encode()
         if not is_edge_answer(event):  # what the edge said itself stays known, for what people say about it
             tx.connection.execute(
@@ -371,8 +412,21 @@ class Fates:
             "RETURNING binding, broker, topic, qos, expiry_s",
             (payload.decode(), event["revision"], event["status"], prediction_id),
         ).fetchone()
+        if not broker:
+            return []
         publish = Publish(tx.new_row(), broker, topic, payload, qos, expiry_s=expiry_s)
-        return OutboxRow.of_publish(publish, Subject.REVISION, binding, prediction_id)
+        return [OutboxRow.of_publish(publish, Subject.REVISION, binding, prediction_id)]
+
+
+def _new_ones(tx: Transaction, decided: Sequence[Decided]) -> dict[PredictionId, Decided]:
+    """The first of each prediction that is not stored yet."""
+    ids = json.dumps([one.prediction_id for one in decided])
+    known = {name for (name,) in tx.connection.execute(f"SELECT id FROM prediction WHERE id IN ({EACH})", (ids,))}
+    new: dict[PredictionId, Decided] = {}
+    for one in decided:
+        if one.prediction_id not in known:
+            new.setdefault(one.prediction_id, one)
+    return new
 
 
 def read_escalation(tx: Transaction, prediction_id: PredictionId) -> StoredEscalation | None:

@@ -3,14 +3,17 @@
 What an insert, an eviction or a delivery means for a prediction is `fates.py`.
 """
 
+import itertools
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
 from edge_agent.adapters.sqlite.age import OLDER, Stamp
-from edge_agent.adapters.sqlite.transaction import Transaction, read_meta
+from edge_agent.adapters.sqlite.transaction import EACH, Transaction, read_meta
 from edge_agent.ports import BindingName, Publish, RowId
 from protos.messages.escalation import ItemClass, PredictionId
 
@@ -108,12 +111,13 @@ def broker_destination(broker: str) -> str:
     return f"{_BROKERS}{broker}"
 
 
-def next_seq(tx: Transaction, item_class: ItemClass) -> int:
-    """Take the next number of a class; it is never given out again, even if the row goes."""
-    found = tx.connection.execute(
-        "INSERT INTO sequence VALUES (?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last", (item_class,)
+def next_seq(tx: Transaction, item_class: ItemClass, amount: int = 1) -> int:
+    """Take the next numbers of a class, and tell the first; none is ever given out again, even if its row goes."""
+    (last,) = tx.connection.execute(
+        "INSERT INTO sequence VALUES (?, ?) ON CONFLICT DO UPDATE SET last = last + excluded.last RETURNING last",
+        (item_class, amount),
     ).fetchone()
-    return int(found[0])
+    return int(last) - amount + 1
 
 
 def pass_over_lost_numbers(connection: sqlite3.Connection, boot_id: str) -> None:
@@ -133,19 +137,38 @@ def pass_over_lost_numbers(connection: sqlite3.Connection, boot_id: str) -> None
 
 def insert(tx: Transaction, row: OutboxRow) -> None:
     """Write a row."""
+    insert_all(tx, [row])
+
+
+def insert_all(tx: Transaction, rows: Sequence[OutboxRow]) -> None:
+    """Write rows; each without a number gets the next one of its class, in order."""
     now = tx.now
-    seq = next_seq(tx, row.item_class) if row.seq is None else row.seq
-    tx.connection.execute(
-        "INSERT INTO outbox VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        (
-            row.row, row.item_class, seq, row.destination, RowState.QUEUED, row.subject, row.binding,
-            row.prediction_id, row.topic, row.qos, row.retain, row.expiry_s, row.payload, row.bytes,
-            now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
-        ),
+    unnumbered = Counter(row.item_class for row in rows if row.seq is None)
+    seqs = {one: itertools.count(next_seq(tx, one, amount)) for one, amount in unnumbered.items()}
+    tx.insert(
+        "outbox",
+        [
+            (
+                row.row, row.item_class, next(seqs[row.item_class]) if row.seq is None else row.seq, row.destination,
+                RowState.QUEUED, row.subject, row.binding, row.prediction_id, row.topic, row.qos, row.retain,
+                row.expiry_s, row.payload, row.bytes, now.wall_ns, now.monotonic_s, now.boot_id, now.synced,
+            )
+            for row in rows
+        ],
     )  # fmt: skip
-    tx.wakes_link = tx.wakes_link or row.destination == HUB
-    tx.wakes_feedback = tx.wakes_feedback or row.destination == HUB_FEEDBACK
-    tx.wakes_publisher = tx.wakes_publisher or row.destination.startswith(_BROKERS)
+    destinations = {row.destination for row in rows}
+    tx.wakes_link = tx.wakes_link or HUB in destinations
+    tx.wakes_feedback = tx.wakes_feedback or HUB_FEEDBACK in destinations
+    tx.wakes_publisher = tx.wakes_publisher or any(one.startswith(_BROKERS) for one in destinations)
+
+
+def delete_all(tx: Transaction, rows: Iterable[RowId]) -> list[tuple[BindingName, Subject]]:
+    """Remove rows; binding and subject of each that was there."""
+    found = tx.connection.execute(
+        f"DELETE FROM outbox WHERE row IN ({EACH}) RETURNING binding, subject",  # noqa: S608 - own text
+        (json.dumps(list(rows)),),
+    )
+    return [(BindingName(binding), Subject(subject)) for binding, subject in found.fetchall()]
 
 
 def delete(tx: Transaction, row: RowId) -> bool:

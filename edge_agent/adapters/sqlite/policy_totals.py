@@ -4,19 +4,22 @@ They change in the transaction that stores the prediction or ends its audit, so 
 by. What a policy is and which one is in force is `core/policy.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.transaction import Transaction
-from edge_agent.ports import BindingName, Decided, PolicyUse
+from edge_agent.ports import BindingName, Decided, PolicyUse, Returned
 from protos.messages.escalation import ItemClass
 
 _COLUMNS = (
     "binding, digest, version, pack, decided, kept, escalated, suppressed, suppressed_asked, audits_drawn, "
     "audits_answered, audits_lost, threshold, audit_rate, changed_ns"
 )
+
+
+_NOTHING = (0,) * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +61,47 @@ class PolicyTotals:
         return self.audits_drawn - self.audits_answered - self.audits_lost
 
 
-def count_decided(tx: Transaction, one: Decided, use: PolicyUse) -> None:
-    """Add one decision to its policy's totals."""
-    is_audit = one.escalate is not None and one.escalate_class is ItemClass.AUDIT
-    is_asked = one.escalate is not None and not is_audit
-    tx.connection.execute(
-        f"""INSERT INTO policy_total ({_COLUMNS}) VALUES
-        (:binding, :digest, :version, :pack, 1, :kept, :escalated, :suppressed, :both, :drawn, 0, 0,
-         :threshold, :rate, :now_ns)
-        ON CONFLICT DO UPDATE SET decided = decided + 1, kept = kept + excluded.kept,
+def count_decided(tx: Transaction, decided: Iterable[Decided], returned: Iterable[Returned] = ()) -> None:
+    """Add decisions to their policies' totals: a row for each policy, however many it decided."""
+    sums: dict[tuple[BindingName, str, int], list[int]] = {}
+    last: dict[tuple[BindingName, str, int], PolicyUse] = {}
+    for one in decided:
+        use = one.decided_by
+        if use is None:
+            continue
+        is_audit = one.escalate is not None and one.escalate_class is ItemClass.AUDIT
+        is_asked = one.escalate is not None and not is_audit
+        parts = (1, use.is_kept, is_asked, use.is_short and not is_asked, use.is_short and is_asked, is_audit)
+        _add(sums, last, (one.binding, use), parts)
+    for held in returned:
+        use, amount = held.decided_by, held.amount
+        _add(sums, last, (held.binding, use), (amount, use.is_kept * amount, 0, use.is_short * amount, 0, 0))
+    tx.insert(
+        f"policy_total ({_COLUMNS})",
+        [
+            (
+                *key, last[key].model.pack, *totals, 0, 0, last[key].threshold, last[key].audit_rate, tx.now.wall_ns
+            )
+            for key, totals in sums.items()
+        ],
+        """ON CONFLICT DO UPDATE SET decided = decided + excluded.decided, kept = kept + excluded.kept,
         escalated = escalated + excluded.escalated, suppressed = suppressed + excluded.suppressed,
         suppressed_asked = suppressed_asked + excluded.suppressed_asked,
         audits_drawn = audits_drawn + excluded.audits_drawn, threshold = excluded.threshold,
-        audit_rate = excluded.audit_rate, changed_ns = excluded.changed_ns""",  # noqa: S608 - own text
-        {
-            "binding": one.binding, "digest": use.model.digest, "version": use.version, "pack": use.model.pack,
-            "kept": use.is_kept, "escalated": is_asked, "suppressed": use.is_short and not is_asked,
-            "both": use.is_short and is_asked, "drawn": is_audit, "threshold": use.threshold, "rate": use.audit_rate,
-            "now_ns": tx.now.wall_ns,
-        },
+        audit_rate = excluded.audit_rate, changed_ns = excluded.changed_ns""",
     )  # fmt: skip
+
+
+def _add(
+    sums: dict[tuple[BindingName, str, int], list[int]],
+    last: dict[tuple[BindingName, str, int], PolicyUse],
+    decided_by: tuple[BindingName, PolicyUse],
+    parts: Sequence[int],
+) -> None:
+    binding, use = decided_by
+    key = (binding, use.model.digest, use.version)
+    sums[key] = [total + part for total, part in zip(sums.get(key, _NOTHING), parts, strict=True)]
+    last[key] = use
 
 
 def count_audit_end(tx: Transaction, event: Mapping[str, Any], *, answered: int, lost: int) -> None:

@@ -47,7 +47,18 @@ from edge_agent.core.budget import BudgetSettings
 from edge_agent.core.durability import Durability
 from edge_agent.core.outbox import Limits, OnFull, Turns
 from edge_agent.errors import StoreError
-from edge_agent.ports import AckHandle, BindingName, Clock, CounterKey, DeadLetter, Publish, Remembered, RowId, Unit
+from edge_agent.ports import (
+    AckHandle,
+    BindingName,
+    Clock,
+    CounterKey,
+    DeadLetter,
+    Event,
+    Publish,
+    Remembered,
+    RowId,
+    Unit,
+)
 from protos.messages.escalation import ItemClass
 from protos.status import Status
 
@@ -103,6 +114,7 @@ class Store:
         on_dead_letters: Told, after their commit, of dead letters that no unit held.
         on_commit: Told how long each commit took, in seconds, and what it counted.
         on_failure: Told, with the writer's name, when one of the callbacks above raised.
+        on_revised: Told, after their commit, of the new events of predictions that changed.
     """
 
     def __init__(
@@ -117,6 +129,7 @@ class Store:
         on_commit: Callable[[float, Mapping[CounterKey, int]], None],
         on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda letters: None,  # noqa: ARG005 - nobody listens
         on_failure: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - the log says it, too
+        on_revised: Callable[[Sequence[Event]], None] = lambda events: None,  # noqa: ARG005 - nobody waits
     ) -> None:
         self._path = folder / FILE_NAME
         self._is_new = False
@@ -125,9 +138,13 @@ class Store:
         self._on_publishable = on_publishable
         self._on_commit = on_commit
         self._on_dead_letters = on_dead_letters
+        self._on_revised = on_revised
         self._rows = itertools.count(1)
         self._lock = StateLock(folder / LOCK_NAME)
-        self._fates = Fates(settings.limits, settings.escalation_max_age_s, settings.retain_after_ack_s)
+        self._delivered: set[RowId] = set()  # and not trimmed yet; single operations on it are atomic
+        self._fates = Fates(
+            settings.limits, settings.escalation_max_age_s, settings.retain_after_ack_s, self._delivered
+        )
         dead_letters = DeadLetters(settings.dead_letter_max_bytes)
         judgements = Judgements(self._fates, dead_letters)
         self._units = Units(self._fates, judgements, dead_letters)
@@ -286,9 +303,14 @@ class Store:
             for row, topic, payload, qos, retain, expiry_s in found
         ]
 
+    def delivered(self, rows: Sequence[RowId]) -> None:
+        """Brokers have acknowledged these; one that is not written yet need not be. `published` is to follow."""
+        self._delivered.update(row for row in rows if row)
+
     def published(self, rows: Sequence[RowId]) -> None:
         """Trim what brokers have acknowledged; returns after the commit."""
         self._writer.call(lambda tx: self._fates.published(tx, rows), Durability.PROCESS)
+        self._delivered.difference_update(rows)
 
     def sweep(self) -> None:
         """Expire and forget what is too old; returns after the commit."""
@@ -338,6 +360,8 @@ class Store:
         if tx.wakes_publisher:
             self._on_publishable()
             self.news.wake()
+        if tx.revised:
+            self._on_revised(tx.revised)
         if tx.dead_letters:
             self._on_dead_letters(tx.dead_letters)
 

@@ -2,13 +2,19 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 from edge_agent.adapters.sqlite.age import Stamp
-from edge_agent.ports import BindingName, CounterKey, DeadLetter, RowId
+from edge_agent.ports import BindingName, CounterKey, DeadLetter, Event, RowId
 
 NewRow = Callable[[], RowId]
+
+EACH = "SELECT value FROM json_each(?)"
+"""The elements of a JSON array, as a column: one statement for any number of values."""
+
+_PIECES = (64, 16, 4, 1)  # few lengths: the connection keeps as many statements prepared
 
 
 class Transaction:
@@ -28,6 +34,7 @@ class Transaction:
         self.wakes_feedback = False
         self.wakes_publisher = False
         self.dead_letters: list[DeadLetter] = []  # those that only the store could tell; a unit's are known already
+        self.revised: list[Event] = []
         self._counts: defaultdict[CounterKey, int] = defaultdict(int)
 
     def count(self, binding: BindingName, name: str, amount: int = 1) -> None:
@@ -41,7 +48,7 @@ class Transaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Let what fails inside leave nothing behind; after an error of the disk the whole transaction is of no use."""
-        counts, letters = self.counts(), len(self.dead_letters)
+        counts, letters, revised = self.counts(), len(self.dead_letters), len(self.revised)
         self.connection.execute("SAVEPOINT part")
         try:
             yield
@@ -51,15 +58,32 @@ class Transaction:
             self.connection.execute("ROLLBACK TO part")
             self._counts = defaultdict(int, counts)
             del self.dead_letters[letters:]
+            del self.revised[revised:]
             self.connection.execute("RELEASE part")
             raise
         self.connection.execute("RELEASE part")
 
+    def insert(self, table: str, rows: Sequence[tuple[object, ...]], conflict: str = "") -> None:
+        """Insert rows of the same width, several with each statement.
+
+        Each step of a statement gives the interpreter away, and one that waits for it again waits for whoever computes
+        meanwhile: what counts is the number of steps.
+        """
+        first = 0
+        for size in _PIECES:
+            while len(rows) - first >= size:
+                piece = rows[first : first + size]
+                self.connection.execute(
+                    _insertion(table, len(piece[0]), size, conflict), [value for row in piece for value in row]
+                )
+                first += size
+
     def write_counts(self) -> None:
         """Write what `count` gathered; called once, before the commit."""
-        self.connection.executemany(
-            "INSERT INTO counter VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        self.insert(
+            "counter",
             [(binding, name, amount) for (binding, name), amount in self._counts.items() if amount],
+            "ON CONFLICT DO UPDATE SET value = value + excluded.value",
         )
 
     def meta(self, name: str) -> str | None:
@@ -71,6 +95,12 @@ class Transaction:
         self.connection.execute(
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, value)
         )
+
+
+@lru_cache(maxsize=256)  # pure, and the connection knows a statement by its text
+def _insertion(table: str, width: int, rows: int, conflict: str) -> str:
+    row = f"({','.join('?' * width)})"
+    return f"INSERT INTO {table} VALUES {','.join([row] * rows)} {conflict}"  # noqa: S608 - own names
 
 
 def read_meta(connection: sqlite3.Connection, name: str) -> str | None:

@@ -1,9 +1,11 @@
 """Owns writing one unit: counters, journal, dedupe keys, window states, dead letters, predictions, then feedback."""
 
+import json
+
 from edge_agent.adapters.sqlite.dead_letters import DeadLetters
 from edge_agent.adapters.sqlite.fates import Fates
 from edge_agent.adapters.sqlite.feedback import Judgements
-from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.adapters.sqlite.transaction import EACH, Transaction
 from edge_agent.ports import Unit
 
 
@@ -39,33 +41,33 @@ class Units:
         _states(tx, unit)
         for letter in unit.dead_letters:
             self._dead_letters.bury(tx, letter)
-        for one in unit.decided:
-            self._fates.decide(tx, one)
+        if unit.decided or unit.returned:
+            self._fates.decide(tx, unit.decided, unit.returned)
         for given in unit.feedback:
             self._judgements.given(tx, given)
 
 
 def _journal(tx: Transaction, unit: Unit) -> None:
-    execute = tx.connection.executemany
-    execute(
-        "INSERT INTO journal VALUES (?,?,?,?,?,?,?)",
+    tx.insert(
+        "journal",
         [(r.row, r.binding, r.partition, r.received_ns, r.times_ns, r.values, r.pending) for r in unit.journal],
     )
+    execute = tx.connection.executemany
     execute("UPDATE journal SET pending = ? WHERE row = ?", [(left, row) for row, left in unit.pending.items()])
-    execute("DELETE FROM journal WHERE row = ?", [(row,) for row in unit.released])
+    if unit.released:
+        tx.connection.execute(f"DELETE FROM journal WHERE row IN ({EACH})", (json.dumps(unit.released),))  # noqa: S608 - own text
 
 
 def _seen(tx: Transaction, unit: Unit) -> None:
-    execute = tx.connection.executemany
-    execute("DELETE FROM seen WHERE binding = ? AND key = ?", unit.forgotten)
-    execute("INSERT INTO seen VALUES (NULL,?,?) ON CONFLICT DO NOTHING", unit.seen)
+    tx.connection.executemany("DELETE FROM seen WHERE binding = ? AND key = ?", unit.forgotten)
+    tx.insert("seen", [(None, *one) for one in unit.seen], "ON CONFLICT DO NOTHING")
 
 
 def _states(tx: Transaction, unit: Unit) -> None:
-    execute = tx.connection.executemany
     gone = [key for key, state in unit.states.items() if state is None]
-    execute("DELETE FROM partition_state WHERE binding = ? AND partition = ?", gone)
-    execute(
-        "INSERT INTO partition_state VALUES (?,?,?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    tx.connection.executemany("DELETE FROM partition_state WHERE binding = ? AND partition = ?", gone)
+    tx.insert(
+        "partition_state",
         [(*key, state) for key, state in unit.states.items() if state is not None],
+        "ON CONFLICT DO UPDATE SET state = excluded.state",
     )

@@ -70,6 +70,7 @@ def test_every_term_of_a_binding_that_received_nothing_is_there() -> None:
             "predictions_expired",
             "predictions_evicted",
             "predictions_pending_publish",
+            "predictions_returned",
         ],
         "decisions": ["decisions_kept", "decisions_audited", "decisions_doubted"],
         "audits drawn": ["audits_escalated", "audits_created"],

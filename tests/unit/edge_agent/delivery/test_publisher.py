@@ -15,12 +15,17 @@ class Rows:
 
     def __init__(self, count: int) -> None:
         self.waiting = {RowId(n): Publish(RowId(n), BROKER, "t", b"x", 1) for n in range(1, count + 1)}
+        self.told: list[RowId] = []
         self.trimmed: list[RowId] = []
         self.is_broken = False
 
     def publishable(self, broker: str, limit: int, in_flight: Collection[RowId]) -> list[Publish]:
         """Oldest first."""
         return [p for row, p in self.waiting.items() if p.broker == broker and row not in in_flight][:limit]
+
+    def delivered(self, rows: Sequence[RowId]) -> None:
+        """What is to be trimmed."""
+        self.told += rows
 
     def published(self, rows: Sequence[RowId]) -> None:
         """Trim."""
@@ -50,8 +55,8 @@ def test_a_live_answer_does_not_stand_behind_a_backlog() -> None:
     publisher = Publisher(rows, {BROKER: broker})
     publisher.run_once()
     live = Publish(RowId(1000), BROKER, "t", b"live", 1)
-    assert publisher.take(live)
-    assert publisher.publish_now(live)
+    assert publisher.take([live]) == [live]
+    publisher.publish_now([live])
     publisher.run_once()
     assert [publish.row for publish in broker.answers] == [*range(1, BACKLOG_IN_FLIGHT + 1), 1000]
 
@@ -97,7 +102,7 @@ def test_a_broker_that_refuses_everything_is_given_a_rest() -> None:
 def test_nothing_is_published_before_it_is_stored_while_the_outbox_blocks() -> None:
     """Its acknowledgement would find no row to trim, and it would be published a second time."""
     publisher = Publisher(Rows(0), {BROKER: RedeliveringBroker()}, is_held=lambda: True)
-    assert not publisher.take(Publish(RowId(1), BROKER, "t", b"x", 1))
+    assert publisher.take([Publish(RowId(1), BROKER, "t", b"x", 1)]) == []
 
 
 def test_nothing_is_handed_to_a_broker_that_is_away() -> None:

@@ -100,6 +100,9 @@ class MemoryStore:
         """Committed messages."""
         return [p for row, p in self.waiting.items() if p.broker == broker and row not in in_flight][:limit]
 
+    def delivered(self, rows: Sequence[RowId]) -> None:
+        """Nothing is saved by it here."""
+
     def published(self, rows: Sequence[RowId]) -> None:
         """Trim."""
         for row in rows:
@@ -156,12 +159,11 @@ class RedeliveringBroker:
     def close(self) -> None:
         """Nothing to do."""
 
-    def publish(self, publish: Publish) -> bool:
-        """Take an answer."""
-        if not self.connected or len(self.answers) >= self.window:
-            return False
-        self.answers.append(publish)
-        return True
+    def publish(self, publishes: Sequence[Publish]) -> list[Publish]:
+        """Take answers."""
+        room = max(0, self.window - len(self.answers)) if self.connected else 0
+        self.answers += publishes[:room]
+        return list(publishes[room:])
 
     def acknowledge(self, handles: Sequence[AckHandle]) -> None:
         """Forget records."""

@@ -4,13 +4,11 @@ import queue
 from pathlib import Path
 from typing import cast
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
-
 from edge_agent.adapters.mqtt.broker import MqttBroker
-from edge_agent.adapters.mqtt.connection import Connection, Published
+from edge_agent.adapters.mqtt.connection import Connection
 from edge_agent.adapters.mqtt.link import Link
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
+from edge_agent.adapters.mqtt.wire import Settled
 from edge_agent.broker_settings import BrokerSettings
 from edge_agent.ports import RowId
 from protos.link.backoff import Backoff
@@ -79,7 +77,6 @@ def test_what_the_broker_answers_with_an_error_is_under_way_no_more(tmp_path: Pa
     )
     nowhere = cast("Connection", object())  # only what came back is looked at
     link = Link(nowhere, window=10, rows={1: RowId(11), 2: RowId(12), 3: RowId(13)})
-    success, not_authorized = (ReasonCode(PacketTypes.PUBACK, identifier=code) for code in (0, 135))
-    broker._settle(link, [Published(1, not_authorized), Published(2, success), Published(9, success)])
+    broker._settle(link, Settled(done=[2, 9], refused=[(1, 135)]))
     assert (taken, refused) == ([12], [("plant", [11])])
     assert link.rows == {3: RowId(13)}

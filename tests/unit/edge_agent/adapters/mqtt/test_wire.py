@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.adapters.mqtt.wire import Received, Wire
+from edge_agent.adapters.mqtt.wire import FIRST_OWN_ID, LAST_OWN_ID, Received, Settled, Wire
 
 PINGRESP = b"\xd0\x00"
 SUBACK = b"\x90\x03\x00\x01\x01"
@@ -33,14 +33,19 @@ def packet(first: int, body: bytes) -> bytes:
             return bytes([first]) + length + body
 
 
+def puback(message_id: int) -> bytes:
+    """A PUBACK without a reason."""
+    return packet(0x40, struct.pack("!H", message_id))
+
+
 class Ends:
     """A wire, the broker's end of its socket, and what was taken out."""
 
     def __init__(self, *, has_properties: bool) -> None:
-        self.far, near = socket.socketpair()
-        near.setblocking(False)
+        self.far, self.near = socket.socketpair()
+        self.near.setblocking(False)
         self.messages: list[Received] = []
-        self.wire = Wire(near, has_properties=has_properties, on_message=self.messages.append)
+        self.wire = Wire(self.near, has_properties=has_properties, on_message=self.messages.append)
 
     def close(self) -> None:
         """Close both."""
@@ -52,7 +57,7 @@ class Ends:
         count = 0
         with contextlib.suppress(BlockingIOError):
             while True:
-                count += self.wire.send(bytes(1 << 16))
+                count += self.near.send(bytes(1 << 16))
         return count
 
     def read_out(self) -> bytes:
@@ -147,7 +152,7 @@ def test_acknowledgements_go_out_in_order_as_one_piece(ends: Ends) -> None:
     """PUBACK has the same four bytes in both versions."""
     ends.wire.acknowledge([1, 2])
     ends.wire.acknowledge([700])
-    ends.wire.send_acknowledgements()
+    ends.wire.send_waiting()
     ends.wire.send(PINGRESP)
     assert ends.far.recv(100) == b"\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\x02\xbc" + PINGRESP
 
@@ -156,7 +161,7 @@ def test_what_there_is_no_room_for_is_sent_before_anything_else(ends: Ends) -> N
     """A broker that does not read holds acknowledgements back; none is lost, none is cut by a packet of paho's."""
     count = ends.fill()
     ends.wire.acknowledge([3, 4])
-    ends.wire.send_acknowledgements()
+    ends.wire.send_waiting()
     with pytest.raises(BlockingIOError):
         ends.wire.send(PINGRESP)
     while count:
@@ -169,3 +174,93 @@ def test_the_end_of_the_stream_is_said(ends: Ends) -> None:
     """As a socket says it."""
     ends.far.close()
     assert ends.wire.recv(1) == b""
+
+
+def test_a_publish_is_written_by_whoever_has_it(ends: Ends) -> None:
+    """Of both kinds, in order, as one piece; at QoS 0 it is done with that, at QoS 1 with its PUBACK."""
+    first = ends.wire.publish("a/b", b"one", 1, retain=False, expiry_s=60)
+    second = ends.wire.publish("a/c", b"", 0, retain=True, expiry_s=None)
+    assert ends.wire.send_now()
+    assert ends.far.recv(100) == publish(b"a/b", b"one", message_id=first) + publish(b"a/c", b"", qos=0, retain=True)
+    assert ends.wire.settled() == Settled([second], [])
+    ends.far.sendall(puback(first) + puback(first))
+    assert ends.read_out() == puback(first), "a second one is paho's to judge"
+    assert ends.wire.settled() == Settled([first], [])
+    assert ends.wire.settled() == Settled([], [])
+
+
+def test_a_publish_of_mqtt_5_says_how_long_it_may_be_kept(ends5: Ends) -> None:
+    """And that there are no properties, where it says nothing."""
+    first = ends5.wire.publish("t", b"x", 1, retain=False, expiry_s=60)
+    second = ends5.wire.publish("t", b"x", 1, retain=False, expiry_s=None)
+    assert ends5.wire.send_now()
+    expiry = b"\x05\x02" + struct.pack("!I", 60)
+    assert ends5.far.recv(100) == publish(b"t", b"x", message_id=first, properties=expiry) + publish(
+        b"t", b"x", message_id=second, properties=b"\0"
+    )
+    ends5.far.sendall(
+        packet(0x40, struct.pack("!HB", first, 0x87)) + packet(0x40, struct.pack("!HBB", second, 0x10, 0))
+    )
+    assert ends5.read_out() == b""
+    assert ends5.wire.settled() == Settled([second], [(first, 0x87)])
+
+
+def test_acknowledgements_of_paho_s_own_messages_are_left_to_it(ends: Ends) -> None:
+    """Its packet ids are the small ones."""
+    assert ends.wire.publish("t", b"x", 1, retain=False, expiry_s=None) >= FIRST_OWN_ID
+    ends.far.sendall(puback(1))
+    assert ends.read_out() == puback(1)
+
+
+def test_a_packet_id_is_not_given_twice_at_a_time(ends: Ends) -> None:
+    """They go round, past the one that still waits for its PUBACK."""
+    waiting = ends.wire.publish("t", b"", 1, retain=False, expiry_s=None)
+    given = []
+    for _ in range(LAST_OWN_ID - FIRST_OWN_ID + 2):
+        given.append(ends.wire.publish("t", b"", 1, retain=False, expiry_s=None))
+        assert ends.wire.send_now()
+        ends.far.recv(100)
+        ends.far.sendall(puback(given[-1]))
+        assert ends.read_out() == b""
+    assert waiting == FIRST_OWN_ID
+    assert waiting not in given
+    assert given[0] == given[LAST_OWN_ID - FIRST_OWN_ID] == FIRST_OWN_ID + 1
+
+
+def test_nothing_comes_between_two_parts_of_a_packet_of_paho_s(ends: Ends) -> None:
+    """What others have to write meanwhile waits for its end."""
+    big = packet(0x82, bytes(1 << 22))
+    sent = ends.wire.send(big)
+    assert 0 < sent < len(big)
+    message_id = ends.wire.publish("t", b"x", 1, retain=False, expiry_s=None)
+    assert not ends.wire.send_now()
+    came = b""
+    while sent < len(big):
+        came += ends.far.recv(1 << 20)
+        with contextlib.suppress(BlockingIOError):
+            sent += ends.wire.send(big[sent:])
+    assert ends.wire.has_unsent
+    while len(came) < len(big):
+        came += ends.far.recv(1 << 20)
+    assert ends.wire.send_now()
+    assert came + ends.far.recv(100) == big + publish(b"t", b"x", message_id=message_id)
+
+
+def test_what_is_not_written_yet_is_not_done(ends: Ends) -> None:
+    """At QoS 0 nobody else would say that it is lost."""
+    count = ends.fill()
+    message_id = ends.wire.publish("t", b"x", 0, retain=False, expiry_s=None)
+    assert not ends.wire.send_now()
+    assert ends.wire.settled() == Settled([], [])
+    while count:
+        count -= len(ends.far.recv(min(count, 1 << 20)))
+    ends.wire.send_waiting()
+    assert ends.wire.settled() == Settled([message_id], [])
+
+
+@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "t" * 65_536])
+def test_a_topic_that_no_message_may_have_is_refused(ends: Ends, topic: str) -> None:
+    """Before anything is written."""
+    with pytest.raises(ValueError, match="nothing can be published"):
+        ends.wire.publish(topic, b"", 1, retain=False, expiry_s=None)
+    assert not ends.wire.has_unsent
