@@ -8,15 +8,15 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-T = TypeVar("T")
+_WIDTH = 180
 
 RESULTS_FOLDER = Path(__file__).parents[2] / "build" / "bench"
 
@@ -84,25 +84,19 @@ def not_run(case: str, unit: str, reason: str, *, goal: Goal | None = None) -> R
     return Row(case, unit, None, None, None, None if goal is None else str(goal), None, f"not run: {reason}")
 
 
-def collect(sides: Mapping[str, Callable[[], T]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, list[T]]:
-    """Run every side once a round, the order turned round each time; return what each side measured.
+def interleave(sides: Mapping[str, Callable[[], float]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, float]:
+    """Run every side once a round, the order turned round each time; return each side's median.
 
     What slows the machine for a while so slows all sides alike. Warm-up rounds are thrown away.
     """
-    values: dict[str, list[T]] = {name: [] for name in sides}
+    values: dict[str, list[float]] = {name: [] for name in sides}
     names = list(sides)
     for number in range(warm_up_rounds + rounds):
         for name in names if number % 2 == 0 else reversed(names):
             measured = sides[name]()
             if number >= warm_up_rounds:
                 values[name].append(measured)
-    return values
-
-
-def interleave(sides: Mapping[str, Callable[[], float]], *, rounds: int, warm_up_rounds: int = 1) -> dict[str, float]:
-    """As `collect`; each side's median."""
-    found = collect(sides, rounds=rounds, warm_up_rounds=warm_up_rounds)
-    return {name: statistics.median(measured) for name, measured in found.items()}
+    return {name: statistics.median(measured) for name, measured in values.items()}
 
 
 def machine() -> dict[str, str | int | None]:
@@ -150,10 +144,15 @@ def report(
             verdict,
             each.note,
         )
-    console = Console(soft_wrap=True)
+    console = wide_console()
     console.print(table)
     console.print(f"{machine()['cpu']}, {machine()['cores']} cores; written to {path}", markup=False, highlight=False)
     return path
+
+
+def wide_console() -> Console:
+    """Stdout for tables: as wide as the terminal; wide enough where there is none."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def _figure(value: float | None) -> str:

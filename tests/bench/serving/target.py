@@ -6,8 +6,9 @@ A target that fails at anything says so once and takes no further part: a bench 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.process.progress import progress
-from tests.bench.harness import collect
+from tests.bench.harness import interleave
 from tests.bench.serving import load
 from tests.bench.serving.load import Load, LoadError
 from tests.bench.serving.models import BenchModel
@@ -25,7 +26,7 @@ from tests.bench.serving.wire import Question, Wire
 from tests.simulators.network import is_listening
 from tests.simulators.processes import Process
 
-START_DEADLINE_S: Final = 90.0
+START_DEADLINE_S: Final = 60.0
 _POLL_S: Final = 0.005
 _TOLERANCE: Final = 1e-3
 _REASON_CHARS: Final = 200
@@ -36,6 +37,19 @@ class TargetError(Exception):
 
 
 _FAULTS: Final = (LoadError, TargetError, OSError, AssertionError, subprocess.TimeoutExpired)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        rounds: How many are kept; one before them is not.
+        seconds: How long each side works in a round.
+    """
+
+    rounds: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,7 @@ class Target:
         prepare: Writes what it needs; may raise `TargetError`.
         note: What a reader must know of its settings.
         reason: Why it does not run; None while it does.
-        start_s: From its start to its first answer.
+        starts_s: From a start to its first answer, of each start.
         pss_mib: Memory after load, alone on the machine.
         loads: What was measured, by number of clients.
     """
@@ -72,7 +86,7 @@ class Target:
     prepare: Callable[[Path], Launch]
     note: str = ""
     reason: str | None = None
-    start_s: float | None = None
+    starts_s: list[float] = field(default_factory=list)
     pss_mib: float | None = None
     loads: dict[int, list[Load]] = field(default_factory=dict)
     _launch: Launch | None = None
@@ -123,6 +137,11 @@ class Target:
         if self.reason is None and self._launch is not None:
             self.pss_mib = pss_mib(self._launch.process.pid)
 
+    @property
+    def start_s(self) -> float | None:
+        """Median over its starts."""
+        return median(self.starts_s) if self.starts_s else None
+
     def median(self, clients: int, of: Callable[[Load], float]) -> float | None:
         """Median of a figure over the rounds; None when it did not run."""
         loads = self.loads.get(clients)
@@ -133,7 +152,7 @@ class Target:
         began_s = time.monotonic()
         launch.process.start()
         reply = self._first_reply(launch, began_s + START_DEADLINE_S)
-        self.start_s = time.monotonic() - began_s
+        self.starts_s.append(time.monotonic() - began_s)
         self._reply_bytes = len(reply)
         found = launch.question.read(reply)
         if right is not None and (found.shape != right.shape or np.abs(found - right).max() > _TOLERANCE):
@@ -158,20 +177,48 @@ class Target:
         self.close()
 
 
-def measure(targets: Iterable[Target], clients: int, seconds: float, rounds: int, label: str) -> None:
-    """Load all that run in turn, round by round; keep what the rounds after the first measured."""
-    running = [target for target in targets if target.reason is None]
-    with progress((rounds + 1) * len(running), label) as bar:
+def measure(
+    targets: Iterable[Target],
+    clients: int,
+    sizes: Sizes,
+    label: str,
+    also: Mapping[str, Callable[[float], float]] | None = None,
+) -> dict[str, float]:
+    """Load all that run in turn, round by round; each target keeps what the rounds after the first measured.
 
-        def measured(target: Target) -> Load | None:
-            found = target.load(clients, seconds)
+    Args:
+        targets: Open.
+        clients: Connections with one request in flight each.
+        sizes: Rounds and seconds.
+        label: For the progress bar.
+        also: What else takes a turn for so many seconds and says how many a second it did.
+
+    Returns:
+        The medians of `also`.
+    """
+    running = [target for target in targets if target.reason is None]
+    others = dict(also or {})
+    loads: dict[str, list[Load]] = {target.name: [] for target in running}
+    with progress((sizes.rounds + 1) * (len(running) + len(others)), label) as bar:
+
+        def loaded(target: Target) -> float:
+            found = target.load(clients, sizes.seconds)
+            bar.advance()
+            if found is None:
+                return 0.0
+            loads[target.name].append(found)
+            return found.per_s
+
+        def other(run: Callable[[float], float]) -> float:
+            found = run(sizes.seconds)
             bar.advance()
             return found
 
-        sides = {str(number): (lambda target=target: measured(target)) for number, target in enumerate(running)}
-        found = collect(sides, rounds=rounds)
-    for number, target in enumerate(running):
-        target.loads[clients] = [each for each in found[str(number)] if each is not None]
+        sides = {target.name: partial(loaded, target) for target in running}
+        found = interleave(sides | {name: partial(other, run) for name, run in others.items()}, rounds=sizes.rounds)
+    for target in running:
+        target.loads[clients] = loads[target.name][1:]
+    return {name: found[name] for name in others}
 
 
 def say(text: str) -> None:

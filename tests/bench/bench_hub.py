@@ -1,0 +1,132 @@
+"""Measures how many requests a second the hub answers, beside every peer and ONNX Runtime in process.
+
+    tiny   an MLP of 64-256-64-8 and 32 clients: batches are worth forming, for those who can
+    cnn    EfficientNet-Lite0's layers on 224 x 224 pictures and 8 clients: serving must vanish beside the model
+
+The hub is the installed program with one published pack and its own defaults. Peers run in the mode that is best for
+them: PyTriton with its batcher on the tiny model, none with batches on the CNN, where batches cost time on a processor.
+Raw is the faster of two loops: one caller with as many threads as cores, as many callers as cores with one thread each.
+`make bench-hub` runs it, prints the tables and writes build/bench/hub.json and .svg; `--write` puts them on
+docs/performance.md.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from tests.bench.harness import RESULTS_FOLDER, Goal, Row, not_run, report, row
+from tests.bench.serving import raw, results
+from tests.bench.serving.models import CNN, TINY, BenchModel, run
+from tests.bench.serving.ours import hub
+from tests.bench.serving.peers import BARE, MLSERVER, PEERS, PYTRITON, install, target
+from tests.bench.serving.target import Sizes, Target, measure
+
+TINY_CLIENTS: Final = 32
+CNN_CLIENTS: Final = 8
+CORES: Final = os.cpu_count() or 1
+
+TINY_GOALS: Final = {PYTRITON.name: Goal("ratio", ">=", 1.5), MLSERVER.name: Goal("ratio", ">=", 3.0)}
+OF_RAW: Final = Goal("ratio", ">=", 0.95)
+OF_PEER: Final = Goal("ratio", ">=", 1.0)
+
+
+FULL: Final = Sizes(rounds=5, seconds=2.0)
+QUICK: Final = Sizes(rounds=1, seconds=0.7)
+
+
+def main() -> None:
+    """Measure and report; exits 0 whatever was measured."""
+    parser = argparse.ArgumentParser(description="The hub's serving beside peers.")
+    parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, not how fast")
+    parser.add_argument("--write", action="store_true", help="put the figures on docs/performance.md")
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else FULL
+    folder = results.fresh("hub")
+    why_not = install(PEERS)
+
+    tiny = [hub(TINY)]
+    for peer in (BARE, *PEERS):
+        batch = TINY.max_batch if peer is PYTRITON else 1
+        tiny.append(target(peer, TINY, threads=1, batch=batch, why_not=why_not.get(peer.name)))
+    compare(tiny, TINY, TINY_CLIENTS, folder / "tiny", sizes, loops={})
+
+    cnn = [hub(CNN)]
+    cnn += [target(peer, CNN, threads=CORES, why_not=why_not.get(peer.name)) for peer in (BARE, *PEERS)]
+    graph = CNN.write(folder)
+    loops = {
+        f"1 caller, {CORES} threads": raw.runner(graph, CNN, callers=1, threads=CORES),
+        f"{CORES} callers, 1 thread each": raw.runner(graph, CNN, callers=CORES, threads=1),
+    }
+    raw_per_s = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops)
+
+    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, *cnn)
+    titles = {f"tiny model, {TINY_CLIENTS} clients": tiny, f"EfficientNet-Lite0's size, {CNN_CLIENTS} clients": cnn}
+    pictures = {}
+    for title, targets in titles.items():
+        results.show(title, targets)
+        pictures[f"requests a second, {title}"] = picture(title, targets, raw_per_s if targets is cnn else {})
+    report("hub", rows, details={**results.details({"tiny": tiny, "cnn": cnn}), "raw_per_s": raw_per_s})
+    (RESULTS_FOLDER / "hub.svg").write_text(next(iter(pictures.values())))
+    if options.write:
+        results.write_page("hub", rows, titles, pictures)
+
+
+def compare(
+    targets: Sequence[Target],
+    bench: BenchModel,
+    clients: int,
+    folder: Path,
+    sizes: Sizes,
+    *,
+    loops: Mapping[str, Callable[[float], float]],
+) -> dict[str, float]:
+    """All at once, loaded in turn; the medians of the raw loops, in runs a second."""
+    right = run(bench.write(folder), bench.input())[0]
+    with ExitStack() as stack:
+        for each in targets:
+            stack.callback(each.close)
+            if each.reason is None:
+                each.open(folder / each.name.split()[-1 if each is targets[0] else 0], right)
+        found = measure(targets, clients, sizes, f"{bench.name}, {clients} clients", loops)
+        for each in targets:
+            each.weigh()
+    return found
+
+
+def tiny_rows(ours: Target, *others: Target) -> list[Row]:
+    """Judge medians over the rounds; the goals are the project's own, set before anything was measured."""
+    per_s = results.at(TINY_CLIENTS, lambda load: load.per_s)
+    judged = [(each, TINY_GOALS.get(each.name)) for each in others]
+    return results.beside(f"hub, tiny, {TINY_CLIENTS} clients", "requests/s", ours, judged, per_s)
+
+
+def cnn_rows(raw_per_s: Mapping[str, float], ours: Target, *others: Target) -> list[Row]:
+    """As `tiny_rows`; the barest server is no peer."""
+    per_s = results.at(CNN_CLIENTS, lambda load: load.per_s)
+    case = f"hub, EfficientNet-Lite0's size, {CNN_CLIENTS} clients"
+    name, ceiling = max(raw_per_s.items(), key=lambda item: item[1])
+    value = per_s(ours)
+    beside_raw = f"{case}, beside ONNX Runtime in process ({name})"
+    if value is None:
+        rows = [not_run(beside_raw, "requests/s", f"{ours.name}: {ours.reason}", goal=OF_RAW)]
+    else:
+        rows = [row(beside_raw, "requests/s", value, baseline=ceiling, goal=OF_RAW)]
+    judged = [(each, None if each.name == BARE.name else OF_PEER) for each in others]
+    return rows + results.beside(case, "requests/s", ours, judged, per_s)
+
+
+def picture(title: str, targets: Sequence[Target], raw_per_s: Mapping[str, float]) -> str:
+    """A bar for each server, and for raw."""
+    clients = next(iter(next(each for each in targets if each.loads).loads))
+    bars = [(each.name, each.median(clients, lambda load: load.per_s), each is targets[0]) for each in targets]
+    bars += [("raw", max(raw_per_s.values()), False)] if raw_per_s else []
+    return results.plot(
+        f"requests a second, {title}", "requests/s", [(name, value, ours) for name, value, ours in bars if value]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Owns starting our own programs for a bench: the agent with one local binding, the hub with published packs.
+
+Both are the installed programs on signed packs, made ready as a person would: by their own commands and files.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from model_packs.signing import generate_site_key
+from tests.bench.serving.models import BenchModel, build_pack
+from tests.bench.serving.target import Launch, Target, TargetError
+from tests.bench.serving.wire import Wire, question
+from tests.simulators.network import LOOPBACK, free_port
+from tests.simulators.processes import Process, installed_program, run_to_end
+
+AGENT: Final = "tandem agent"
+HUB: Final = "tandem hub"
+
+_AGENT_TOML: Final = """\
+[device]
+id = "bench"
+
+[packs]
+trusted_keys = ["site.pub"]
+
+[oip]
+listen = "{host}:{oip}"
+
+[http]
+listen = "{host}:{http}"
+"""
+
+_HUB_TOML: Final = """\
+[grpc]
+host = "{host}"
+port = {grpc}
+enrolment_port = {enrolment}
+
+[http]
+host = "{host}"
+port = {http}
+
+[oip]
+enabled = true
+host = "{host}"
+grpc_port = {oip}
+http_port = {rest}
+"""
+
+_LOCAL_BINDING_TOML: Final = """\
+[[binding]]
+name = "{name}"
+pack = "./pack/layout"
+"""
+
+
+def agent(bench: BenchModel) -> Target:
+    """The agent on one local binding, alone: no broker, no hub."""
+    return Target(AGENT, bench, partial(_prepare_agent, bench), "decides and counts each answer")
+
+
+def hub(bench: BenchModel) -> Target:
+    """The hub with one published pack, as it is by default: it chooses batches and instances itself."""
+    return Target(HUB, bench, partial(_prepare_hub, bench), "chooses batches and instances by what it measured at load")
+
+
+def _prepare_hub(bench: BenchModel, folder: Path) -> Launch:
+    config = folder / "hub" / "hub.toml"
+    if not config.exists():
+        _command(folder, "init", str(config.parent))
+        layout = build_pack(bench, "hub", folder / "pack", None)
+        _command(folder, "packs", "publish", str(layout), "--config", str(config))
+    port = free_port()
+    others = {"grpc": free_port(), "enrolment": free_port(), "http": free_port(), "rest": free_port()}
+    config.write_text(_HUB_TOML.format(host=LOOPBACK, oip=port, **others))
+    line = [installed_program("cloud-hub"), "serve", "--config", str(config)]
+    process = Process(line, log_path=folder / "cloud-hub.log", cwd=folder)
+    return Launch(process, Wire.GRPC, port, question(Wire.GRPC, bench, ""))
+
+
+def _command(folder: Path, *arguments: str) -> None:
+    done = run_to_end([installed_program("cloud-hub"), *arguments], cwd=folder)
+    if done.returncode:
+        raise TargetError(f"cloud-hub {arguments[0]} ended with {done.returncode}: {done.stderr}")
+
+
+def _prepare_agent(bench: BenchModel, folder: Path) -> Launch:
+    if not (folder / "site.key").exists():
+        key = generate_site_key(folder / "site.key")
+        (folder / "site.pub").write_text(key.public.pem)
+        build_pack(bench, "edge", folder / "pack", key)
+    port = free_port()
+    config = folder / "agent.toml"
+    config.write_text(_AGENT_TOML.format(host=LOOPBACK, oip=port, http=free_port()))
+    (folder / "bindings.toml").write_text(_LOCAL_BINDING_TOML.format(name=bench.name))
+    line = [installed_program("edge-agent"), "run", "--config", str(config)]
+    process = Process(line, log_path=folder / "edge-agent.log", cwd=folder)
+    return Launch(process, Wire.GRPC, port, question(Wire.GRPC, bench, ""))
