@@ -89,7 +89,7 @@ def compare(
         for each in targets:
             stack.callback(each.close)
             if each.reason is None:
-                each.open(folder / each.name.split()[-1 if each is targets[0] else 0], right)
+                each.open(folder / each.slug, right)
         found = measure(targets, clients, sizes, f"{bench.name}, {clients} clients", loops)
         for each in targets:
             each.weigh()

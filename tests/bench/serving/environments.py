@@ -16,6 +16,9 @@ from tests.bench.harness import RESULTS_FOLDER
 
 FOLDER: Final = RESULTS_FOLDER / "peers"
 DEBIAN_PYTHON: Final = "/usr/bin/python3.11"
+# An installed program has its compiled modules beside it; a checkout that may not write them would compile them at
+# every start.
+COMPILED: Final = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(RESULTS_FOLDER / "pycache")}
 _INSTALL_DEADLINE_S: Final = 900.0
 
 

@@ -3,16 +3,22 @@
 Both are the installed programs on signed packs, made ready as a person would: by their own commands and files.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec
 
 from model_packs.signing import generate_site_key
+from tests.bench.serving.environments import COMPILED
 from tests.bench.serving.models import BenchModel, build_pack
 from tests.bench.serving.target import Launch, Target, TargetError
 from tests.bench.serving.wire import Wire, question
 from tests.simulators.network import LOOPBACK, free_port
 from tests.simulators.processes import Process, installed_program, run_to_end
+
+P = ParamSpec("P")
 
 AGENT: Final = "tandem agent"
 HUB: Final = "tandem hub"
@@ -69,14 +75,27 @@ def _prepare_hub(bench: BenchModel, folder: Path) -> Launch:
     config = folder / "hub" / "hub.toml"
     if not config.exists():
         _command(folder, "init", str(config.parent))
-        layout = build_pack(bench, "hub", folder / "pack", None)
-        _command(folder, "packs", "publish", str(layout), "--config", str(config))
+        elsewhere(sign_pack, bench, "hub", folder)
+        _command(folder, "packs", "publish", str(folder / "pack" / "layout"), "--config", str(config))
     port = free_port()
     others = {"grpc": free_port(), "enrolment": free_port(), "http": free_port(), "rest": free_port()}
     config.write_text(_HUB_TOML.format(host=LOOPBACK, oip=port, **others))
     line = [installed_program("cloud-hub"), "serve", "--config", str(config)]
-    process = Process(line, log_path=folder / "cloud-hub.log", cwd=folder)
+    process = Process(line, log_path=folder / "cloud-hub.log", cwd=folder, environ=COMPILED)
     return Launch(process, Wire.GRPC, port, question(Wire.GRPC, bench, ""))
+
+
+def sign_pack(bench: BenchModel, role: str, folder: Path) -> None:
+    """Build a pack into `folder / "pack"`, signed with a key of its own, `site.key`, whose public half is `site.pub`."""
+    key = generate_site_key(folder / "site.key")
+    (folder / "site.pub").write_text(key.public.pem)
+    build_pack(bench, role, folder / "pack", key)
+
+
+def elsewhere(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+    """Work in a process of its own: building a pack loads the engine, and a page that two map counts half for each."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(work, *arguments, **named).result()
 
 
 def _command(folder: Path, *arguments: str) -> None:
@@ -86,14 +105,11 @@ def _command(folder: Path, *arguments: str) -> None:
 
 
 def _prepare_agent(bench: BenchModel, folder: Path) -> Launch:
-    if not (folder / "site.key").exists():
-        key = generate_site_key(folder / "site.key")
-        (folder / "site.pub").write_text(key.public.pem)
-        build_pack(bench, "edge", folder / "pack", key)
+    elsewhere(sign_pack, bench, "edge", folder)
     port = free_port()
     config = folder / "agent.toml"
     config.write_text(_AGENT_TOML.format(host=LOOPBACK, oip=port, http=free_port()))
     (folder / "bindings.toml").write_text(_LOCAL_BINDING_TOML.format(name=bench.name))
     line = [installed_program("edge-agent"), "run", "--config", str(config)]
-    process = Process(line, log_path=folder / "edge-agent.log", cwd=folder)
+    process = Process(line, log_path=folder / "edge-agent.log", cwd=folder, environ=COMPILED)
     return Launch(process, Wire.GRPC, port, question(Wire.GRPC, bench, ""))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from model_packs.process.progress import progress
-from tests.bench.serving.environments import DEBIAN_PYTHON, Environment, InstallError
+from tests.bench.serving.environments import COMPILED, DEBIAN_PYTHON, Environment, InstallError
 from tests.bench.serving.models import INPUT, OUTPUT, BenchModel
 from tests.bench.serving.servers.arguments import Arguments
 from tests.bench.serving.target import Launch, Target, say
@@ -113,7 +113,9 @@ def _prepare(peer: Peer, bench: BenchModel, threads: int, batch: int, folder: Pa
     arguments = Arguments(graph, bench.name, INPUT, OUTPUT, free_port(), free_port(), threads, batch)
     python = peer.environment.python if peer.environment else Path(sys.executable)
     line = [str(python), "-P", str(SERVERS / peer.server), *arguments.line()]
-    process = Process(line, log_path=folder / "server.log", cwd=folder, environ={"PYTHONPATH": str(REPOSITORY)})
+    process = Process(
+        line, log_path=folder / "server.log", cwd=folder, environ=COMPILED | {"PYTHONPATH": str(REPOSITORY)}
+    )
     if peer.speaks_oip:
         return Launch(process, Wire.GRPC, arguments.grpc_port, question(Wire.GRPC, bench, ""))
     wire = Wire.NUMBERS if len(bench.shape) == 1 else Wire.BASE64

@@ -12,7 +12,7 @@ from model_packs.report.chart import STYLE, TOKENS, Axis, Chart, nice_axis
 from tests.bench.harness import RESULTS_FOLDER, Goal, Row, machine, not_run, row, wide_console
 from tests.bench.marked_page import PERFORMANCE, put
 from tests.bench.serving.load import Load
-from tests.bench.serving.target import Target
+from tests.bench.serving.target import Target, short
 
 WIDTH_PX: Final = 760
 HEIGHT_PX: Final = 300
@@ -77,7 +77,7 @@ def plot(title: str, unit: str, bars: Sequence[tuple[str, float, bool]]) -> str:
     Returns:
         An SVG file that stands alone, for light and dark pages.
     """
-    names = [name.split()[0] for name, _, _ in bars]
+    names = [short(name) for name, _, _ in bars]
     x = Axis("", -0.5, len(bars) - 0.5, 1.0, lambda tick: names[round(tick)])
     y = nice_axis(unit, 0.0, max((value for _, value, _ in bars), default=1.0), write=lambda tick: f"{tick:g}")
     chart = Chart(title, x, y, width_px=WIDTH_PX, height_px=HEIGHT_PX, names_px=20)

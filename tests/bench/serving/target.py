@@ -138,6 +138,11 @@ class Target:
             self.pss_mib = pss_mib(self._launch.process.pid)
 
     @property
+    def slug(self) -> str:
+        """Its name as a folder's."""
+        return short(self.name).replace(" ", "-")
+
+    @property
     def start_s(self) -> float | None:
         """Median over its starts."""
         return median(self.starts_s) if self.starts_s else None
@@ -219,6 +224,11 @@ def measure(
     for target in running:
         target.loads[clients] = loads[target.name][1:]
     return {name: found[name] for name in others}
+
+
+def short(name: str) -> str:
+    """A name without its version."""
+    return " ".join(part for part in name.split() if not part[0].isdigit())
 
 
 def say(text: str) -> None:
