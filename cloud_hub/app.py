@@ -35,6 +35,7 @@ from cloud_hub.adapters.http.server import HttpServer, TlsFiles
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.adapters.http.web import Web
 from cloud_hub.adapters.passwords.argon2id import Argon2Hasher
+from cloud_hub.adapters.remote.opening import remote_openers
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
@@ -296,7 +297,8 @@ class Hub:
 
 
 def _engine_session(config: HubConfig) -> OpenSession:
-    return partial(open_session, options=EngineOptions(threads=config.inference.threads))
+    remote = remote_openers(config.model_server, config.folder.root)
+    return partial(open_session, options=EngineOptions(threads=config.inference.threads), openers=remote)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ The only module of the hub that reads a settings file. What the values mean for 
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from cloud_hub.core.devices import checked_name
 from cloud_hub.core.monitoring.response import Reaction, Rules
 from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from cloud_hub.errors import DeviceNameError
+from cloud_hub.model_servers import ModelServerConfig
 from model_packs.process.settings import load_toml, sample_toml, setting
 from protos.messages.fleet import PolicyMode
 
@@ -245,6 +246,9 @@ class HubConfig:
         HttpConfig, doc="Where people and programs connect: the console, /api/v1, /readyz, /metrics."
     )
     inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
+    model_server: Mapping[str, ModelServerConfig] = setting(
+        dict, doc="A server of full models elsewhere, under a name of its own. Several are allowed."
+    )
     escalation: EscalationConfig = setting(
         EscalationConfig, doc="What devices may have in flight, and waiting for the full models."
     )

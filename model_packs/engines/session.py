@@ -6,7 +6,7 @@ errors stop inside it. Adapters are held to one behaviour by tests/contract/test
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ from model_packs.engines.options import PassedOver
 from model_packs.engines.tuning import Tuning
 from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
-from model_packs.tensors import DTYPES, DYNAMIC, TensorSpec, datatype_of
+from model_packs.tensors import BYTES, DYNAMIC, TensorSpec, datatype_of, dtype_of
+
+
+REMOTE: Final = "remote"
+"""The provider of a session that asks another machine: a run waits for the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,14 @@ def zero_inputs(manifest: PackManifest, n_windows: int) -> dict[str, NDArray[Any
     Returns:
         One array per declared input.
     """
-    return {spec.name: np.zeros(batch_sizes(spec, n_windows), dtype=DTYPES[spec.datatype]) for spec in manifest.inputs}
+    return {spec.name: _zeros(spec, batch_sizes(spec, n_windows)) for spec in manifest.inputs}
+
+
+def _zeros(spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Zeros; of texts, empty ones."""
+    if spec.datatype == BYTES:
+        return np.full(shape, b"", dtype=np.object_)
+    return np.zeros(shape, dtype=dtype_of(spec.datatype))
 
 
 def batch_sizes(spec: TensorSpec, n_windows: int) -> tuple[int, ...]:

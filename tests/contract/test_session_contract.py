@@ -1,16 +1,19 @@
 """One suite for every implementation of the `Session` port that can run on this machine.
 
-A new engine joins by one entry in `ENGINES`: how to make an unopened session for a pack's first variant.
+A new engine joins by one entry in `ENGINES`: how to make an unopened session for a pack's first variant. One that asks
+another machine has no graph of its own: it is held to what every session promises, not to what is said of graphs.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cloud_hub.adapters.remote.oip_session import OipSession
+from cloud_hub.model_servers import ModelServerConfig
 from model_packs.engines.cuda_driver import CudaDriver
 from model_packs.engines.onnxruntime_session import OnnxRuntimeSession
 from model_packs.engines.options import EngineOptions
@@ -23,8 +26,10 @@ from model_packs.pack_spec import VariantEntry
 from model_packs.tensors import TensorSpec
 from tests.simulators.fake_cuda import FakeCuda
 from tests.simulators.fake_tensorrt import fake_tensorrt
+from tests.simulators.oip_model_server import OipModelServer
 from tests.simulators.onnx_bytes import linear_graph
 from tests.simulators.packs import CHANNELS, LABELS, SAMPLES, build_tiny, weights
+from tests.simulators.remote_packs import oip_pack
 
 MakeSession = Callable[[PackManifest, Path], Session]
 
@@ -60,10 +65,35 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     return build_tiny(tmp_path_factory.mktemp("pack"))
 
 
+@dataclass(frozen=True)
+class Subject:
+    """An engine with a pack that it runs."""
+
+    pack: Pack
+    make: Callable[[], Session]
+
+
+@pytest.fixture(params=[*ENGINES, "oip"])
+def subject(request: pytest.FixtureRequest, pack: Pack, tmp_path: Path) -> Iterator[Subject]:
+    """Each engine, those on another machine, too."""
+    if request.param in ENGINES:
+        make = ENGINES[request.param]
+        yield Subject(pack, lambda: make(pack.manifest, pack.path("model.onnx")))
+        return
+    remote = oip_pack(tmp_path)
+    manifest = remote.manifest
+    with OipModelServer(weights(), manifest.inputs, manifest.outputs).running() as port:
+        servers = {"there": ModelServerConfig(engine="oip", address=f"grpc://127.0.0.1:{port}", deadline_s=30.0)}
+        variant = manifest.variants[0]
+        file = remote.path(variant.file)
+        options = EngineOptions()
+        yield Subject(remote, lambda: OipSession(manifest, variant, file, options, servers=servers, root=tmp_path))
+
+
 @pytest.fixture
-def session(make: MakeSession, pack: Pack) -> Iterator[Session]:
+def session(subject: Subject) -> Iterator[Session]:
     """An open session on the tiny pack."""
-    session = make(pack.manifest, pack.path("model.onnx"))
+    session = subject.make()
     session.open()
     yield session
     session.close()
@@ -139,17 +169,17 @@ def test_warming_up_changes_no_answer(session: Session) -> None:
     np.testing.assert_array_equal(session.run({"window": windows(1)})["logits"], before)
 
 
-def test_the_facts_name_engine_provider_and_graph(session: Session, pack: Pack) -> None:
+def test_the_facts_name_engine_provider_and_graph(session: Session, subject: Subject) -> None:
     """A certificate can be compared with them."""
     facts = session.facts
-    assert facts.graph_digest == pack.manifest.variants[0].graph_digest
+    assert facts.graph_digest == subject.pack.manifest.variants[0].graph_digest
     assert (facts.variant, facts.precision, facts.threads) == ("fp32", "fp32", 1)
     assert all((facts.engine, facts.engine_version, facts.provider))
 
 
-def test_a_session_opens_and_closes_any_number_of_times(make: MakeSession, pack: Pack) -> None:
+def test_a_session_opens_and_closes_any_number_of_times(subject: Subject) -> None:
     """Opening or closing twice does nothing; a closed session can be opened again."""
-    session = make(pack.manifest, pack.path("model.onnx"))
+    session = subject.make()
     session.close()
     for _ in range(2):
         session.open()
@@ -159,9 +189,9 @@ def test_a_session_opens_and_closes_any_number_of_times(make: MakeSession, pack:
         session.close()
 
 
-def test_a_closed_session_says_so(make: MakeSession, pack: Pack) -> None:
+def test_a_closed_session_says_so(subject: Subject) -> None:
     """Neither running nor asking for facts works before open."""
-    session = make(pack.manifest, pack.path("model.onnx"))
+    session = subject.make()
     with pytest.raises(EngineError, match="is not open"):
         session.run({"window": windows(1)})
     with pytest.raises(EngineError, match="is not open"):

@@ -6,6 +6,7 @@ import pytest
 
 from cloud_hub.config import HubConfig, MonitoringConfig, load_config, sample_hub
 from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
+from cloud_hub.model_servers import ModelServerConfig
 from model_packs.process.settings import SettingsError
 from protos.messages.fleet import PolicyMode
 
@@ -36,6 +37,13 @@ def test_the_sample_loads_to_the_defaults(tmp_path: Path) -> None:
         ("[identity]\ncertificate_days = 0", "identity.certificate_days"),
         ("[inference]\nmax_batch = 0\nthreads = 0\ninline_below_ms = -1", "inference.inline_below_ms"),
         ("[escalation]\ncredit_items = 0", "escalation.credit_items"),
+        ("[model_server.a]\nengine = 'oip'\naddress = 'http://h:1'", "grpc://HOST:PORT"),
+        ("[model_server.a]\nengine = 'openai'\naddress = 'grpc://h:1'", "http://HOST:PORT"),
+        ("[model_server.a]\nengine = 'oip'\naddress = 'grpc://h:x'", "model_server.a.address"),
+        ("[model_server.a]\nengine = 'oip'\naddress = 'grpc://h:1'\nca = 'ca.crt'", "belong to grpcs://"),
+        ("[model_server.a]\nengine = 'oip'\naddress = 'grpcs://h:1'\nkey = 'k'", "model_server.a.certificate"),
+        ("[model_server.a]\nengine = 'oip'\naddress = 'grpc://h:1'\ndeadline_s = 0", "model_server.a.deadline_s"),
+        ("[model_server.a]\nengine = 'oip'", "address"),
         ("[fleet]\nheartbeat_interval_s = 0", "fleet.heartbeat_interval_s"),
         ("[fleet]\ninstall_timeout_s = 0", "fleet.install_timeout_s"),
         ("[fleet]\ntrend_bucket_s = 0.5", "fleet.trend_bucket_s"),
@@ -77,3 +85,18 @@ def test_the_port_default_is_the_documented_one() -> None:
     """Devices find a hub on 8443, newcomers on 8444, people on 8080."""
     config = HubConfig()
     assert (config.grpc.port, config.grpc.enrolment_port, config.http.port) == (8443, 8444, 8080)
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "path", "is_tls"),
+    [
+        ("grpc://triton", "triton:8001", "", False),
+        ("grpcs://[::1]:9", "[::1]:9", "", True),
+        ("https://vllm/v1/", "vllm:443", "/v1", True),
+        ("http://10.0.0.7:8000/v1", "10.0.0.7:8000", "/v1", False),
+    ],
+)
+def test_a_model_servers_address_says_how_it_is_reached(address: str, target: str, path: str, is_tls: bool) -> None:  # noqa: FBT001 - a table
+    """Host, port, path and whether it is TLS are all in it; ports have their scheme's default."""
+    server = ModelServerConfig(engine="oip", address=address)
+    assert (server.target, server.path, server.is_tls) == (target, path, is_tls)
