@@ -15,7 +15,8 @@ from functools import partial
 from importlib.metadata import version
 
 from cloud_hub.adapters.engine.answerer import Answerer
-from cloud_hub.adapters.engine.pack_models import OpenSession, PackModels
+from cloud_hub.adapters.engine.escalated import EscalatedModels
+from cloud_hub.adapters.engine.pack_source import OpenSession, StoredPackSource
 from cloud_hub.adapters.grpc.device_stream import StreamParts
 from cloud_hub.adapters.grpc.enrolment import EnrolmentService
 from cloud_hub.adapters.grpc.escalation import EscalationService
@@ -38,6 +39,7 @@ from cloud_hub.adapters.passwords.argon2id import Argon2Hasher
 from cloud_hub.adapters.remote.opening import remote_openers
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql import database
+from cloud_hub.adapters.sql.cost_book import CostBounds
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.adapters.x509.server_certificate import load_server_files
@@ -52,6 +54,9 @@ from cloud_hub.labelling import Labelling
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock, PackShelf
 from cloud_hub.promising import note_promises
+from cloud_hub.serving.serving import Serving
+from cloud_hub.serving.terms import serving_terms
+from model_packs.engines.machine import this_machine
 from model_packs.engines.opening import open_session
 from model_packs.engines.options import EngineOptions
 from model_packs.process.metrics import Registry
@@ -112,6 +117,7 @@ class Hub:
             self._metrics.commit_s.observe,
             trend_bucket_s=config.fleet.trend_bucket_s,
             rules=config.monitoring.rules,
+            cost_bounds=CostBounds(config.serving.cost_days, config.serving.max_cost_rows),
         )
 
     async def open(self) -> Listening:
@@ -162,23 +168,19 @@ class Hub:
         packs = PackStore(folder.packs)
         packs.open()
 
-        # What answers: full models, and the loop that asks them.
-        models = PackModels(
-            packs,
-            (site_key,),
-            open_session=self._open_session,
-            max_batch=config.inference.max_batch,
-            inline_below_ms=config.inference.inline_below_ms,
-        )
-        self._stack.callback(models.close)
-        await models.load_all()
+        # What answers: full models behind their batchers, and the loop that asks them what is stored.
+        shelf = StoredPackShelf(packs)
+        source = StoredPackSource(packs, shelf, (site_key,), open_session=self._open_session)
+        terms = serving_terms(config, this_machine().cores)
+        serving = Serving(terms, source, self._store.costs, self._metrics, wall_ns=self._clock)
+        self._stack.push_async_callback(serving.close)
+        await serving.open()
         live = Live(self._store, self._streams, self._metrics)
-        answerer = Answerer(self._store, models, live, self._metrics, self._clock, max_batch=config.inference.max_batch)
-        task = asyncio.create_task(answerer.run(), name="answerer")
-        self._stack.push_async_callback(_cancelled, task)
+        answerer = Answerer(self._store, serving, live, self._metrics, self._clock, page=config.inference.max_batch)
+        for loop in (serving.run(), answerer.run()):
+            self._stack.push_async_callback(_cancelled, asyncio.create_task(loop))
 
         # What people say: one way in for devices and for the console.
-        shelf = StoredPackShelf(packs)
         await note_promises(shelf, self._store.policies)
         labelling = Labelling(self._store, shelf, live, self._metrics, self._clock)
 
@@ -187,7 +189,9 @@ class Hub:
         credit = Credit(config.escalation.credit_items, config.escalation.credit_bytes)
         room = WaitingRoom(config.escalation.max_waiting_per_device, config.escalation.max_waiting)
         admission = Admission(self._store, room, time.monotonic)
-        parts = StreamParts(self._store, models, admission, answerer.wake, self._metrics, self._clock, credit)
+        parts = StreamParts(
+            self._store, EscalatedModels(serving), admission, answerer.wake, self._metrics, self._clock, credit
+        )
         services = DeviceServices(
             EscalationService(gate, parts, self._streams),
             FleetService(

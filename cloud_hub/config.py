@@ -14,6 +14,7 @@ from cloud_hub.core.monitoring.response import Reaction, Rules
 from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from cloud_hub.errors import DeviceNameError
 from cloud_hub.model_servers import ModelServerConfig
+from cloud_hub.serving_config import ServingConfig
 from model_packs.process.settings import load_toml, sample_toml, setting
 from protos.messages.fleet import PolicyMode
 
@@ -246,6 +247,7 @@ class HubConfig:
         HttpConfig, doc="Where people and programs connect: the console, /api/v1, /readyz, /metrics."
     )
     inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
+    serving: ServingConfig = setting(ServingConfig, doc="How requests reach full models.")
     model_server: Mapping[str, ModelServerConfig] = setting(
         dict, doc="A server of full models elsewhere, under a name of its own. Several are allowed."
     )

@@ -27,6 +27,24 @@ class HubMetrics:
         self.batch_windows: Histogram = registry.histogram(
             "hub_batch_windows", "Windows in one run.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
         )
+        self.pack_requests: Counter = registry.counter(
+            "hub_pack_requests_total", "Requests that a full model answered or failed, cached ones included.", ("pack",)
+        )
+        self.pack_windows: Counter = registry.counter("hub_pack_windows_total", "Windows in them.", ("pack",))
+        self.pack_compute_s: Counter = registry.counter(
+            "hub_pack_compute_seconds_total", "Time that full models ran, seconds.", ("pack",)
+        )
+        self.pack_bytes: Counter = registry.counter(
+            "hub_pack_bytes_total", "Bytes of tensors into and out of full models.", ("pack", "direction")
+        )
+        self.refused: Counter = registry.counter(
+            "hub_requests_refused_total", "Requests to full models without an answer.", ("reason",)
+        )
+        self.answer_cache: Counter = registry.counter(
+            "hub_answer_cache_total", "Questions to the answer cache.", ("outcome",)
+        )
+        self.models_loaded: Gauge = registry.gauge("hub_models_loaded", "Full models that are loaded.")
+        self.models_bytes: Gauge = registry.gauge("hub_models_bytes", "What the loaded models' graphs take.")
         self.commit_s: Histogram = registry.histogram("hub_commit_seconds", "One write transaction, fsync included.")
         self.streams_open: Gauge = registry.gauge("hub_streams_open", "Escalation streams that are open.")
         self.waiting: Gauge = registry.gauge("hub_waiting_items", "Stored items without an answer.")

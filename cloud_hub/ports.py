@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Protocol
 
 from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage
 from cloud_hub.core.delivery import Delivery, ItemKey, Question
@@ -454,7 +452,7 @@ class PasswordHasher(Protocol):
 
 
 class FullModel(Protocol):
-    """A hub pack, loaded and warmed up."""
+    """A hub pack that can be asked."""
 
     @property
     def manifest(self) -> PackManifest:
@@ -463,13 +461,6 @@ class FullModel(Protocol):
     @property
     def digest(self) -> str:
         """The pack digest."""
-
-    @property
-    def is_quick(self) -> bool:
-        """A full batch runs in so little time that it may run between two messages."""
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run one batch; raises whatever the engine raises."""
 
 
 class FullModels(Protocol):

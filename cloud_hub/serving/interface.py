@@ -24,9 +24,8 @@ BACKLOG_PRIORITY = 1 << 32
 """After everything live: what is stored and comes again anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, for fairness and for the accounts. Make it once for each peer, not for each request.
+class Caller(NamedTuple):
+    """Who asks, for fairness and for the accounts; a tuple because it is looked up for every request.
 
     Attributes:
         tenant: Who pays: the site of a device, or the role of a person or program.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloud_hub.adapters.engine.pack_models import OpenSession
+from cloud_hub.adapters.engine.pack_source import OpenSession
 from cloud_hub.app import Hub, Listening
 from cloud_hub.cli import execute
 from cloud_hub.config import EscalationConfig, FleetConfig, GrpcConfig, HttpConfig, HubConfig, InferenceConfig

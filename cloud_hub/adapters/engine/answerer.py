@@ -1,7 +1,8 @@
-"""Owns the one loop that answers: stored questions in, full-model runs, verdicts into the log, streams woken.
+"""Owns the one loop that answers: stored questions in, full models asked, verdicts into the log, streams woken.
 
-The database is the queue, so what was stored before a crash is answered after it. Numbering verdicts is the store's,
-delivering them is the streams'.
+The database is the queue, so what was stored before a crash is answered after it. Questions go to the full models
+behind everything live, by the same batches (`cloud_hub.serving`). Numbering verdicts is the store's, delivering them is
+the streams'.
 """
 
 import asyncio
@@ -9,19 +10,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cloud_hub.errors import PackUnavailableError
+from cloud_hub.adapters.engine.escalated import EscalatedModels
+from cloud_hub.errors import HubError, PackUnavailableError
 from cloud_hub.metrics import HubMetrics
-from cloud_hub.ports import Answer, Clock, EscalationStore, FullModel, FullModels, StreamBell, WaitingItem
-from model_packs.errors import TensorError
+from cloud_hub.ports import Answer, Clock, EscalationStore, StreamBell, WaitingItem
+from cloud_hub.serving.errors import InputRefusedError, ModelFailedError, ServingFullError
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, InferenceServing, Inferred, ModelDescription
 from model_packs.process.crash_points import CrashPoint, crash_point
-from model_packs.scoring import Scored, score
-from model_packs.tensors import Tensor
+from model_packs.scoring import Scored
 from protos.codec.errors import CodecError
 from protos.codec.escalation import escalation_from_bytes
 from protos.link.backoff import Backoff
@@ -38,15 +35,7 @@ RETRY_PACKS_S = 30.0
 ENGINE_ERROR = "engine_error"
 UNREADABLE = "unreadable"
 _MIN_PAGE = 2  # the newest and the oldest
-_MS_PER_S = 1000.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A waiting item with its tensors, in the order of the model's inputs."""
-
-    item: WaitingItem
-    inputs: dict[str, Tensor]
+_NS_PER_MS = 1e6
 
 
 class Answerer:
@@ -54,31 +43,32 @@ class Answerer:
 
     Args:
         store: Where questions wait and verdicts go.
-        models: The full models.
+        serving: Answers questions.
         bell: Told which devices' logs have grown.
         metrics: Where runs and verdicts are counted.
         clock: Wall clock, for the verdicts' time.
-        max_batch: Most windows in one run.
+        page: Most questions that are asked at once.
         poll_s: How often the loop looks without being woken.
     """
 
     def __init__(
         self,
         store: EscalationStore,
-        models: FullModels,
+        serving: InferenceServing,
         bell: StreamBell,
         metrics: HubMetrics,
         clock: Clock,
         *,
-        max_batch: int,
+        page: int,
         poll_s: float = POLL_S,
     ) -> None:
         self._store = store
-        self._models = models
+        self._serving = serving
+        self._models = EscalatedModels(serving)
         self._bell = bell
         self._metrics = metrics
         self._clock = clock
-        self._max_batch = max_batch
+        self._page = max(_MIN_PAGE, page)
         self._poll_s = poll_s
         self._work = asyncio.Event()
         self._resting: dict[str, float] = {}
@@ -112,7 +102,7 @@ class Answerer:
         """
         now_s = time.monotonic()
         self._resting = {pack: until_s for pack, until_s in self._resting.items() if until_s > now_s}
-        items = await self._store.waiting(max(_MIN_PAGE, self._max_batch), tuple(self._resting))
+        items = await self._store.waiting(self._page, tuple(self._resting))
         by_pack: dict[str, list[WaitingItem]] = {}
         for item in items:
             by_pack.setdefault(item.hub_pack, []).append(item)
@@ -132,9 +122,9 @@ class Answerer:
             logger.warning("hub_pack_unavailable", extra={"pack": pack, "reason": error.reason, "mend": error.mend})
             self._resting[pack] = time.monotonic() + RETRY_PACKS_S
             return
-        step = min(self._max_batch, model.manifest.max_batch)
-        for first in range(0, len(items), step):
-            await self._log(await self._ask(model, items[first : first + step]))
+        answers = await asyncio.gather(*(self._ask(model, item) for item in items))
+        if answered := [answer for answer in answers if answer is not None]:
+            await self._log(answered)
 
     async def _log(self, answers: Sequence[Answer]) -> None:
         crash_point(CrashPoint.HUB_SCORED)
@@ -147,65 +137,41 @@ class Answerer:
                 self._metrics.unscorable.labels(answer.unscorable).inc()
         self._bell.ring(logged)
 
-    async def _ask(self, model: FullModel, items: Sequence[WaitingItem]) -> list[Answer]:
-        """Answer the readable questions in one run, and say of the others that nobody can."""
-        questions: list[_Question] = []
-        answers: list[Answer] = []
-        for item in items:
-            try:
-                tensors = escalation_from_bytes(item.payload).inputs
-                questions.append(_Question(item, {tensor.name: tensor for tensor in tensors}))
-            except CodecError:
-                logger.exception("stored_question_unreadable", extra={"prediction_id": item.question.prediction_id})
-                answers.append(self._answer(model, item, Scored(None, 0.0, UNREADABLE), infer_ms=0.0))
-        if questions:
-            answers += await self._run(model, questions)
-        return answers
-
-    async def _run(self, model: FullModel, questions: Sequence[_Question]) -> list[Answer]:
-        began_s = time.perf_counter()
-        scored = await self._scored(model, questions)
-        if scored is None and len(questions) > 1:  # one bad window must not take its neighbours along
-            return [answer for one in questions for answer in await self._run(model, [one])]
-        took_s = time.perf_counter() - began_s
-        self._metrics.infer_s.observe(took_s)
-        self._metrics.batch_windows.observe(len(questions))
-        return [
-            self._answer(model, one.item, said, infer_ms=took_s * _MS_PER_S)
-            for one, said in zip(questions, scored or (Scored(None, 0.0, ENGINE_ERROR),), strict=True)
-        ]
-
-    async def _scored(self, model: FullModel, questions: Sequence[_Question]) -> tuple[Scored, ...] | None:
-        """One engine run; None when the engine failed."""
-        inputs = _stacked(model, questions)
-        facts = {"pack": str(model.manifest.ref), "windows": len(questions)}
+    async def _ask(self, model: ModelDescription, item: WaitingItem) -> Answer | None:
+        """Answer one question; None leaves it waiting."""
         try:
-            outputs = model.run(inputs) if model.is_quick else await asyncio.to_thread(model.run, inputs)
-        except Exception:  # calling an engine: whatever it does, the windows are unscorable and the loop goes on
-            logger.exception("full_model_failed", extra=facts)
-            return None
+            tensors = escalation_from_bytes(item.payload).inputs
+        except CodecError:
+            logger.exception("stored_question_unreadable", extra={"prediction_id": item.question.prediction_id})
+            return self._answer(item, model.models, Scored(None, 0.0, UNREADABLE), infer_ms=0.0)
+        inputs = {tensor.name: tensor.to_array() for tensor in tensors}
+        caller = Caller(item.device.site_id, item.device.device_id)
         try:
-            return score(model.manifest, outputs)
-        except TensorError:
-            logger.exception("full_model_gave_other_outputs_than_declared", extra=facts)
+            said = await self._serving.infer(model, inputs, caller=caller, priority=BACKLOG_PRIORITY, is_scored=True)
+        except (ModelFailedError, InputRefusedError):  # the serving core has logged why
+            return self._answer(item, model.models, Scored(None, 0.0, ENGINE_ERROR), infer_ms=0.0)
+        except ServingFullError as error:
+            self._resting[item.hub_pack] = time.monotonic() + error.retry_after_s
             return None
+        except HubError as error:
+            logger.warning("question_left_waiting", extra={"pack": item.hub_pack, "reason": str(error)})
+            self._resting[item.hub_pack] = time.monotonic() + RETRY_PACKS_S
+            return None
+        return self._answer(item, said.models, _only(said), infer_ms=said.compute_ns / _NS_PER_MS)
 
-    def _answer(self, model: FullModel, item: WaitingItem, said: Scored, *, infer_ms: float) -> Answer:
+    def _answer(self, item: WaitingItem, models: tuple[ModelUse, ...], said: Scored, *, infer_ms: float) -> Answer:
         return Answer(
             item=item,
             tier=Tier.HUB,
             output=said.output,
             unscorable=said.unscorable,
             confidence=said.confidence,
-            models=(ModelUse(pack=str(model.manifest.ref), digest=model.digest),),
+            models=models,
             decided_at_ns=self._clock(),
             infer_ms=infer_ms,
         )
 
 
-def _stacked(model: FullModel, questions: Sequence[_Question]) -> dict[str, NDArray[Any]]:
-    """One array an input, windows along the first axis."""
-    return {
-        spec.name: np.concatenate([one.inputs[spec.name].to_array() for one in questions])
-        for spec in model.manifest.inputs
-    }
+def _only(said: Inferred) -> Scored:
+    """The one window of an escalation."""
+    return said.scored[0] if said.scored else Scored(None, 0.0, ENGINE_ERROR)

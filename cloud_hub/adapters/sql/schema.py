@@ -333,6 +333,22 @@ trend = Table(
     Index("trend_bucket", "bucket_ns"),
 )
 
+request_cost = Table(
+    "request_cost",
+    metadata,
+    Column("day", Integer, nullable=False),  # since 1970-01-01, UTC
+    Column("tenant", String(64), nullable=False),
+    Column("caller", String(128), nullable=False),
+    Column("pack", String(128), nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("windows", BigInteger, nullable=False),
+    Column("compute_ns", BigInteger, nullable=False),
+    Column("input_bytes", BigInteger, nullable=False),
+    Column("output_bytes", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "tenant", "caller", "pack"),
+)
+
 event = Table(
     "event",
     metadata,

@@ -36,6 +36,7 @@ from cloud_hub.adapters.sql import (
     twins,
     verdicts,
 )
+from cloud_hub.adapters.sql.cost_book import DEFAULT_BOUNDS, CostBounds, SqlCostBook
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, key_of
 from cloud_hub.adapters.sql.event_bell import EventBell
 from cloud_hub.adapters.sql.gathering import Gathering
@@ -97,6 +98,7 @@ class SqlStore:
         on_commit: Told how many seconds each write transaction took.
         trend_bucket_s: Length of one point of the curves.
         rules: How policies are watched, and what follows.
+        cost_bounds: How much is kept of what requests cost.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class SqlStore:
         *,
         trend_bucket_s: float = TREND_BUCKET_S,
         rules: Rules = DEFAULT_RULES,
+        cost_bounds: CostBounds = DEFAULT_BOUNDS,
     ) -> None:
         self._engine = engine
         self._rules = rules
@@ -119,6 +122,7 @@ class SqlStore:
         self._hellos = Gathering(self._writer, devices.save_hellos, AT_ONCE_S)
         self._bell = EventBell()
         self.policies = SqlPolicyBook(self._write_and_tell, self._all)
+        self.costs = SqlCostBook(self._writer.write, self._all, cost_bounds)
         self._reports_stored = 0
         self._incarnation: HubIncarnation | None = None
 

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from cloud_hub.adapters.engine.answerer import POLL_S, Answerer
 from cloud_hub.core.delivery import Delivery, Question
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.errors import PackUnavailableError, StorageError
+from cloud_hub.errors import StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Delivered, OpenedSession, WaitingItem
+from cloud_hub.serving.errors import ModelFailedError, ModelUnknownError, ServingFullError
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Arrival, Caller, Inferred, ModelDescription
 from model_packs.manifest import PackManifest
 from model_packs.process.metrics import Registry
+from model_packs.scoring import score
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Hello, HubIncarnation, ItemClass, Verdict
-from protos.messages.inference import Tier
+from protos.messages.inference import ModelUse, Tier
 from tests.simulators.hub_device import question
 from tests.simulators.loops import in_loop
 from tests.simulators.packs import build_tiny
@@ -29,38 +32,55 @@ PRESS = DeviceKey("o", "s", "press-07")
 FULL = "tiny-hub@1.0.0"
 
 
-class FakeModel:
-    """Logits that say label 1; a window that holds 13 breaks the engine, one that holds NaN gives NaN."""
+class FakeServing:
+    """Says label 1; a window of 13 breaks the engine, one of NaN cannot be scored, for one of 77 there is no place."""
 
-    def __init__(self, manifest: PackManifest, *, is_quick: bool = True) -> None:
-        self.manifest = manifest
-        self.digest = "sha256:" + "f" * 64
-        self.is_quick = is_quick
-        self.batches: list[int] = []
-        self.output = "logits"
+    def __init__(self, manifest: PackManifest) -> None:
+        self.model = ModelDescription(
+            name="tiny-hub",
+            version="1.0.0",
+            versions=("1.0.0",),
+            manifest=manifest,
+            digest=manifest.digest,
+            batch=4,
+            models=(ModelUse(FULL, manifest.digest),),
+        )
+        self.searched: list[str] = []
+        self.asked: list[tuple[Caller, int, bool]] = []
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Answer one batch."""
-        windows = inputs["window"]
-        self.batches.append(len(windows))
-        if (windows == 13).any():
-            raise RuntimeError("the engine broke")
-        return {self.output: np.tile([0.0, 4.0, 0.0], (len(windows), 1)) + windows[:, 0, :1]}
+    def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:
+        """Not loaded: it has to be found."""
+        assert name + version + key != ""
+        return None
 
-
-class FakeModels:
-    """Knows one model."""
-
-    def __init__(self, model: FakeModel) -> None:
-        self._model = model
-        self.asked: list[str] = []
-
-    async def find(self, pack: str) -> FakeModel:
+    async def find(self, name: str, version: str = "", key: str = "") -> ModelDescription:
         """The model, or nothing."""
-        self.asked.append(pack)
-        if pack != FULL:
-            raise PackUnavailableError(pack, "it is not published here", "publish it")
-        return self._model
+        self.searched.append(f"{name}@{version}{key}")
+        if self.searched[-1] != FULL:
+            raise ModelUnknownError(name, version, "there is tiny-hub")
+        return self.model
+
+    async def infer(
+        self,
+        model: ModelDescription,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        caller: Caller,
+        deadline_s: float | None = None,
+        priority: int = 0,
+        arrival: Arrival | None = None,
+        is_scored: bool = False,
+    ) -> Inferred:
+        """Answer one window."""
+        assert (model, deadline_s, arrival) == (self.model, None, None)
+        self.asked.append((caller, priority, is_scored))
+        window = inputs["window"]
+        if (window == 13).any():
+            raise ModelFailedError(FULL, "the engine broke")
+        if (window == 77).any():
+            raise ServingFullError(FULL, "too many windows wait for it", 30.0)
+        outputs = {"logits": np.tile([0.0, 4.0, 0.0], (1, 1)) + window[:, 0, :1]}
+        return Inferred(outputs, FULL, "1.0.0", 0, 2_000_000, 1, False, model.models, score(model.manifest, outputs))
 
 
 class FakeStore:
@@ -154,34 +174,39 @@ def waiting(row_id: int, value: float = 1.0, pack: str = FULL) -> WaitingItem:
 
 
 def answerer(
-    store: FakeStore, model: FakeModel, *, max_batch: int = 64, poll_s: float = POLL_S
-) -> tuple[Answerer, FakeBell, Registry, FakeModels]:
+    store: FakeStore, serving: FakeServing, *, page: int = 64, poll_s: float = POLL_S
+) -> tuple[Answerer, FakeBell, Registry]:
     """The answerer with its surroundings."""
-    registry, bell, models = Registry(), FakeBell(), FakeModels(model)
-    loop = Answerer(store, models, bell, HubMetrics(registry), lambda: 42, max_batch=max_batch, poll_s=poll_s)
-    return loop, bell, registry, models
+    registry, bell = Registry(), FakeBell()
+    asks: Any = serving  # what the answerer asks of a serving core
+    loop = Answerer(store, asks, bell, HubMetrics(registry), lambda: 42, page=page, poll_s=poll_s)
+    return loop, bell, registry
 
 
-@pytest.mark.parametrize("is_quick", [True, False])
-def test_what_waits_is_answered_in_batches_of_what_the_pack_allows(manifest: PackManifest, is_quick: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Six windows and a pack limit of four make two runs, inline or in a thread; the device is rung."""
+@in_loop
+async def test_what_waits_is_asked_at_once_behind_what_is_live(manifest: PackManifest) -> None:
+    """All windows are asked as backlog in the device's name, with confidence; each is logged and the device is rung."""
+    store, serving = FakeStore([waiting(row) for row in range(1, 7)]), FakeServing(manifest)
+    loop, bell, registry = answerer(store, serving)
+    assert await loop.answer_waiting() == 6
+    assert await loop.answer_waiting() == 0
+    assert serving.asked == [(Caller("s", "press-07"), BACKLOG_PRIORITY, True)] * 6
+    assert [one.item.row_id for one in store.logged] == [1, 2, 3, 4, 5, 6]
+    first = store.logged[0]
+    assert (first.output and first.output.label, first.tier, first.decided_at_ns) == ("moving", Tier.HUB, 42)
+    assert (first.models[0].pack, first.infer_ms) == (FULL, 2.0)
+    assert bell.rung == [PRESS] * 6
+    assert 'hub_verdicts_total{tier="hub"} 6.0' in registry.expose().decode()
 
-    @in_loop
-    async def scenario() -> None:
-        store = FakeStore([waiting(row) for row in range(1, 7)])
-        model = FakeModel(manifest, is_quick=is_quick)
-        loop, bell, registry, _ = answerer(store, model)
-        assert await loop.answer_waiting() == 6
-        assert await loop.answer_waiting() == 0
-        assert model.batches == [4, 2]
-        assert [one.item.row_id for one in store.logged] == [1, 2, 3, 4, 5, 6]
-        first = store.logged[0]
-        assert (first.output and first.output.label, first.tier, first.decided_at_ns) == ("moving", Tier.HUB, 42)
-        assert first.models[0].pack == FULL
-        assert bell.rung == [PRESS] * 6
-        assert 'hub_verdicts_total{tier="hub"} 6.0' in registry.expose().decode()
 
-    scenario()
+@in_loop
+async def test_what_finds_no_place_stays_waiting_and_its_pack_rests(manifest: PackManifest) -> None:
+    """A question that the serving core refuses is not answered; its pack is asked nothing more until there is room."""
+    store = FakeStore([waiting(1), waiting(2, 77.0)])
+    loop, _, _ = answerer(store, FakeServing(manifest))
+    assert await loop.answer_waiting() == 2
+    assert await loop.answer_waiting() == 0
+    assert [item.row_id for item in store.items] == [2]
 
 
 def test_one_bad_window_does_not_take_its_neighbours_along(manifest: PackManifest) -> None:
@@ -191,7 +216,7 @@ def test_one_bad_window_does_not_take_its_neighbours_along(manifest: PackManifes
     async def scenario() -> None:
         unreadable = replace(waiting(4), payload=b"\xff\xff")
         store = FakeStore([waiting(1), waiting(2, 13.0), waiting(3, float("nan")), unreadable])
-        loop, _, registry, _ = answerer(store, FakeModel(manifest))
+        loop, _, registry = answerer(store, FakeServing(manifest))
         await loop.answer_waiting()
         said = {one.item.row_id: (one.output is not None, one.unscorable) for one in store.logged}
         assert said == {1: (True, None), 2: (False, "engine_error"), 3: (False, "non_finite"), 4: (False, "unreadable")}
@@ -202,33 +227,19 @@ def test_one_bad_window_does_not_take_its_neighbours_along(manifest: PackManifes
     scenario()
 
 
-def test_a_model_that_gives_something_else_than_it_declares_is_an_engine_failure(manifest: PackManifest) -> None:
-    """Each question gets a verdict without output, and the loop goes on."""
-
-    @in_loop
-    async def scenario() -> None:
-        store = FakeStore([waiting(1), waiting(2)])
-        model = FakeModel(manifest)
-        model.output = "other"
-        loop, _, _, _ = answerer(store, model)
-        await loop.answer_waiting()
-        assert [one.unscorable for one in store.logged] == ["engine_error", "engine_error"]
-
-    scenario()
-
-
 def test_questions_to_a_missing_pack_rest_and_others_go_on(manifest: PackManifest) -> None:
     """The pack is asked for once, not in a loop; what can be answered is."""
 
     @in_loop
     async def scenario() -> None:
         store = FakeStore([waiting(1, pack="gone@1.0.0"), waiting(2)])
-        loop, _, _, models = answerer(store, FakeModel(manifest), max_batch=1)
+        serving = FakeServing(manifest)
+        loop, _, _ = answerer(store, serving, page=2)
         for _ in range(3):
             await loop.answer_waiting()
         assert [item.row_id for item in store.items] == [1]
         assert [one.item.row_id for one in store.logged] == [2]
-        assert models.asked.count("gone@1.0.0") == 1
+        assert serving.searched.count("gone@1.0.0") == 1
 
     scenario()
 
@@ -240,7 +251,7 @@ def test_a_database_failure_loses_no_question(manifest: PackManifest) -> None:
     async def scenario() -> None:
         store = FakeStore([waiting(1)])
         store.failures_left = 1
-        loop, _, registry, _ = answerer(store, FakeModel(manifest))
+        loop, _, registry = answerer(store, FakeServing(manifest))
         task = asyncio.create_task(loop.run())
         async with asyncio.timeout(10.0):
             await store.answered.wait()
@@ -258,7 +269,7 @@ def test_a_woken_loop_answers_at_once(manifest: PackManifest) -> None:
     @in_loop
     async def scenario() -> None:
         store = FakeStore([])
-        loop, _, _, _ = answerer(store, FakeModel(manifest), poll_s=3600.0)
+        loop, _, _ = answerer(store, FakeServing(manifest), poll_s=3600.0)
         task = asyncio.create_task(loop.run())
         async with asyncio.timeout(10.0):
             await store.looked.wait()

@@ -1,0 +1,349 @@
+"""Owns the requests of one loaded model: let in or refused, queued fairly, run together, answered one by one.
+
+All of it happens on the event loop's thread, but a run that takes long, which has a worker. One callback answers a
+whole batch; no request has a task or a timer of its own. The queue's order is `core.serving.queue`, the bounds are
+`core.serving.admission`, when a batch closes is `window.py`, the run is `run.py`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from cloud_hub.core.serving.admission import Bounds, Reason, Waiting, refusal, retry_after_s
+from cloud_hub.core.serving.costs import CostBook
+from cloud_hub.core.serving.queue import FairQueue, rank_of
+from cloud_hub.core.serving.run_times import RunTimes
+from cloud_hub.errors import HubError
+from cloud_hub.serving.counts import Counts
+from cloud_hub.serving.errors import DeadlinePassedError, InputRefusedError, ModelUnloadedError, ServingFullError
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Arrival, Caller, Inferred
+from cloud_hub.serving.run import Arrays, Instance, Ran
+from cloud_hub.serving.window import Window
+from protos.messages.inference import ModelUse
+
+logger = logging.getLogger(__name__)
+
+Answer = asyncio.Future[Inferred]
+
+_NS_PER_S = 1e9
+
+
+class Request:
+    """One request on its way; plain, because one is made for every call.
+
+    Attributes:
+        inputs: One array per declared input.
+        rows: Windows.
+        form: Sizes of the axes that the model leaves open.
+        is_scored: Label and confidence are wanted.
+        caller: Who asks.
+        rank: Its place in the order.
+        deadline_s: On the loop's clock; None: none.
+        answer: Resolved once.
+        came_ns: When it was let in, `time.perf_counter_ns`.
+    """
+
+    __slots__ = ("answer", "caller", "came_ns", "deadline_s", "form", "inputs", "is_scored", "rank", "rows")
+
+    def __init__(
+        self,
+        inputs: Arrays,
+        rows: int,
+        form: Hashable,
+        caller: Caller,
+        rank: int,
+        *,
+        deadline_s: float | None,
+        answer: Answer,
+        is_scored: bool,
+    ) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.form = form
+        self.caller = caller
+        self.rank = rank
+        self.deadline_s = deadline_s
+        self.answer = answer
+        self.is_scored = is_scored
+        self.came_ns = time.perf_counter_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How one model is batched.
+
+    Attributes:
+        pack: name@version.
+        version: Its version.
+        models: What answers say of who took part.
+        batch: Most windows that are put together.
+        max_rows: Most windows that one request may have.
+        is_open_formed: The model leaves other axes open than the batch.
+        bounds: How much may wait.
+        is_quick: Runs on the loop; others have a worker.
+    """
+
+    pack: str
+    version: str
+    models: tuple[ModelUse, ...]
+    batch: int
+    max_rows: int
+    is_open_formed: bool
+    bounds: Bounds
+    is_quick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherParts:
+    """What the batchers of one serving core share.
+
+    Attributes:
+        window: Closes their batches.
+        workers: Runs what is not quick.
+        book: What answering cost.
+        wall_ns: Wall clock.
+        note_run: Told of every batch: windows in it, and the seconds that it took.
+        note_refused: Told of every request without an answer: why.
+    """
+
+    window: Window
+    workers: Executor
+    book: CostBook
+    wall_ns: Callable[[], int]
+    note_run: Callable[[int, float], None]
+    note_refused: Callable[[str], None]
+
+
+class Batcher:
+    """Answers requests with one model.
+
+    Args:
+        loop: The event loop that everything here is called on.
+        terms: How the model is batched.
+        instances: Where it runs; as many runs at the same time. A quick model uses the first.
+        parts: What batchers share.
+        times: What is known of its runs.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        terms: Terms,
+        instances: Sequence[Instance],
+        parts: BatcherParts,
+        times: RunTimes,
+    ) -> None:
+        self.terms = terms
+        self.counts = Counts()
+        self._loop = loop
+        self._parts = parts
+        self._times = times
+        self._n_instances = 1 if terms.is_quick else len(instances)
+        self._free = list(instances[: self._n_instances])
+        self._queue: FairQueue[Request] = FairQueue()
+        self._few = min(terms.bounds.rows, terms.bounds.per_caller)  # while no more wait, no bound is reached
+        self._is_waiting = False
+        self._is_ending = False
+        self._ended = asyncio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        return not self._queue.rows and len(self._free) == self._n_instances
+
+    def submit(
+        self,
+        inputs: Arrays,
+        caller: Caller,
+        deadline_s: float | None,
+        priority: int,
+        arrival: Arrival | None,
+        *,
+        is_scored: bool,
+    ) -> Request:
+        """Let a request in.
+
+        Args:
+            inputs: One array per declared input, [windows, …].
+            caller: Who asks.
+            deadline_s: On the loop's clock; None: none.
+            priority: As the caller named it.
+            arrival: What the window gave, if the call was expected.
+            is_scored: Label and confidence are wanted.
+
+        Returns:
+            The request; its `answer` is resolved exactly once, or cancelled by the caller.
+
+        Raises:
+            InputRefusedError: It has no windows, or more than one run may have.
+            ServingFullError: There is no place, or not before the deadline.
+            DeadlinePassedError: One run takes longer.
+            ModelUnloadedError: The model is being unloaded.
+        """
+        rank = rank_of(priority, BACKLOG_PRIORITY)
+        rows = self._rows(inputs)
+        if self._is_ending:
+            raise ModelUnloadedError(self.terms.pack)
+        queue = self._queue
+        if deadline_s is not None or queue.rows + rows > self._few:
+            self._check(rank, caller, rows, deadline_s)
+        form = tuple([array.shape[1:] for array in inputs.values()]) if self.terms.is_open_formed else None
+        answer: Answer = self._loop.create_future()
+        request = Request(inputs, rows, form, caller, rank, deadline_s=deadline_s, answer=answer, is_scored=is_scored)
+        queue.push(rank, caller, request)
+        window = self._parts.window
+        if not self._free:  # the next batch is taken when a run ends
+            if arrival is not None:
+                window.forget(arrival)
+        elif queue.rows >= self.terms.batch:
+            if arrival is not None:
+                window.forget(arrival)
+            self.close_window()
+        elif self._is_waiting:
+            window.note(arrival)
+        else:
+            self._is_waiting = True
+            window.wait(self, arrival)
+        return request
+
+    def withdraw(self, request: Request) -> None:
+        """Take a request out of the queue whose caller has gone; nothing if its run has begun."""
+        self._queue.remove(request.rank, request.caller, request)
+
+    def close_window(self) -> None:
+        """Run what has come, as far as there are free instances."""
+        self._is_waiting = False
+        while self._free and self._queue.rows:
+            batch = self._next_batch()
+            if not batch:
+                continue
+            if not self.terms.is_quick:
+                self._parts.workers.submit(self._work, self._free.pop(), batch, time.perf_counter_ns())
+                continue
+            began_ns = time.perf_counter_ns()
+            self._answer(batch, self._free[0].run(batch), began_ns)
+            if self._queue.rows:  # others of the loop may go first
+                self._loop.call_soon(self.close_window)
+            break
+        if self._is_ending and self.is_idle:
+            self._ended.set()
+
+    async def end(self) -> None:
+        """Let nothing more in, and wait until what was let in is answered."""
+        self._is_ending = True
+        self.close_window()
+        try:
+            if not self.is_idle:
+                await self._ended.wait()
+        finally:  # whoever waits no longer leaves nobody waiting
+            while self._queue.rows:
+                for request in self._queue.take(self._queue.rows):
+                    if not request.answer.done():
+                        request.answer.set_exception(ModelUnloadedError(self.terms.pack))
+
+    def _rows(self, inputs: Arrays) -> int:
+        for array in inputs.values():
+            shape = array.shape
+            rows = shape[0] if shape else 0
+            if not 1 <= rows <= self.terms.max_rows:
+                raise InputRefusedError(
+                    f"{self.terms.pack}: one request takes 1 to {self.terms.max_rows} windows, not {rows}"
+                )
+            return rows
+        raise InputRefusedError(f"{self.terms.pack}: there are no inputs")
+
+    def _check(self, rank: int, caller: Caller, rows: int, deadline_s: float | None) -> None:
+        """Refuse what finds no place, or cannot be done in its time."""
+        terms = self.terms
+        rows_before = self._queue.rows_before(rank)
+        wait_s = self._times.wait_s(rows_before, terms.batch, self._n_instances, is_busy=not self._free)
+        now = Waiting(rows_before, self._queue.requests_of(rank, caller), wait_s, self._times.run_s(rows))
+        left_s = None if deadline_s is None else deadline_s - self._loop.time()
+        reason = refusal(terms.bounds, now, rows, left_s)
+        if reason is None:
+            return
+        self._parts.note_refused(reason.name.lower())
+        if reason is Reason.TOO_SHORT:
+            raise DeadlinePassedError(terms.pack, reason.value)
+        raise ServingFullError(terms.pack, reason.value, retry_after_s(wait_s))
+
+    def _next_batch(self) -> list[Request]:
+        """What runs next; what was cancelled or came too late is left out."""
+        batch, now_s = [], self._loop.time()
+        for request in self._queue.take(self.terms.batch):
+            if request.answer.done():
+                continue
+            if request.deadline_s is not None and request.deadline_s <= now_s:
+                self.counts.note_dropped(time.perf_counter_ns() - request.came_ns)
+                self._parts.note_refused("expired")
+                late = DeadlinePassedError(self.terms.pack, "the deadline passed while the request waited")
+                request.answer.set_exception(late)
+                continue
+            batch.append(request)
+        return batch
+
+    def _work(self, instance: Instance, batch: list[Request], began_ns: int) -> None:
+        """Run in a worker's thread, and answer on the loop's."""
+        ran = instance.run(batch)
+        self._loop.call_soon_threadsafe(self._end_of_work, instance, batch, ran, began_ns)
+
+    def _end_of_work(self, instance: Instance, batch: list[Request], ran: Ran, began_ns: int) -> None:
+        self._free.append(instance)
+        self.close_window()  # the next run begins before the answers of this one are sent
+        self._answer(batch, ran, began_ns)
+
+    def _answer(self, batch: list[Request], ran: Ran, began_ns: int) -> None:
+        """Resolve each request's future, and count the batch once."""
+        terms, book = self.terms, self._parts.book
+        rows = sum(ran.rows)
+        compute_ns, batch_rows = ran.compute_ns, max(ran.rows, default=0)
+        a_row = 1.0 / max(1, rows)
+        row_ns, row_in, row_out = compute_ns * a_row, ran.input_bytes * a_row, ran.output_bytes * a_row
+        answered = windows = took_ns = queue_ns = 0
+        now_ns = time.perf_counter_ns()
+        for request, part in zip(batch, ran.parts, strict=True):
+            waited_ns = began_ns - request.came_ns
+            queue_ns += waited_ns
+            caller = request.caller
+            cost = book.row(caller.tenant, caller.name, terms.pack)
+            cost.requests += 1
+            cost.windows += request.rows
+            cost.compute_ns += row_ns * request.rows
+            cost.input_bytes += row_in * request.rows
+            cost.output_bytes += row_out * request.rows
+            answer = request.answer
+            if isinstance(part, HubError):
+                if not answer.done():
+                    answer.set_exception(part)
+                continue
+            answered += 1
+            windows += request.rows
+            took_ns += now_ns - request.came_ns
+            if not answer.done():  # its caller may have gone while it ran
+                outputs, scored = part
+                facts = (terms.pack, terms.version, waited_ns, compute_ns, batch_rows, False, terms.models)
+                answer.set_result(Inferred(outputs, *facts, scored))
+        self._note(batch, ran, answered=answered, windows=windows, took_ns=took_ns, queue_ns=queue_ns)
+
+    def _note(
+        self, batch: list[Request], ran: Ran, *, answered: int, windows: int, took_ns: int, queue_ns: int
+    ) -> None:
+        parts, n_requests = self._parts, len(batch)
+        if len(ran.rows) == 1:
+            self._times.note(ran.rows[0], ran.compute_ns)
+        self.counts.note_run(
+            rows=ran.rows,
+            requests=n_requests,
+            input_ns=ran.input_ns,
+            compute_ns=ran.compute_ns,
+            output_ns=ran.output_ns,
+            now_ns=parts.wall_ns(),
+        )
+        failed = n_requests - answered
+        self.counts.note_answers(answered=answered, windows=windows, took_ns=took_ns, failed=failed, queue_ns=queue_ns)
+        parts.note_run(max(ran.rows, default=0), ran.compute_ns / _NS_PER_S)
+        for _ in range(failed):
+            parts.note_refused("failed")

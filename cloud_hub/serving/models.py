@@ -1,0 +1,317 @@
+"""Owns which models are loaded: found by name, loaded when asked for, swapped when newer, unloaded for want of memory.
+
+A newer version answers under its name once it is warm, and not before; one that leaves answers first what it let in.
+Making one is `loading.py`; which version a name stands for is `core.serving.routes`, who leaves `core.serving.memory`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+
+from cloud_hub.core.serving.memory import Resident, evictions
+from cloud_hub.core.serving.routes import Route, newest, version_key
+from cloud_hub.errors import PackUnavailableError
+from cloud_hub.serving.counts import Counts
+from cloud_hub.serving.errors import ModelUnknownError, ModelUnloadedError, ServingFullError
+from cloud_hub.serving.interface import ModelDescription, ModelEntry, ModelState
+from cloud_hub.serving.loading import LoadedModel, OpenedPack, PackSource
+from model_packs.errors import EngineError
+from model_packs.manifest import PackManifest, PackRef
+
+RETRY_S = 30.0
+"""How long a pack that did not load is left alone."""
+
+_MEMORY_RETRY_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+MakeModel = Callable[[OpenedPack], LoadedModel]
+"""Puts a batcher before a session: measures in the caller's thread, then makes it."""
+
+
+class Models:
+    """The models of one serving core.
+
+    Args:
+        source: The packs that can be served.
+        make: Makes an opened pack into a model; called in a worker's thread.
+        loaders: Where packs are opened.
+        clock_s: Monotonic clock.
+        routes: By name, packs that share it.
+        pinned: Packs, name@version or name, that are never unloaded for want of memory.
+        budget_bytes: What all models may take together; 0: no bound.
+    """
+
+    def __init__(
+        self,
+        source: PackSource,
+        make: MakeModel,
+        loaders: Executor,
+        clock_s: Callable[[], float],
+        *,
+        routes: Mapping[str, Route],
+        pinned: Collection[str],
+        budget_bytes: int,
+    ) -> None:
+        self._source = source
+        self._make = make
+        self._loaders = loaders
+        self._clock_s = clock_s
+        self._routes = routes
+        self._pinned = frozenset(pinned)
+        self._budget_bytes = budget_bytes
+        self._published: dict[str, dict[str, PackManifest]] = {}
+        self._default: dict[str, str] = {}
+        self._loaded: dict[PackRef, LoadedModel] = {}
+        self._by_description: dict[ModelDescription, LoadedModel] = {}
+        self._used: dict[PackRef, int] = {}
+        self._uses = 0
+        self._by_hand: set[PackRef] = set()
+        self._counts: dict[PackRef, Counts] = {}
+        self._failed: dict[PackRef, tuple[float, PackUnavailableError]] = {}
+        self._loading: set[PackRef] = set()
+        self._leaving: set[PackRef] = set()
+        self._lock = asyncio.Lock()
+
+    def running(self, description: ModelDescription) -> LoadedModel | None:
+        """Find the model behind a description; None if it was unloaded since."""
+        model = self._by_description.get(description)
+        if model is not None:
+            self._uses += 1
+            self._used[description.manifest.ref] = self._uses
+        return model
+
+    def resolve(self, name: str, version: str, key: str) -> ModelDescription | None:
+        """Find a loaded model by look-ups only; see `InferenceServing.resolve`."""
+        if not version:
+            route = self._routes.get(name)
+            if route is not None:
+                return self._described(route.choose(key))
+            version = self._default.get(name, "")
+        return self._described(PackRef(name, version))
+
+    async def find(self, name: str, version: str, key: str) -> ModelDescription:
+        """Find a model, loading it where it is not loaded; see `InferenceServing.find`."""
+        found = self.resolve(name, version, key)
+        if found is not None:
+            return found
+        ref = await self.known(name, version, key)
+        if ref in self._by_hand:
+            raise ModelUnloadedError(str(ref))
+        return await self._load(ref)
+
+    async def known(self, name: str, version: str, key: str = "") -> PackRef:
+        """Say which pack a name stands for; looks at what is published where it does not know.
+
+        Raises:
+            ModelUnknownError: None.
+            StorageError: The packs cannot be read.
+        """
+        found = self._known(name, version, key)
+        if found is None:
+            await self.scan()
+            found = self._known(name, version, key)
+        if found is None:
+            raise ModelUnknownError(name, version, self._what_is_known(name))
+        return found
+
+    def manifest(self, ref: PackRef) -> PackManifest:
+        """What a known pack says about itself."""
+        return self._published[ref.name][ref.version]
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The published versions of a name, oldest first."""
+        return tuple(sorted(self._published.get(name, ()), key=version_key))
+
+    async def scan(self) -> None:
+        """Look at what is published now; raises StorageError."""
+        published: dict[str, dict[str, PackManifest]] = {}
+        for ref, manifest in (await self._source.published()).items():
+            published.setdefault(ref.name, {})[ref.version] = manifest
+        self._published = published
+        for name, versions in published.items():
+            if self._default.get(name) not in versions:
+                self._default[name] = newest(versions) or ""
+
+    async def keep_up(self) -> None:
+        """Look at what is published; where a newer version is, load it, then let it answer under the name."""
+        await self.scan()
+        for name in self._published:
+            version = self._newest_wanted(name)
+            if version is None or version == self._default[name]:
+                continue
+            ref = PackRef(name, version)
+            try:
+                await self._load(ref)
+            except (PackUnavailableError, ServingFullError) as error:
+                extra = {"pack": str(ref), "still_answers": self._default[name], "reason": str(error)}
+                logger.warning("newer_version_not_taken", extra=extra)
+            else:
+                self._default[name] = version
+
+    async def load_all(self) -> None:
+        """Load all that is published, as far as there is memory; what does not load is logged, and tried when asked."""
+        await self.scan()
+        refs = [PackRef(name, version) for name, versions in self._published.items() for version in versions]
+        for ref in sorted(refs, key=lambda ref: (not self._is_pinned(ref), ref.name, version_key(ref.version))):
+            size_bytes = self._source.size_bytes(self.manifest(ref))
+            if evictions(self._residents(), size_bytes, self._budget_bytes) != ():
+                continue
+            try:
+                await self._load(ref)
+            except PackUnavailableError as error:
+                extra = {"pack": str(ref), "reason": error.reason, "mend": error.mend}
+                logger.warning("pack_unavailable", extra=extra)
+        for name in self._published:
+            loaded = newest(ref.version for ref in self._loaded if ref.name == name)
+            self._default[name] = loaded or self._default[name]
+
+    async def load(self, name: str, version: str) -> None:
+        """Load by hand; see `InferenceServing.load`."""
+        await self.scan()
+        is_default = not version and name not in self._routes
+        ref = await self.known(name, newest(self._published.get(name, ())) or "" if is_default else version)
+        self._by_hand.discard(ref)
+        self._failed.pop(ref, None)
+        await self._load(ref)
+        if is_default:
+            self._default[name] = ref.version
+
+    async def unload(self, name: str, version: str) -> None:
+        """Unload by hand; see `InferenceServing.unload`."""
+        known = await self.known(name, version)
+        refs = [known] if version else [PackRef(known.name, one) for one in self._published[known.name]]
+        self._by_hand.update(refs)
+        self._default[known.name] = self._newest_wanted(known.name) or self._default[known.name]
+        async with self._lock:
+            await asyncio.gather(*(self._leave(ref) for ref in refs))
+
+    def entries(self) -> tuple[ModelEntry, ...]:
+        """List every published version."""
+        return tuple(
+            ModelEntry(name, version, *self._state(PackRef(name, version)))
+            for name in sorted(self._published)
+            for version in self.versions(name)
+        )
+
+    def counts(self) -> dict[PackRef, Counts]:
+        """What models did since the program started, also those that are not loaded now."""
+        return self._counts
+
+    def load_of_memory(self) -> tuple[int, int]:
+        """Count the loaded models, and what they take together in bytes."""
+        return len(self._loaded), sum(model.size_bytes for model in self._loaded.values())
+
+    async def close(self) -> None:
+        """Unload everything; what was let in is answered first. A second call does nothing."""
+        async with self._lock:
+            await asyncio.gather(*(self._leave(ref) for ref in tuple(self._loaded)))
+
+    def _described(self, ref: PackRef) -> ModelDescription | None:
+        model = self._loaded.get(ref)
+        return None if model is None else model.description
+
+    def _known(self, name: str, version: str, key: str) -> PackRef | None:
+        if version:
+            ref = PackRef(name, version)
+        elif name in self._routes:
+            ref = self._routes[name].choose(key)
+        else:
+            ref = PackRef(name, self._default.get(name, ""))
+        return ref if ref.version in self._published.get(ref.name, ()) else None
+
+    def _what_is_known(self, name: str) -> str:
+        if name in self._published:
+            return f"there is {', '.join(self.versions(name))}"
+        names = ", ".join(sorted({*self._published, *self._routes})) or "nothing yet"
+        return f"there is {names}; publish a hub pack with `cloud-hub packs publish LAYOUT`"
+
+    def _state(self, ref: PackRef) -> tuple[ModelState, str]:
+        if ref in self._leaving:
+            return ModelState.UNLOADING, ""
+        if ref in self._loaded:
+            return ModelState.READY, ""
+        if ref in self._loading:
+            return ModelState.LOADING, ""
+        if ref in self._failed:
+            return ModelState.UNAVAILABLE, str(self._failed[ref][1])
+        return ModelState.UNAVAILABLE, "unloaded" if ref in self._by_hand else "not loaded until it is asked for"
+
+    async def _load(self, ref: PackRef) -> ModelDescription:
+        async with self._lock:
+            loaded = self._loaded.get(ref)
+            if loaded is None:
+                self._loading.add(ref)
+                try:
+                    loaded = await self._made(ref)
+                finally:
+                    self._loading.discard(ref)
+                self._enter(ref, loaded)
+        return loaded.description
+
+    async def _made(self, ref: PackRef) -> LoadedModel:
+        failed = self._failed.get(ref)
+        if failed is not None and self._clock_s() < failed[0]:
+            raise failed[1]
+        await self._make_room(ref)
+        loop = asyncio.get_running_loop()
+        try:
+            opened = await loop.run_in_executor(self._loaders, partial(self._source.open, ref))
+            try:
+                loaded = await loop.run_in_executor(self._loaders, partial(self._make, opened))
+            except EngineError as error:
+                opened.session.close()
+                raise PackUnavailableError(str(ref), error.reason, error.mend) from error
+        except PackUnavailableError as error:
+            self._failed[ref] = (self._clock_s() + RETRY_S, error)
+            raise
+        self._failed.pop(ref, None)
+        return loaded
+
+    def _enter(self, ref: PackRef, model: LoadedModel) -> None:
+        """From here on it answers under its version."""
+        description = replace(model.description, versions=self.versions(ref.name))
+        model = replace(model, description=description)
+        model.batcher.counts = self._counts.setdefault(ref, model.batcher.counts)
+        self._loaded[ref] = model
+        self._by_description[description] = model
+        self._uses += 1
+        self._used[ref] = self._uses
+
+    async def _make_room(self, ref: PackRef) -> None:
+        needed = self._source.size_bytes(self.manifest(ref))
+        leaving = evictions(self._residents(), needed, self._budget_bytes)
+        if leaving is None:
+            raise ServingFullError(str(ref), "there is no memory for it beside what is pinned", _MEMORY_RETRY_S)
+        for pack in leaving:
+            logger.info("model_unloaded_for_memory", extra={"pack": pack, "for": str(ref)})
+            await self._leave(PackRef.parse(pack))
+
+    async def _leave(self, ref: PackRef) -> None:
+        """Take a model off its routes, answer what it has let in, and free it."""
+        model = self._loaded.pop(ref, None)
+        if model is None:
+            return
+        del self._by_description[model.description]
+        self._leaving.add(ref)
+        try:
+            await model.batcher.end()
+        finally:
+            self._leaving.discard(ref)
+            await asyncio.get_running_loop().run_in_executor(self._loaders, model.session.close)
+
+    def _newest_wanted(self, name: str) -> str | None:
+        """The newest version that nobody unloaded by hand."""
+        return newest(one for one in self._published[name] if PackRef(name, one) not in self._by_hand)
+
+    def _is_pinned(self, ref: PackRef) -> bool:
+        return ref.name in self._pinned or str(ref) in self._pinned
+
+    def _residents(self) -> list[Resident]:
+        return [
+            Resident(str(ref), model.size_bytes, self._used[ref], self._is_pinned(ref), not model.batcher.is_idle)
+            for ref, model in self._loaded.items()
+        ]
