@@ -271,7 +271,7 @@ class Agent:
     def _installer(self, dialler: Dialler) -> Installer:
         agent = self._config.agent
         store = PackStore(agent.device.packs_dir)
-        probe = Probe(agent.device.packs_dir, threads=agent.engine.threads, timeout_s=agent.packs.probe_timeout_s)
+        probe = Probe(agent.device.packs_dir, engine=agent.engine, timeout_s=agent.packs.probe_timeout_s)
         return Installer(
             self._config.bindings.binding,
             self._slots,

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from edge_agent.binding_config import BindingsConfig, Problems
 from edge_agent.core.budget import BucketSpec, BudgetSettings, Pool, Resource
 from edge_agent.core.outbox import Limits, OnFull
+from model_packs.engines.options import DEFAULT_PROVIDERS, DEFAULT_RUN_LIMIT_S, provider_problems
 from model_packs.process.settings import Problem, SettingsError, load_toml, sample_toml, setting
 from model_packs.process.toml_lines import KeyLines
 from protos.link.identity import is_name
@@ -106,6 +107,11 @@ class DeviceConfig:
     def packs_dir(self) -> Path:
         """The store of verified packs."""
         return self.state_dir / "packs"
+
+    @property
+    def engines_dir(self) -> Path:
+        """What engines build from graphs; it may be removed while the agent is stopped."""
+        return self.state_dir / "engines"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,12 +233,30 @@ class OipConfig:
 class EngineConfig:
     """How models run."""
 
-    threads: int = setting(1, doc="Threads of one model run.")
+    threads: int | None = setting(
+        None,
+        doc="Threads of one model run. Without it: as many as `model-pack bench` measured to pay here, else 1.",
+        example=1,
+    )
+    providers: tuple[str, ...] = setting(
+        DEFAULT_PROVIDERS,
+        doc='Where ONNX graphs run, the preferred one first: "tensorrt", "cuda", "cpu". The first that carries out a '
+        'real inference is taken; status says why others were not. "tensorrt" builds for minutes when a pack opens.',
+    )
+    device: int = setting(0, doc="Number of the GPU.")
+    run_limit_s: float = setting(
+        DEFAULT_RUN_LIMIT_S, doc="A model run that takes longer is ended, and counts as failed, in seconds."
+    )
 
     def validate(self) -> Problems:
         """Check what types cannot say."""
-        if not 1 <= self.threads <= _MAX_THREADS:
+        if self.threads is not None and not 1 <= self.threads <= _MAX_THREADS:
             yield "threads", f"expected 1 to {_MAX_THREADS}"
+        yield from provider_problems(self.providers)
+        if self.device < 0:
+            yield "device", "expected 0 or more"
+        if not 0 < self.run_limit_s < math.inf:
+            yield "run_limit_s", "expected more than 0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,7 +173,7 @@ def _examine(config: Config, binding: BindingConfig, slot: Slot, wanted: PackId)
     pack = _verified(config, binding, aim)
     compare(binding, pack.manifest, _verified(config, binding, slot.active).manifest)
     root = config.pack_path(binding.pack) if aim is None and binding.is_pack_path else agent.device.packs_dir
-    Probe(root, threads=agent.engine.threads, timeout_s=agent.packs.probe_timeout_s).run(wanted)
+    Probe(root, engine=agent.engine, timeout_s=agent.packs.probe_timeout_s).run(wanted)
 
 
 def _changed(config: Config, args: argparse.Namespace, binding: BindingConfig, change: Callable[[Slot], Slot]) -> int:

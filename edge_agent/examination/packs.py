@@ -10,9 +10,9 @@ from edge_agent.config import Config
 from edge_agent.errors import PackUnusableError
 from edge_agent.examination.findings import Finding, failed, ok, warning
 from edge_agent.packs.binding_check import check_binding
+from edge_agent.packs.engine_options import engine_options
 from edge_agent.packs.trusted_packs import TrustedPacks, find_pack, trusted_keys
 from model_packs.engines.opening import open_session
-from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import zero_inputs
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
@@ -72,7 +72,7 @@ def _pack(config: Config, binding: BindingConfig, trusted: tuple[PublicKey, ...]
 
 
 def _inference(config: Config, name: str, pack: Pack) -> Iterator[Finding]:
-    options = EngineOptions(threads=config.agent.engine.threads)
+    options = engine_options(config.agent, keeps=False)
     try:
         session = open_session(pack, options)
         try:

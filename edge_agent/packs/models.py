@@ -29,13 +29,13 @@ from edge_agent.errors import AgentError, ConfigurationError, HubError, PackUnus
 from edge_agent.inference.answering import Model
 from edge_agent.packs.binding_check import check_binding, check_successor
 from edge_agent.packs.device_slots import DeviceSlots, failure_of
+from edge_agent.packs.engine_options import engine_options
 from edge_agent.packs.pack_supply import FetchPack, supply_pack
 from edge_agent.packs.policies import Policies
 from edge_agent.packs.trusted_packs import factory_pack, trusted_keys
 from edge_agent.ports import BindingName, Clock, PackTrust
 from model_packs.certificate.document import Certificate
 from model_packs.engines.opening import open_session
-from model_packs.engines.options import EngineOptions
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
@@ -225,7 +225,7 @@ class Models:
     def _opened(self, binding: BindingConfig, pack: Pack) -> OpenedModel:
         try:
             certificate = pack.certificate
-            session = open_session(pack, EngineOptions(threads=self._config.agent.engine.threads))
+            session = open_session(pack, engine_options(self._config.agent))
         except PackError as error:
             raise PackRefusedError(
                 FailureReason.DAMAGED_MANIFEST, str(pack.ref), f"pack {error}", error.mend

@@ -38,10 +38,13 @@ def main() -> None:
     parser.add_argument("--ref", required=True)
     parser.add_argument("--digest", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--providers", required=True)
+    parser.add_argument("--device", type=int, required=True)
     parser.add_argument("--cpu-s", type=int, required=True)
     args = parser.parse_args()
     _bound(args.cpu_s)
-    reason, detail = _probed(args.store, PackRef.parse(args.ref), args.digest, args.threads)
+    options = EngineOptions(threads=args.threads, providers=tuple(args.providers.split(",")), device=args.device)
+    reason, detail = _probed(args.store, PackRef.parse(args.ref), args.digest, options)
     sys.stdout.write(json.dumps({"reason": None if reason is None else reason.value, "detail": detail}) + "\n")
 
 
@@ -65,12 +68,11 @@ def _bound(cpu_s: int) -> None:
         os.nice(_NICENESS)
 
 
-def _probed(store: Path, ref: PackRef, digest: str, threads: int) -> tuple[FailureReason | None, str]:
+def _probed(store: Path, ref: PackRef, digest: str, options: EngineOptions) -> tuple[FailureReason | None, str]:
     try:
         pack = PackStore(store).load(ref, None)  # the agent has checked the signature of exactly this digest
         if pack.digest != digest:
             return FailureReason.WRONG_PACK, f"{ref} is {pack.digest} here"
-        options = EngineOptions(threads=threads)
         open_session(pack, options).close()
         golden = check_golden(pack, options)
     except PackError as error:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edge_agent.config import EngineConfig
 from edge_agent.core.pack_slots import FailureReason, PackId, PackRefusedError
 
 _MODULE = "edge_agent.packs.probe"
@@ -25,13 +26,13 @@ class Probe:
 
     Args:
         store: Its folder.
-        threads: Threads of one model run.
+        engine: How models run on this device.
         timeout_s: After this the child is killed.
     """
 
-    def __init__(self, store: Path, *, threads: int, timeout_s: float) -> None:
+    def __init__(self, store: Path, *, engine: EngineConfig, timeout_s: float) -> None:
         self._store = store
-        self._threads = threads
+        self._engine = engine
         self._timeout_s = timeout_s
 
     def run(self, pack: PackId) -> None:
@@ -61,12 +62,15 @@ class Probe:
         self._judge(pack, child.returncode, out, err)
 
     def _command(self, pack: PackId) -> list[str]:
+        threads = self._engine.threads or 1
         facts = {
             "--store": str(self._store.absolute()),
             "--ref": pack.pack,
             "--digest": pack.digest,
-            "--threads": str(self._threads),
-            "--cpu-s": str(math.ceil(self._timeout_s * max(_CORES, self._threads)) + 1),
+            "--threads": str(threads),
+            "--providers": ",".join(self._engine.providers),
+            "--device": str(self._engine.device),
+            "--cpu-s": str(math.ceil(self._timeout_s * max(_CORES, threads)) + 1),
         }
         return [sys.executable, "-P", "-m", _MODULE, *(part for pair in facts.items() for part in pair)]
 

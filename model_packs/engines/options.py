@@ -3,11 +3,15 @@
 It is one value, made once where a program is built, and the same for every engine; an engine reads what concerns it.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from model_packs.engines.tuning import Tunings
+
+PROVIDER_NAMES: Final = ("tensorrt", "cuda", "cpu")
+"""Of ONNX Runtime; what each is given is in `providers.py`."""
 
 DEFAULT_PROVIDERS: Final = ("cuda", "cpu")
 """TensorRT's provider builds an engine when a graph is opened, for minutes: it has to be asked for."""
@@ -49,3 +53,19 @@ class EngineOptions:
     tunings: Tunings = Tunings()  # noqa: RUF009 - frozen, and empty
     run_limit_s: float | None = None
     passed_over: tuple[PassedOver, ...] = ()
+
+
+def provider_problems(providers: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Check the key `providers` of a program's settings.
+
+    Args:
+        providers: What a person wrote.
+
+    Yields:
+        The key, and what is wrong.
+    """
+    for index, name in enumerate(providers):
+        if name not in PROVIDER_NAMES:
+            yield f"providers[{index}]", f"expected one of {', '.join(PROVIDER_NAMES)}, found {name!r}"
+    if not providers or len(set(providers)) != len(providers):
+        yield "providers", "expected at least one, and each once"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.adapters.clock import SystemClock
 from edge_agent.adapters.slot_file import SlotFile
-from edge_agent.config import Config, load
+from edge_agent.config import Config, EngineConfig, load
 from edge_agent.core.audit_lottery import KEY_BYTES
 from edge_agent.core.budget import BucketSpec
 from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, PackId, Slot
@@ -207,7 +207,7 @@ class PackDevice:
             self.clock,
             source=self.source,
             trust=trust,
-            probe=Probe(self.store.root, threads=1, timeout_s=packs.probe_timeout_s),
+            probe=Probe(self.store.root, engine=EngineConfig(), timeout_s=packs.probe_timeout_s),
             store=self.store,
             keep_free_bytes=packs.keep_free_bytes,
         )

@@ -34,7 +34,7 @@ def test_an_agent_takes_its_configs(run_folder: Path, member: Member) -> None:
     config = loaded(run_folder, member)
     binding = config.bindings.binding[0]
     assert config.agent.device.id == member.name
-    assert config.agent.engine.threads == 1
+    assert config.agent.engine.threads is None
     assert (binding.name, binding.pack) == (member.binding, str(member.pack))
     assert binding.template.filter == member.source.filter
     assert binding.result.topic == member.results.text

@@ -17,6 +17,7 @@ import pytest
 from edge_agent.adapters import slot_file
 from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.pack_fetch import PackFetch
+from edge_agent.config import EngineConfig
 from edge_agent.core.pack_slots import MIN_TRIAL_ANSWERS, FailureReason, PackId, PackRefusedError, pin
 from edge_agent.packs.probing import Probe
 from edge_agent.ports import OnBytes, PackPlan
@@ -232,7 +233,7 @@ def test_a_probe_that_is_killed_has_crashed(tmp_path: Path, key: SiteKey) -> Non
 
         def run() -> None:
             with pytest.raises(PackRefusedError) as caught:
-                Probe(device.shop.root, threads=1, timeout_s=120.0).run(wanted)
+                Probe(device.shop.root, engine=EngineConfig(), timeout_s=120.0).run(wanted)
             found.append(caught.value)
 
         thread = threading.Thread(target=run)
@@ -302,7 +303,7 @@ def test_a_full_disk_does_not_have_a_refused_pack_examined_for_ever(
             super().run(pack)
 
     with booted(tmp_path, clock=clock) as device:
-        device.installer._probe = Counting(device.store.root, threads=1, timeout_s=30.0)
+        device.installer._probe = Counting(device.store.root, engine=EngineConfig(), timeout_s=30.0)
         wanted = device.publish(tmp_path / "v2", key, version="2.0.0", fault=Fault.OTHER_ANSWERS)
         device.desire(wanted)
         with monkeypatch.context() as full:
@@ -455,7 +456,7 @@ def test_a_pack_that_is_unwanted_at_the_last_moment_gets_no_trial(tmp_path: Path
                 probe.run(pack)
                 device.slots.change(BINDING, pin)
 
-        device.installer._probe = Pinning(device.store.root, threads=1, timeout_s=30.0)
+        device.installer._probe = Pinning(device.store.root, engine=EngineConfig(), timeout_s=30.0)
         assert device.step().active is None
 
 
