@@ -1,8 +1,10 @@
 """Owns how several fields become one short digest; what the digests name is their callers' business."""
 
+import struct
 from hashlib import blake2b
 
 _DIGEST_BYTES = 16
+_LENGTH = struct.Struct(">cQ").pack
 
 
 def digest_128(*fields: str | int) -> bytes:
@@ -16,9 +18,9 @@ def digest_128(*fields: str | int) -> bytes:
     Returns:
         16 bytes (BLAKE2b, RFC 7693).
     """
-    pieces = []
+    pieces: list[bytes] = []
     for field in fields:
         # "surrogatepass": JSON may carry lone surrogates; such a text is odd, not wrong.
         text = str(field).encode("utf-8", "surrogatepass")
-        pieces += [b"s" if isinstance(field, str) else b"i", len(text).to_bytes(8, "big"), text]
+        pieces += (_LENGTH(b"s" if isinstance(field, str) else b"i", len(text)), text)
     return blake2b(b"".join(pieces), digest_size=_DIGEST_BYTES).digest()

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +26,7 @@ from edge_agent.errors import InputFault, InputFaultError
 
 MAX_DEPTH = 16
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', flags=re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 _LARGEST = float(np.finfo(np.float32).max)
 _NS_PER_UNIT = {"unix_s": 1_000_000_000, "unix_ms": 1_000_000}
 
@@ -143,8 +145,12 @@ def parse_object(payload: bytes, max_bytes: int, mend: str) -> dict[str, Any]:
 
 
 def _depth_bound(payload: bytes) -> int:
-    """A cheap upper bound: a message cannot be deeper than it has opening brackets."""
-    return payload.count(b"[") + payload.count(b"{")
+    """A cheap upper bound: one more than there are opening brackets once the innermost arrays are taken out.
+
+    A quotation mark parts what is in a string from what is not, so no bracket of the one is taken for the other's.
+    """
+    left = payload.translate(None, _NO_BRACKETS).replace(b"[]", b"")
+    return 1 + left.count(b"[") + left.count(b"{")
 
 
 def _depth(payload: bytes) -> int:
@@ -215,19 +221,9 @@ def _matrix(rows: object, spec: PayloadSpec) -> NDArray[np.float32]:
         )
     if not rows:
         raise InputFaultError(InputFault.EMPTY, f"{spec.samples!r} has no sample", "send at least one")
-    flat: list[Any] = []
-    for index, row in enumerate(rows):
-        if not isinstance(row, list):
-            raise InputFaultError(
-                InputFault.WRONG_TYPE, f"sample {index} is {_kind(row)}", "send each sample as an array of its channels"
-            )
-        if len(row) != spec.channels:
-            raise InputFaultError(
-                InputFault.WRONG_WIDTH,
-                f"sample {index} has {len(row)} values; the pack has {spec.channels} channels",
-                "send every channel in every sample, null if it is missing",
-            )
-        flat += row
+    if set(map(type, rows)) != {list} or set(map(len, rows)) != {spec.channels}:
+        raise _odd_sample(rows, spec)
+    flat: list[Any] = list(chain.from_iterable(rows))
     odd = set(map(type, flat)) - {int, float}
     if not odd:
         return _finite(flat, spec).reshape(len(rows), spec.channels)
@@ -245,6 +241,22 @@ def _matrix(rows: object, spec: PayloadSpec) -> NDArray[np.float32]:
     values = _finite([0.0 if value is None else value for value in flat], spec)
     values[[value is None for value in flat]] = np.nan
     return values.reshape(len(rows), spec.channels)
+
+
+def _odd_sample(rows: list[Any], spec: PayloadSpec) -> InputFaultError:
+    """Name the first sample that is no array of the channels."""
+    index, row = next(
+        (index, row) for index, row in enumerate(rows) if not isinstance(row, list) or len(row) != spec.channels
+    )
+    if not isinstance(row, list):
+        return InputFaultError(
+            InputFault.WRONG_TYPE, f"sample {index} is {_kind(row)}", "send each sample as an array of its channels"
+        )
+    return InputFaultError(
+        InputFault.WRONG_WIDTH,
+        f"sample {index} has {len(row)} values; the pack has {spec.channels} channels",
+        "send every channel in every sample, null if it is missing",
+    )
 
 
 def _finite(flat: list[Any], spec: PayloadSpec) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@ The JSON Schema is `edge_agent/schemas/edge.prediction.1.json`. Which answers ar
 and publishing events is the store's and the broker's.
 """
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,11 @@ Event = dict[str, Any]
 """An event as a JSON object."""
 
 _NS_PER_MS = 1_000_000
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_BASE32_PAIRS = [one + other for one in _BASE32 for other in _BASE32]  # the library's encoder takes a digit at a time
+_PAIR = (1 << 10) - 1
+_ID_PADDING_BITS = 2  # 26 digits hold 130 bits
+_ID_SHIFTS = range(120, -1, -10)
 
 
 class CertificateState(StrEnum):
@@ -93,8 +97,8 @@ def prediction_id(device: str, binding: str, *identity: str | int) -> Prediction
     Returns:
         26 characters of lower-case base32 (RFC 4648, no padding) of a 128-bit digest.
     """
-    digest = digest_128(device, binding, *identity)
-    return PredictionId(base64.b32encode(digest).decode("ascii").rstrip("=").lower())
+    padded = int.from_bytes(digest_128(device, binding, *identity), "big") << _ID_PADDING_BITS
+    return PredictionId("".join([_BASE32_PAIRS[padded >> shift & _PAIR] for shift in _ID_SHIFTS]))
 
 
 def input_digest(tensors: Sequence[Tensor]) -> str:
@@ -126,7 +130,7 @@ def event(prediction: Prediction) -> Event:
         "id": prediction.id,
         "device": prediction.device,
         "binding": prediction.binding,
-        "ts": _moment(prediction.decided_ns),
+        "ts": moment(prediction.decided_ns),
         "clock": prediction.clock,
         "window": {
             "start": to_text(prediction.window_start_ns),
@@ -142,11 +146,11 @@ def event(prediction: Prediction) -> Event:
         "confidence": prediction.scored.confidence,
         "escalation": {
             "reason": None if decision.reason is None else decision.reason.value,
-            "outcome": _first_outcome(decision).value,
+            "outcome": first_outcome(decision).value,
             "propensity": decision.propensity,
             "policy_version": prediction.policy_version,
         },
-        "models": _models(prediction.models),
+        "models": models_json(prediction.models),
         "certificate": None
         if certificate is None
         else {"digest": certificate.digest, "state": certificate.state.value},
@@ -185,7 +189,7 @@ def revise(current: Mapping[str, Any], verdict: Verdict, now_ns: int) -> Event |
         "output": None if verdict.output is None else verdict.output.to_json(),
         "confidence": verdict.confidence,
         "escalation": {**current["escalation"], "outcome": outcome.value},
-        "models": _models(verdict.models),
+        "models": models_json(verdict.models),
         "certificate": None,
     }
 
@@ -241,7 +245,8 @@ def _is_audit(current: Mapping[str, Any]) -> bool:
     return bool(current["escalation"]["reason"] == Reason.AUDIT)
 
 
-def _first_outcome(decision: Decision) -> Outcome:
+def first_outcome(decision: Decision) -> Outcome:
+    """Where a question to the hub stands when its answer is made."""
     if decision.escalate:
         return Outcome.QUEUED
     return Outcome.SUPPRESSED_BUDGET if decision.is_suppressed else Outcome.NONE
@@ -250,13 +255,14 @@ def _first_outcome(decision: Decision) -> Outcome:
 def _changed(current: Mapping[str, Any], now_ns: int) -> Event:
     """Copy an event with a new time; its latency grows by the time since, so it counts from the message's arrival."""
     waited_ms = max(0, now_ns - from_text(current["ts"])) / _NS_PER_MS
-    return {**current, "ts": _moment(now_ns), "latency_ms": round(current["latency_ms"] + waited_ms, 3)}
+    return {**current, "ts": moment(now_ns), "latency_ms": round(current["latency_ms"] + waited_ms, 3)}
 
 
-def _moment(ns: int) -> str:
+def moment(ns: int) -> str:
     """Write a wall clock time in milliseconds; window bounds, in contrast, are exact."""
     return to_text(ns // _NS_PER_MS * _NS_PER_MS)
 
 
-def _models(models: Sequence[ModelUse]) -> list[dict[str, str]]:
+def models_json(models: Sequence[ModelUse]) -> list[dict[str, str]]:
+    """Write which packs answered."""
     return [{"pack": model.pack, "digest": model.digest, "role": model.role.value} for model in models]

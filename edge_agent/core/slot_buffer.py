@@ -24,6 +24,7 @@ class SlotBuffer:
 
     def __init__(self, channels: int) -> None:
         self.base = 0
+        self._is_blank = True  # nothing was written since all was forgotten
         self.values: NDArray[np.float32] = np.full((_FIRST_CAPACITY, channels), np.nan, np.float32)
         self.is_present: NDArray[np.bool_] = np.zeros(_FIRST_CAPACITY, np.bool_)
         self.is_used: NDArray[np.bool_] = np.zeros(_FIRST_CAPACITY, np.bool_)
@@ -58,10 +59,11 @@ class SlotBuffer:
 
     def skip_to(self, slot: int) -> None:
         """Forget everything, which no open window needs, and move `base` to a slot that is not before it."""
-        if self.is_present.any():
-            self.forget_before(slot)
-        else:
+        if self._is_blank:
             self.base = slot
+        else:
+            self.forget_before(slot)
+            self._is_blank = not self.is_present.any()
 
     def put(self, slots: NDArray[np.int64], values: NDArray[np.float32], row: int) -> NDArray[np.int64]:
         """Write samples into empty slots, for which there is room.
@@ -75,6 +77,7 @@ class SlotBuffer:
             Their places in the arrays.
         """
         at = slots - self.base
+        self._is_blank = False
         self.values[at] = values
         self.is_present[at] = True
         self.is_held[at] = True
@@ -91,6 +94,7 @@ class SlotBuffer:
         """
         self.reach(first + len(values) - 1)
         at = slice(first - self.base, first - self.base + len(values))
+        self._is_blank = False
         self.values[at] = values
         self.is_present[at] = True
         self.is_held[at] = True

@@ -11,7 +11,9 @@ NS_PER_S = 1_000_000_000
 MAX_NS = 2**63 - 1
 """The last instant that fits 64 bits: 2262-04-11."""
 
-_NS_PER_DAY = 86_400 * NS_PER_S
+_NS_PER_MS = 1_000_000
+_NS_PER_US = 1_000
+_S_PER_DAY = 86_400
 _DAYS_PER_ERA = 146_097  # 400 years
 _DAYS_TO_EPOCH = 719_468  # from 0000-03-01 to 1970-01-01
 _FEBRUARY = 2
@@ -71,15 +73,21 @@ def to_text(ns: int) -> str:
     Returns:
         `2026-11-21T08:00:00.250Z`; 3, 6 or 9 digits after the point, as few as lose nothing.
     """
-    days, rest = divmod(ns, _NS_PER_DAY)
-    seconds, fraction = divmod(rest, NS_PER_S)
-    minutes, second = divmod(seconds, 60)
+    seconds, fraction = divmod(ns, NS_PER_S)
+    if fraction % _NS_PER_MS == 0:
+        return f"{_second_text(seconds)}.{fraction // _NS_PER_MS:03d}Z"
+    if fraction % _NS_PER_US == 0:
+        return f"{_second_text(seconds)}.{fraction // _NS_PER_US:06d}Z"
+    return f"{_second_text(seconds)}.{fraction:09d}Z"
+
+
+@lru_cache(maxsize=256)  # pure; events of one time share their seconds
+def _second_text(seconds: int) -> str:
+    days, rest = divmod(seconds, _S_PER_DAY)
+    minutes, second = divmod(rest, 60)
     hour, minute = divmod(minutes, 60)
     year, month, day = civil_from_days(days)
-    digits = f"{fraction:09d}"
-    while len(digits) > len("mmm") and digits.endswith("000"):
-        digits = digits[:-3]
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{digits}Z"
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
 
 
 def from_text(text: str) -> int:

@@ -32,6 +32,8 @@ class Partition:
     def __init__(self, name: str, geometry: Geometry, closed_through: int) -> None:
         self._name = name
         self._geometry = geometry
+        self._shape = geometry.shape
+        self._steps = np.arange(geometry.size)
         self._buffer = SlotBuffer(geometry.channels)
         self._needs: dict[int, Need] = {}
         self._last_row = 0
@@ -85,7 +87,7 @@ class Partition:
     def state(self) -> PartitionState:
         """What must outlive a crash."""
         emitted = tuple((window * self._geometry.hop_ns, row) for window, row in self._emitted.items())
-        return PartitionState(self._geometry.shape, self._geometry.grid.time_ns(self._closed_through), emitted)
+        return PartitionState(self._shape, self._geometry.grid.time_ns(self._closed_through), emitted)
 
     def append(self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float) -> bool:
         """Take the samples of one record if they go on where the partition ends, and no window closes with them.
@@ -130,9 +132,9 @@ class Partition:
             or geometry.hop != geometry.size
             or offset
             or first < max(self._end, self._closed_through)
-            or not self.is_empty()
-            or not (slots == np.arange(first, first + geometry.size)).all()
-            or np.isnan(values).any()
+            or self._needs  # of a record that an open window may need, or that is doubted
+            or not np.logical_and.reduce(slots == self._steps + first)
+            or np.isnan(np.minimum.reduce(values, axis=None))
         ):
             return None
         self._last_row, self._end, self.told_s = max(self._last_row, row), first + geometry.size, now_s
@@ -195,7 +197,7 @@ class Partition:
 
     def _leap(self, slots: NDArray[np.int64]) -> int:
         """How far ahead of the newest sample, or what is known to be past, all of these lie."""
-        return int(slots.min()) - max(self._closed_through + self._geometry.lateness, self._end - 1)
+        return int(np.minimum.reduce(slots)) - max(self._closed_through + self._geometry.lateness, self._end - 1)
 
     def _agree(self, held: Doubted, slots: NDArray[np.int64], now_s: float) -> bool:
         """Whether a record lies where time would be now if the held one were right."""

@@ -4,7 +4,6 @@ Where questions come from is `intake.py`; how scores are made is `model_packs.sc
 `core/decision.py`.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.decision import Facts, Policy, counters, decide, group_of
+from edge_agent.core.event_text import event_bytes
 from edge_agent.core.input_sampling import InputSampling
-from edge_agent.core.prediction import CertificateUse, Prediction, event, input_digest, prediction_id
+from edge_agent.core.prediction import CertificateUse, Prediction, input_digest, prediction_id
 from edge_agent.inference.allotting import Allotment
 from edge_agent.ports import BindingName, Clock, Decided, PolicyUse, Publish, RowId
 from model_packs.engines.session import Session
@@ -284,7 +284,7 @@ class Answerer:
             policy_version=model.policy.version,
         )
         self._on_answered(self._binding, prediction.latency_ms)
-        payload = json.dumps(event(prediction), separators=(",", ":")).encode()
+        payload = event_bytes(prediction)
         return Decided(
             prediction_id=name,
             binding=self._binding,

@@ -78,6 +78,7 @@ class Lane(Generic[DecodedT]):
         self._answerer = answerer
         self._store = store
         self._known: dict[str, Mapping[str, str]] = {}
+        self._topics: dict[tuple[str, ...], tuple[str, str | None]] = {}
         self._on_failure = on_failure
         self._seen = SeenKeys(spec.seen_limit, spec.seen_max_age_s)
         self._asked: list[Asked] = []
@@ -204,10 +205,21 @@ class Lane(Generic[DecodedT]):
     def _ask(self, ready: Sequence[Ready], received_ns: int) -> None:
         spec = self._spec
         for one in ready:
-            captures = {**spec.fixed_captures, **one.captures}
-            topic = spec.result_topic.render(captures)
-            if spec.alarm is not None:
-                self._alarm_topics.append(spec.alarm.topic.render(captures))
+            topic, alarm_topic = self._topics_of(one.captures)
+            if alarm_topic is not None:
+                self._alarm_topics.append(alarm_topic)
             self._asked.append(
                 Asked(one.question, received_ns, spec.broker, topic, spec.result_qos, spec.result_expiry_s)
             )
+
+    def _topics_of(self, captures: Mapping[str, str]) -> tuple[str, str | None]:
+        """Where an answer goes, and an alarm about it; those of recent streams are remembered."""
+        key = tuple(captures.values())  # their names are the binding's, always in the same order
+        found = self._topics.get(key)
+        if found is None:
+            if len(self._topics) >= _MAX_KNOWN_TOPICS:
+                self._topics.clear()
+            spec, values = self._spec, {**self._spec.fixed_captures, **captures}
+            alarm_topic = None if spec.alarm is None else spec.alarm.topic.render(values)
+            found = self._topics[key] = (spec.result_topic.render(values), alarm_topic)
+        return found

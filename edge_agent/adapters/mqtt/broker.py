@@ -42,7 +42,6 @@ from edge_agent.ports import (
     OnPublished,
     OnRefused,
     Publish,
-    RowId,
 )
 from protos.link.backoff import Backoff
 

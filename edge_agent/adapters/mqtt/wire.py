@@ -14,7 +14,6 @@ MQTT 3.1.1 and MQTT 5, sections 2 (control packets), 3.3 (PUBLISH) and 3.4 (PUBA
 import ssl
 import struct
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from socket import socket

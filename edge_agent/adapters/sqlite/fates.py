@@ -421,7 +421,8 @@ class Fates:
 def _new_ones(tx: Transaction, decided: Sequence[Decided]) -> dict[PredictionId, Decided]:
     """The first of each prediction that is not stored yet."""
     ids = json.dumps([one.prediction_id for one in decided])
-    known = {name for (name,) in tx.connection.execute(f"SELECT id FROM prediction WHERE id IN ({EACH})", (ids,))}
+    found = tx.connection.execute(f"SELECT id FROM prediction WHERE id IN ({EACH})", (ids,))  # noqa: S608 - own text
+    known = {name for (name,) in found}
     new: dict[PredictionId, Decided] = {}
     for one in decided:
         if one.prediction_id not in known:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.core import prediction as prediction_module
 from edge_agent.core.decision import Barrier, Facts, Policy, Shortage, decide
 from edge_agent.core.escalation import WITHOUT_VERDICT, Outcome
+from edge_agent.core.event_text import event_bytes
 from edge_agent.core.prediction import (
     CertificateState,
     CertificateUse,
@@ -96,6 +97,53 @@ def verdict(revision: int = 1, tier: Tier = Tier.HUB, output: Classification | N
 def provisional() -> Event:
     """An event whose window is asked again."""
     return checked(event(predicted(Scored(WALK, 0.7, None))))
+
+
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+PORTIONS = st.floats(0.0, 1.0)
+SCORED = st.one_of(
+    st.just(UNSCORABLE),
+    st.builds(
+        lambda scores, sure: Scored(Classification(next(iter(scores)), scores), sure, None),
+        st.dictionaries(NAMES, PORTIONS, min_size=1, max_size=5),
+        PORTIONS,
+    ),
+)
+
+
+@given(
+    st.tuples(NAMES, NAMES),
+    SCORED,
+    st.sampled_from([None, 0.0, 0.5, 1.0]),
+    st.sampled_from([None, *Barrier]),
+    st.builds(Facts, st.booleans(), st.sampled_from([0, 0.05, 1.0]), st.sampled_from([None, *Shortage])),
+    st.sampled_from([None, CERTIFICATE]),
+    st.tuples(st.integers(0, 2**62), st.integers(0, 2**62), PORTIONS, st.floats(0, 1e9), st.booleans()),
+)
+def test_an_event_is_written_as_the_json_library_would(
+    names: tuple[str, str],
+    scored: Scored,
+    threshold: float | None,
+    barrier: Barrier | None,
+    facts: Facts,
+    certificate: CertificateUse | None,
+    odds: tuple[int, int, float, float, bool],
+) -> None:
+    """Byte for byte, whatever it says."""
+    decided_ns, start_ns, fill, latency_ms, is_durable = odds
+    one = replace(
+        predicted(scored),
+        device=names[0],
+        binding=names[1],
+        decision=decide(scored, Policy(threshold, barrier), facts),
+        certificate=certificate,
+        decided_ns=decided_ns,
+        window_start_ns=start_ns,
+        window_fill=fill,
+        latency_ms=latency_ms,
+        is_durable=is_durable,
+    )
+    assert event_bytes(one) == json.dumps(event(one), separators=(",", ":")).encode()
 
 
 def test_a_confident_answer_is_final() -> None:
