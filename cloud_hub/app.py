@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
@@ -35,6 +35,11 @@ from cloud_hub.adapters.http.health import Health
 from cloud_hub.adapters.http.server import HttpServer, TlsFiles
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.adapters.http.web import Web
+from cloud_hub.adapters.oip.callers import Callers
+from cloud_hub.adapters.oip.grpc_service import GrpcService
+from cloud_hub.adapters.oip.inference import Inference
+from cloud_hub.adapters.oip.rest_app import RestApp
+from cloud_hub.adapters.oip.server import OipServer
 from cloud_hub.adapters.passwords.argon2id import Argon2Hasher
 from cloud_hub.adapters.remote.opening import remote_openers
 from cloud_hub.adapters.shelf import StoredPackShelf
@@ -44,7 +49,7 @@ from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.adapters.x509.authority import load_authority
 from cloud_hub.adapters.x509.server_certificate import load_server_files
 from cloud_hub.admission import Admission
-from cloud_hub.config import HubConfig
+from cloud_hub.config import HubConfig, is_loopback
 from cloud_hub.core.sign_in_throttle import SignInThrottle
 from cloud_hub.core.waiting_room import WaitingRoom
 from cloud_hub.errors import NoDatabaseError, StorageError
@@ -54,6 +59,7 @@ from cloud_hub.labelling import Labelling
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Clock, PackShelf
 from cloud_hub.promising import note_promises
+from cloud_hub.serving.interface import InferenceServing
 from cloud_hub.serving.serving import Serving
 from cloud_hub.serving.terms import serving_terms
 from model_packs.engines.machine import this_machine
@@ -80,6 +86,8 @@ class Listening:
     enrolment_port: int
     http_port: int
     hub_incarnation: str
+    oip_grpc_port: int | None = None
+    oip_http_port: int | None = None
 
 
 class Hub:
@@ -225,7 +233,23 @@ class Hub:
         http_port = await http.open()
         live.open()
         self._stack.push_async_callback(live.close)
-        return Listening(grpc_port, enrolment_port, http_port, self._store.incarnation)
+        listening = Listening(grpc_port, enrolment_port, http_port, self._store.incarnation)
+        return await self._open_oip(listening, serving) if config.oip.enabled else listening
+
+    async def _open_oip(self, listening: Listening, serving: InferenceServing) -> Listening:
+        """Let other programs infer: both forms of the Open Inference Protocol, each on a port of its own."""
+        oip, folder = self._config.oip, self._config.folder
+        is_local = is_loopback(oip.host)
+        callers = Callers(self._store, needs_token=not is_local, monotonic_s=time.monotonic)
+        parts = (serving, Inference(serving), callers, self._reasons_not_ready, version(DISTRIBUTION))
+        keys = None if is_local else load_server_files(folder.server_key, folder.server_certificate)
+        server = OipServer(oip.host, oip.grpc_port, keys, max_calls=oip.max_calls)
+        self._stack.push_async_callback(server.close, GRACE_S)
+        grpc_port = await server.open(GrpcService(*parts).behaviours())
+        tls = None if is_local else TlsFiles(folder.server_certificate, folder.server_key)
+        rest = HttpServer(RestApp(*parts), oip.host, oip.http_port, tls)
+        self._stack.push_async_callback(rest.close)
+        return replace(listening, oip_grpc_port=grpc_port, oip_http_port=await rest.open())
 
     def _gate(self) -> Gate:
         identity = self._config.identity

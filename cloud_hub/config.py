@@ -14,6 +14,7 @@ from cloud_hub.core.monitoring.response import Reaction, Rules
 from cloud_hub.core.monitoring.watch import BROKEN, Alarm, Limits
 from cloud_hub.errors import DeviceNameError
 from cloud_hub.model_servers import ModelServerConfig
+from cloud_hub.oip_config import OipConfig
 from cloud_hub.serving_config import ServingConfig
 from model_packs.process.settings import load_toml, sample_toml, setting
 from protos.messages.fleet import PolicyMode
@@ -245,6 +246,9 @@ class HubConfig:
     grpc: GrpcConfig = setting(GrpcConfig, doc="Where devices connect.")
     http: HttpConfig = setting(
         HttpConfig, doc="Where people and programs connect: the console, /api/v1, /readyz, /metrics."
+    )
+    oip: OipConfig = setting(
+        OipConfig, doc="Where programs infer by the Open Inference Protocol v2, with the clients of Triton and KServe."
     )
     inference: InferenceConfig = setting(InferenceConfig, doc="How full models run.")
     serving: ServingConfig = setting(ServingConfig, doc="How requests reach full models.")

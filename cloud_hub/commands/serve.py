@@ -87,4 +87,15 @@ def _screen(config: HubConfig, listening: Listening, *, is_insecure: bool) -> st
         f"devices    {config.grpc.host}:{listening.grpc_port} ({guard})\n"
         f"enrolment  {config.grpc.host}:{listening.enrolment_port} (TLS, join token)\n"
         f"http       {scheme}://{config.http.host}:{listening.http_port}/\n"
+        f"{_inference(config, listening)}"
+    )
+
+
+def _inference(config: HubConfig, listening: Listening) -> str:
+    if listening.oip_grpc_port is None:
+        return ""
+    guard = "plain text, this machine only" if is_loopback(config.oip.host) else "TLS, API token"
+    return (
+        f"inference  {config.oip.host}:{listening.oip_grpc_port} (gRPC), {config.oip.host}:{listening.oip_http_port} "
+        f"(REST; {guard})\n"
     )
