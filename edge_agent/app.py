@@ -14,7 +14,6 @@ Nothing here decides, and nothing waits for a broker or a hub: the only waits at
 when a pack is missing.
 """
 
-import gc
 import logging
 import sys
 import threading
@@ -81,7 +80,6 @@ from protos.topics import TopicTemplate
 
 _DISTRIBUTION = "tandem-edge"
 _SWITCH_INTERVAL_S = 0.0005
-_COLLECT_AFTER = (20_000, 20, 100)
 _RECONNECT_CAP_S = 15.0
 _CAPABILITIES = ("desired", "policy")
 _SWEEP_EVERY_S = 1.0
@@ -172,10 +170,6 @@ class Agent:
         except BaseException:
             self.close()
             raise
-        # What is built now lives as long as the process, and a pass leaves no cycles behind: the collector need not
-        # look through all of it every few passes, between a message and its answer.
-        gc.freeze()
-        gc.set_threshold(*_COLLECT_AFTER)
 
     def close(self) -> None:
         """Stop cleanly: what is in hand is committed and acknowledged, brokers say `stopped`. May be called twice."""
