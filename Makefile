@@ -17,7 +17,7 @@ EXTRAS_demo := cpu,hub,demo
 EXTRAS_test := cpu,hub,demo,test
 EXTRAS_dev := cpu,hub,demo,test,dev
 
-.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-serving bench-hub bench-e2e bench-ingest bench-isolation bench-certificate bench-escalation bench-drift bench-estimate images wheel docs fmt clean
+.PHONY: help venv demo test e2e-console chaos soak check packs protos bench-serving bench-edge bench-hub bench-ingest bench-isolation bench-certificate bench-escalation bench-drift bench-estimate images wheel docs fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,8 +68,9 @@ bench-certificate: .venv/.installed-test ## Measure how often certificates are w
 bench-escalation: .venv/.installed-test ## Measure how little must be escalated to be as right as the hub; writes build/bench/escalation.*
 	@$(BIN)/python -m tests.bench.bench_escalation $(ARGS)
 
-bench-e2e: .venv/.installed-test ## Measure MQTT -> prediction and the escalation round trip; writes build/bench/e2e.json
-	@$(BIN)/python -m tests.bench.bench_e2e $(ARGS)
+bench-edge: .venv/.installed-test ## Measure MQTT -> prediction and the way to the hub and back; writes build/bench/edge.*
+	@.ci/system_packages
+	@$(BIN)/python -m tests.bench.bench_edge $(ARGS)
 
 bench-serving: .venv/.installed-test ## Measure the agent's inference protocol beside peers from PyPI; writes build/bench/serving.*
 	@.ci/bench_packages

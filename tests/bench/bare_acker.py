@@ -1,16 +1,14 @@
 """Owns the baseline of bench_ingest: a paho subscriber that acknowledges every message at once and keeps nothing.
 
-Run as a program: `bare_acker.py HOST PORT TOPIC_FILTER COUNT_FILE`; the file holds how many came, as 8 bytes.
+Run as a program: `-m tests.bench.bare_acker HOST PORT TOPIC_FILTER COUNT_FILE`; the file holds how many came, 8 bytes.
 """
 
 import mmap
-import socket
 import sys
 from pathlib import Path
 from typing import Final
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from tests.bench.bare_client import serve
 
 COUNT_BYTES: Final = 8
 
@@ -21,24 +19,10 @@ def main() -> None:
     with Path(count_file).open("r+b") as file:
         came = memoryview(mmap.mmap(file.fileno(), COUNT_BYTES)).cast("Q")
 
-    def count(_client: paho.Client, _user_data: object, _message: paho.MQTTMessage) -> None:
-        came[0] += 1  # paho sends the PUBACK when this returns
+    def count(*_facts: object) -> None:
+        came[0] += 1
 
-    def without_delay(_client: paho.Client, _user_data: object, connection: object) -> None:
-        if isinstance(connection, socket.socket):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def is_subscribed(*_facts: object) -> None:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-
-    client = paho.Client(CallbackAPIVersion.VERSION2, "bench-acker", protocol=MQTTProtocolVersion.MQTTv311)
-    client.on_message = count
-    client.on_socket_open = without_delay
-    client.on_subscribe = is_subscribed
-    client.connect(host, int(port))
-    client.subscribe(topic_filter, 1)
-    client.loop_forever()
+    serve((host, int(port)), topic_filter, 1, "bench-acker", count)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,26 @@
-"""Owns the baseline of bench_e2e: the loop that one would write first. paho in, ONNX Runtime, paho out, nothing else.
+"""Owns the baseline of bench_edge: the loop that one would write first. paho in, ONNX Runtime, paho out, nothing else.
 
-No windows over time, no journal, no outbox, no escalation: one message is one window, and what is in memory is lost
-with the process. Run as a program: `bare_loop.py HOST PORT TOPIC_FILTER GRAPH LABELS`.
+No windows over time, no journal, no outbox, no decision: one message is one window, and what is in memory is lost with
+the process. Run as a program: `-m tests.bench.bare_loop HOST PORT TOPIC_FILTER QOS GRAPH LABELS`; the answer to TOPIC
+goes to TOPIC/inference at the same quality of service.
 """
 
 import json
-import socket
 import sys
+from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from tests.bench.bare_client import serve
+from tests.bench.serving.servers.session import open_session
 
 
 def main() -> None:
     """Answer every message until ended."""
-    host, port, topic_filter, graph, labels = sys.argv[1:6]
+    host, port, topic_filter, qos, graph, labels = sys.argv[1:7]
     names = labels.split(",")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(Path(graph), 1)
     input_name = session.get_inputs()[0].name
 
     def answer(client: paho.Client, _user_data: object, message: paho.MQTTMessage) -> None:
@@ -36,23 +35,9 @@ def main() -> None:
             "label": names[int(scores.argmax())],
             "scores": dict(zip(names, scores.tolist(), strict=True)),
         }
-        client.publish(message.topic.removesuffix("/imu") + "/inference/motion", json.dumps(event), qos=1)
+        client.publish(f"{message.topic}/inference", json.dumps(event), qos=int(qos))
 
-    def without_delay(_client: paho.Client, _user_data: object, connection: object) -> None:
-        if isinstance(connection, socket.socket):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def is_subscribed(*_facts: object) -> None:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-
-    client = paho.Client(CallbackAPIVersion.VERSION2, "bench-bare", protocol=MQTTProtocolVersion.MQTTv311)
-    client.on_message = answer
-    client.on_socket_open = without_delay
-    client.on_subscribe = is_subscribed
-    client.connect(host, int(port))
-    client.subscribe(topic_filter, 1)
-    client.loop_forever()
+    serve((host, int(port)), topic_filter, int(qos), f"bench-bare-{qos}", answer)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ from model_packs.shipped.motion_band.dataset import RATE_HZ, Wrist
 from model_packs.signing import generate_site_key
 from model_packs.store import PackStore
 from tests.bench import bare_acker
-from tests.bench.bench_e2e import cpu_s
 from tests.bench.flood import Flood
 from tests.bench.harness import Goal, Row, interleave, report, row
-from tests.simulators.brokers import SHIPPED_CONFIG, Mosquitto
+from tests.bench.serving.process_tree import cpu_s
+from tests.simulators.brokers import Mosquitto, config_without_saves
 from tests.simulators.processes import Process, installed_program
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -187,7 +187,7 @@ def measure(sizes: Sizes) -> list[Row]:
         [r.samples for r in dataset.load(REPOSITORY / dataset.DEFAULT_CACHE, say) if r.wrist is Wrist.RIGHT]
     )
     with ExitStack() as stack:
-        broker = Mosquitto(_made(FOLDER / "mosquitto"), config=broker_config())
+        broker = Mosquitto(_made(FOLDER / "mosquitto"), config=config_without_saves())
         stack.callback(broker.kill)
         broker.start()
         sides = [started_agent(broker, stack), started_bare(broker, stack)]
@@ -201,12 +201,6 @@ def measure(sizes: Sizes) -> list[Row]:
             run_rounds(case, Bench(flood, broker.pid, watches, sizes.messages), sides, sizes)
             rows += rows_of(case, *sides, is_judged=samples == 1)
         return rows
-
-
-def broker_config() -> str:
-    """The shipped config without saving at each change: that writes the whole queue, and would be what is measured."""
-    shipped = SHIPPED_CONFIG.read_text()
-    return shipped.replace("autosave_on_changes true", "").replace("autosave_interval 1", "")
 
 
 def run_rounds(name: str, bench: Bench, sides: Sequence[Side], sizes: Sizes) -> None:
@@ -270,16 +264,8 @@ def started_bare(broker: Mosquitto, stack: ExitStack) -> Side:
     """The bare subscriber."""
     count_file = FOLDER / "count"
     count_file.write_bytes(bytes(bare_acker.COUNT_BYTES))
-    argv = [
-        sys.executable,
-        "-P",
-        str(bare_acker.__file__),
-        broker.host,
-        str(broker.port),
-        "bare/+/imu",
-        str(count_file),
-    ]
-    process = Process(argv, log_path=FOLDER / "bare.log", cwd=FOLDER)
+    argv = [sys.executable, "-m", bare_acker.__name__, broker.host, str(broker.port), "bare/+/imu", str(count_file)]
+    process = Process(argv, log_path=FOLDER / "bare.log", cwd=REPOSITORY)
     stack.callback(process.kill)
     process.start()
     process.wait_for_log("ready")

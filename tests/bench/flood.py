@@ -1,24 +1,20 @@
-"""Owns publishing QoS 1 messages at next to no cost, so that a bench measures who takes them and not who sends them.
+"""Owns publishing messages at next to no cost, so that a bench measures who takes them and not who sends them.
 
-MQTT 3.1.1 by hand over one socket (OASIS MQTT 3.1.1, sections 3.1 to 3.4): packets are made beforehand and sent by the
-hundred. What the messages say is the bench's business.
+MQTT by hand over one socket: packets are made beforehand and sent by the hundred. What the messages say is the bench's
+business.
 """
 
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-_CONNECT: Final = 0x10
-_CONNACK_ACCEPTED: Final = bytes([0x20, 2, 0, 0])
-_PUBLISH_QOS_1: Final = 0x32
-_CLEAN_SESSION: Final = 2
-_PUBACK_BYTES: Final = 4
+from tests.bench.mqtt_packets import PUBACK_BYTES, connected, publish
+
 _PACKET_IDS: Final = 65_535
 _UNACKNOWLEDGED: Final = 2_000
 _LOOK_EVERY_S: Final = 0.005
-_CONNECT_DEADLINE_S: Final = 15.0
+_READ_OUT_S: Final = 15.0
 
 
 class Flood:
@@ -39,28 +35,24 @@ class Flood:
         Raises:
             OSError: The broker is away, or does not take the client.
         """
-        self._socket = connection = socket.create_connection(self._address, _CONNECT_DEADLINE_S)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        body = _text(b"MQTT") + bytes([4, _CLEAN_SESSION, 0, 0]) + _text(b"bench-flood")
-        connection.sendall(_packet(_CONNECT, body))
-        answer = connection.recv(len(_CONNACK_ACCEPTED), socket.MSG_WAITALL)
-        if answer != _CONNACK_ACCEPTED:
-            raise ConnectionError(f"the broker answered CONNECT with {answer.hex()}")
+        self._socket = connected(self._address, "bench-flood")
 
     def close(self) -> None:
         """Leave; may be called twice."""
         if self._socket is not None:
             self._socket.close()
 
-    def packets(self, messages: Sequence[tuple[str, bytes]]) -> list[bytes]:
+    def packets(self, messages: Sequence[tuple[str, bytes]], qos: int = 1) -> list[bytes]:
         """Make PUBLISH packets of topics and payloads, to be poured next."""
         made = []
         for topic, payload in messages:
             self._next_id = self._next_id % _PACKET_IDS + 1
-            made.append(_packet(_PUBLISH_QOS_1, _text(topic.encode()) + struct.pack(">H", self._next_id) + payload))
+            made.append(publish(topic, payload, qos, self._next_id))
         return made
 
-    def pour(self, packets: Sequence[bytes], taken: Callable[[], int], *, backlog: int, deadline_s: float) -> float:
+    def pour(
+        self, packets: Sequence[bytes], taken: Callable[[], int], *, backlog: int, deadline_s: float, qos: int = 1
+    ) -> float:
         """Publish as fast as the messages are taken, and wait until all are.
 
         Args:
@@ -68,6 +60,7 @@ class Flood:
             taken: How many of them the subscriber has taken.
             backlog: How many may be published and not taken.
             deadline_s: How long it may last.
+            qos: Of the packets; at 0 the broker acknowledges none, and the backlog alone bounds them.
 
         Returns:
             Seconds from the first message sent to the last one taken.
@@ -85,7 +78,7 @@ class Flood:
         while (now := taken()) < len(packets):
             if time.monotonic() - began_s > deadline_s:
                 raise TimeoutError(f"{now} of {len(packets)} messages were taken within {deadline_s:g} s")
-            acknowledged = acknowledged_bytes // _PUBACK_BYTES
+            acknowledged = acknowledged_bytes // PUBACK_BYTES if qos else now
             upto = min(len(packets), now + backlog, acknowledged + _UNACKNOWLEDGED)
             if upto > sent:
                 connection.settimeout(deadline_s)
@@ -100,24 +93,29 @@ class Flood:
                 raise ConnectionError("the broker ended the publisher's connection")
             acknowledged_bytes += got
         took_s = time.monotonic() - began_s
-        _read_out(connection, _PUBACK_BYTES * len(packets) - acknowledged_bytes)
+        if qos:
+            _read_out(connection, PUBACK_BYTES * len(packets) - acknowledged_bytes)
         return took_s
+
+    def send(self, made: bytes) -> float:
+        """Publish one packet now; the monotonic time just before.
+
+        Raises:
+            OSError: The broker ended the connection.
+        """
+        if self._socket is None:
+            raise ConnectionError("send before open")
+        at_s = time.monotonic()
+        self._socket.sendall(made)
+        return at_s
+
+    def settle(self, count: int) -> None:
+        """Read what the broker acknowledged of so many QoS 1 packets sent one by one."""
+        if self._socket is not None:
+            _read_out(self._socket, PUBACK_BYTES * count)
 
 
 def _read_out(connection: socket.socket, left_bytes: int) -> None:
-    connection.settimeout(_CONNECT_DEADLINE_S)
+    connection.settimeout(_READ_OUT_S)
     while left_bytes > 0:
         left_bytes -= len(connection.recv(left_bytes))
-
-
-def _text(text: bytes) -> bytes:
-    return struct.pack(">H", len(text)) + text
-
-
-def _packet(kind: int, body: bytes) -> bytes:
-    length, left = bytearray(), len(body)
-    while True:
-        left, digit = divmod(left, 128)
-        length.append(digit | (0x80 if left else 0))
-        if not left:
-            return bytes([kind, *length]) + body

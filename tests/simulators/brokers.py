@@ -28,6 +28,12 @@ Broker(listen=sys.argv[1], port=int(sys.argv[2]), max_payload_size=int(sys.argv[
 """
 
 
+def config_without_saves() -> str:
+    """The shipped config without saving at each change: that writes the whole queue, and a bench would measure it."""
+    shipped = SHIPPED_CONFIG.read_text()
+    return shipped.replace("autosave_on_changes true", "").replace("autosave_interval 1", "")
+
+
 class Broker(Protocol):
     """A broker process under the test's control."""
 

@@ -210,9 +210,10 @@ def question(
     digest: str | None = None,
     hub_pack: str = "motion-band-hub@1.0.0",
     item_class: ItemClass = ItemClass.ESCALATION,
+    input_name: str = "window",
 ) -> Item:
     """An item that asks about one window, FP32 [1, samples, channels]."""
-    tensor = Tensor.from_array("window", window.astype(np.float32))
+    tensor = Tensor.from_array(input_name, window.astype(np.float32))
     return Item(
         item_class=item_class,
         seq=seq,

@@ -5,6 +5,7 @@ Both are the installed programs on signed packs, made ready as a person would: b
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.bench.serving.target import Launch, Target, TargetError
 from tests.bench.serving.wire import Wire, question
 from tests.simulators.network import LOOPBACK, free_port
 from tests.simulators.processes import Process, installed_program, run_to_end
+from tests.simulators.site import HubPorts
 
 P = ParamSpec("P")
 
@@ -46,7 +48,9 @@ enrolment_port = {enrolment}
 [http]
 host = "{host}"
 port = {http}
+"""
 
+_OIP_TOML: Final = """
 [oip]
 enabled = true
 host = "{host}"
@@ -66,30 +70,42 @@ def agent(bench: BenchModel) -> Target:
     return Target(AGENT, bench, partial(_prepare_agent, bench), "decides and counts each answer")
 
 
-def hub(bench: BenchModel) -> Target:
-    """The hub with one published pack, as it is by default: it chooses batches and instances itself."""
-    return Target(HUB, bench, partial(_prepare_hub, bench), "chooses batches and instances by what it measured at load")
-
-
-def _prepare_hub(bench: BenchModel, folder: Path) -> Launch:
+def write_hub(bench: BenchModel, folder: Path, oip_port: int | None = None) -> tuple[Path, HubPorts]:
+    """Make a hub in `folder / "hub"` with one pack published; the path of its hub.toml and its other ports."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "hub" / "hub.toml"
     if not config.exists():
         _command(folder, "init", str(config.parent))
         elsewhere(sign_pack, bench, "hub", folder)
         _command(folder, "packs", "publish", str(folder / "pack" / "layout"), "--config", str(config))
+    ports = HubPorts(free_port(), free_port(), free_port())
+    serving = "" if oip_port is None else _OIP_TOML.format(host=LOOPBACK, oip=oip_port, rest=free_port())
+    config.write_text(_HUB_TOML.format(host=LOOPBACK, **asdict(ports)) + serving)
+    return config, ports
+
+
+def hub(bench: BenchModel) -> Target:
+    """The hub with one published pack, as it is by default: it chooses batches and instances itself."""
+    return Target(HUB, bench, partial(_prepare_hub, bench), "chooses batches and instances by what it measured at load")
+
+
+def hub_process(config: Path, *more: str) -> Process:
+    """A hub to be started."""
+    line = [installed_program("cloud-hub"), "serve", "--config", str(config), *more]
+    return Process(line, log_path=config.parent.parent / "cloud-hub.log", cwd=config.parent, environ=COMPILED)
+
+
+def _prepare_hub(bench: BenchModel, folder: Path) -> Launch:
     port = free_port()
-    others = {"grpc": free_port(), "enrolment": free_port(), "http": free_port(), "rest": free_port()}
-    config.write_text(_HUB_TOML.format(host=LOOPBACK, oip=port, **others))
-    line = [installed_program("cloud-hub"), "serve", "--config", str(config)]
-    process = Process(line, log_path=folder / "cloud-hub.log", cwd=folder, environ=COMPILED)
-    return Launch(process, Wire.GRPC, port, question(Wire.GRPC, bench, ""))
+    config, _ports = write_hub(bench, folder, port)
+    return Launch(hub_process(config), Wire.GRPC, port, question(Wire.GRPC, bench, ""))
 
 
-def sign_pack(bench: BenchModel, role: str, folder: Path) -> None:
-    """Build a pack into `folder / "pack"`, signed with a key of its own, `site.key`, whose public half is `site.pub`."""
+def sign_pack(bench: BenchModel, role: str, folder: Path, escalates_to: str | None = None) -> None:
+    """Build a pack into `folder / "pack"`, signed with `site.key`; the public half is `site.pub`."""
     key = generate_site_key(folder / "site.key")
     (folder / "site.pub").write_text(key.public.pem)
-    build_pack(bench, role, folder / "pack", key)
+    build_pack(bench, role, folder / "pack", key, escalates_to=escalates_to)
 
 
 def elsewhere(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:

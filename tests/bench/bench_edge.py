@@ -1,0 +1,324 @@
+"""Measures what the agent costs beside a bare paho -> ONNX Runtime -> publish loop, and how far the hub's verdict is.
+
+    full speed  1 kB messages as fast as they are answered, at most 1,000 on their way; QoS 0, and QoS 1 durable
+                (the agent's PUBACK waits for its journal's sync, its answers are kept until the broker has them; the
+                bare loop promises nothing)
+    200 a second  messages at a fixed pace; time from PUBLISH to the answer at a subscriber, less one `session.run`
+    escalation  a device's stream on the real hub: item -> verdict, less the model's time, beside a bare echo of the
+                same size; item -> durable ack beside a sync of the disk; then the whole way at a site, from the
+                provisional answer to its revision
+
+Both sides run all the time on one mosquitto and are measured in turn, the order turned round each round. `make
+bench-edge` runs it and writes build/bench/edge.json and .svg; `--write` puts the figures on docs/performance.md.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, Final
+
+import numpy as np
+
+from model_packs.process.progress import progress
+from tests.bench import bare_echo, edge_link
+from tests.bench.edge_sides import REPOSITORY, Side, Watch, run_agent, started_agent, started_bare, write_agent
+from tests.bench.flood import Flood
+from tests.bench.harness import RESULTS_FOLDER, Goal, Row, interleave, not_run, report, row
+from tests.bench.mqtt_packets import publish
+from tests.bench.serving import raw, results
+from tests.bench.serving.models import VERSION, WINDOW
+from tests.bench.serving.ours import hub_process, sign_pack, write_hub
+from tests.bench.serving.process_tree import cpu_s
+from tests.bench.tap import Tap
+from tests.simulators.brokers import Mosquitto, config_without_saves
+from tests.simulators.network import LOOPBACK, free_port, is_listening
+from tests.simulators.processes import Process
+from tests.simulators.site import wait_ready
+from tests.simulators.waiting import wait_until
+
+HUB_MODEL: Final = replace(WINDOW, name="bench-window-hub")
+
+OF_BARE: Final = {0: Goal("ratio", ">=", 0.6), 1: Goal("ratio", ">=", 0.4)}
+NAMES: Final = {0: "QoS 0", 1: "QoS 1 durable"}
+ADDED_P50: Final = Goal("value", "<=", 0.5)
+ADDED_P99: Final = Goal("value", "<=", 3.0)
+OF_ECHO: Final = Goal("ratio", "<=", 3.0)
+
+_BACKLOG: Final = 1_000
+_DEADLINE_S: Final = 120.0
+_MS: Final = 1000.0
+_RAW_S: Final = 0.5
+_SITE_PACE_PER_S: Final = 20.0
+
+_HUB_TABLE: Final = """
+[hub]
+address = "{host}:{port}"
+insecure = true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    rounds: int
+    messages: int
+    paced: int
+    pace_per_s: float
+    questions: int
+
+
+FULL: Final = Sizes(rounds=5, messages=10_000, paced=800, pace_per_s=200.0, questions=200)
+QUICK: Final = Sizes(rounds=1, messages=1_500, paced=200, pace_per_s=200.0, questions=30)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the rounds of one side at one QoS measured."""
+
+    per_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+
+    def last(self, rounds: int) -> None:
+        """Forget the warm-up."""
+        for values in (self.per_s, self.cpu_s, self.p50_ms, self.p99_ms):
+            del values[: max(0, len(values) - rounds)]
+
+
+class Lane:
+    """One side at one QoS: its messages, its answers, its figures."""
+
+    def __init__(self, side: Side, qos: int, flood: Flood, address: tuple[str, int]) -> None:
+        self.name = side.prefix
+        self.figures = Figures()
+        self._pid = side.pid[qos]
+        self._qos = qos
+        self._flood = flood
+        self._watch = Watch(side.prefix, qos)
+        self._tap = Tap(address, f"{side.prefix}{qos}/+/inference", f"tap-{side.prefix}-{qos}", keeps=True)
+
+    def open(self) -> None:
+        """Subscribe to the answers."""
+        self._tap.open()
+
+    def close(self) -> None:
+        """Leave."""
+        self._tap.close()
+
+    def pour(self, count: int) -> float:
+        """Messages at full speed; how many a second were answered."""
+        packets = self._flood.packets(list(self._watch.messages(count)), self._qos)
+        before, cpu_before_s = self._tap.count, cpu_s(self._pid)
+        took_s = self._flood.pour(
+            packets, lambda: self._tap.count - before, backlog=_BACKLOG, deadline_s=_DEADLINE_S, qos=self._qos
+        )
+        self._tap.arrived.clear()
+        self.figures.cpu_s.append((cpu_s(self._pid) - cpu_before_s) * 1000 / count)
+        self.figures.per_s.append(count / took_s)
+        return self.figures.per_s[-1]
+
+    def pace(self, count: int, per_s: float) -> float:
+        """Messages at a fixed pace; the median time to the answer in ms."""
+        first = self._tap.count
+        sent: dict[str, float] = {}
+        began_s = time.monotonic()
+        for number, (topic, payload) in enumerate(self._watch.messages(count)):
+            made = publish(topic, payload, self._qos, number + 1)
+            time.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
+            sent[f"{topic}/inference {_instant(json.loads(payload)['t0'])}"] = self._flood.send(made)
+        self._tap.wait_for(first + count, _DEADLINE_S)
+        if self._qos:
+            self._flood.settle(count)
+        times_ms = [_MS * (at_s - sent[_window_of(content)]) for at_s, content in self._tap.arrived]
+        self._tap.arrived.clear()
+        p50_ms, p99_ms = (float(value) for value in np.quantile(times_ms, [0.5, 0.99]))
+        self.figures.p50_ms.append(p50_ms)
+        self.figures.p99_ms.append(p99_ms)
+        return p50_ms
+
+
+def main() -> None:
+    """Measure and report; exits 0 whatever was measured."""
+    parser = argparse.ArgumentParser(description="The agent beside a bare loop, and the way to the hub and back.")
+    parser.add_argument("--quick", action="store_true", help="few messages: shows that it works, not how fast")
+    parser.add_argument("--write", action="store_true", help="put the figures on docs/performance.md")
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else FULL
+    folder = results.fresh("edge")
+    if shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") is None:
+        rows = [not_run("MQTT", "", "mosquitto is missing: apt-get install mosquitto")]
+        lanes: dict[int, list[Lane]] = {}
+    else:
+        broker = Mosquitto(_made(folder / "mosquitto"), config=config_without_saves())
+        with ExitStack() as stack:
+            stack.callback(broker.kill)
+            broker.start()
+            lanes = mqtt(broker, folder, sizes)
+            raw_ms = _MS / raw.runner(WINDOW.write(folder), WINDOW, callers=1, threads=1)(_RAW_S)
+            rows = mqtt_rows(lanes, raw_ms)
+            rows += escalation(broker, folder, sizes)
+    picture = plot(lanes)
+    report("edge", rows)
+    (RESULTS_FOLDER / "edge.svg").write_text(picture)
+    if options.write:
+        results.write_page("edge", rows, {}, {"messages a second from MQTT to the prediction": picture})
+
+
+def mqtt(broker: Mosquitto, folder: Path, sizes: Sizes) -> dict[int, list[Lane]]:
+    """Both sides in turn, at full speed and paced; agent first, by QoS."""
+    address = (broker.host, broker.port)
+    with ExitStack() as stack:
+        agent, bare = started_agent(broker, folder / "agent", stack), started_bare(broker, folder / "bare", stack)
+        flood = Flood(address)
+        stack.callback(flood.close)
+        flood.open()
+        lanes = {qos: [Lane(side, qos, flood, address) for side in (agent, bare)] for qos in (0, 1)}
+        for qos, pair in lanes.items():
+            for lane in pair:
+                stack.callback(lane.close)
+                lane.open()
+            turns(f"{NAMES[qos]}, full speed", pair, lambda lane: lane.pour(sizes.messages), sizes.rounds)
+            turns(f"{NAMES[qos]}, paced", pair, lambda lane: lane.pace(sizes.paced, sizes.pace_per_s), sizes.rounds)
+    return lanes
+
+
+def turns(name: str, pair: Sequence[Lane], work: Callable[[Lane], float], rounds: int) -> None:
+    """Let both work in turn; the warm-up's figures are forgotten."""
+    with progress((rounds + 1) * len(pair), name) as bar:
+
+        def measured(lane: Lane) -> float:
+            value = work(lane)
+            bar.advance()
+            return value
+
+        interleave({lane.name: partial(measured, lane) for lane in pair}, rounds=rounds)
+    for lane in pair:
+        lane.figures.last(rounds)
+
+
+def mqtt_rows(lanes: dict[int, list[Lane]], raw_ms: float) -> list[Row]:
+    """Judge medians over the rounds; the goals are the project's own, set before anything was measured."""
+    rows = []
+    for qos, (agent, bare) in lanes.items():
+        ours, theirs = agent.figures, bare.figures
+        case = f"MQTT -> prediction, 1 kB, {NAMES[qos]}"
+        per_s, bare_per_s = median(ours.per_s), median(theirs.per_s)
+        rows.append(row(case, "messages/s", per_s, baseline=bare_per_s, goal=OF_BARE[qos]))
+        cpu, bare_cpu = median(ours.cpu_s), median(theirs.cpu_s)
+        rows.append(row(f"{case}: CPU for 1,000", "s", cpu, baseline=bare_cpu))
+        added = f"200 a second, {NAMES[qos]}: added to session.run"
+        for name, value, baseline, goal in (
+            ("p50", median(ours.p50_ms), median(theirs.p50_ms), ADDED_P50),
+            ("p99", median(ours.p99_ms), median(theirs.p99_ms), ADDED_P99),
+        ):
+            judged = None if qos else goal
+            rows.append(row(f"{added}, {name}", "ms", value - raw_ms, baseline=baseline - raw_ms, goal=judged))
+    rows.append(row("raw session.run", "ms", raw_ms))
+    return rows
+
+
+def escalation(broker: Mosquitto, folder: Path, sizes: Sizes) -> list[Row]:
+    """The hub's stream by hand, then the whole way at a site."""
+    with ExitStack() as stack:
+        config, ports = write_hub(HUB_MODEL, folder / "hub")
+        hub = hub_process(config, "--insecure")
+        stack.callback(hub.kill)
+        hub.start()
+        wait_ready(hub, ports.http)
+        echo_port = free_port()
+        log = folder / "echo.log"
+        echo = Process([sys.executable, "-m", bare_echo.__name__, str(echo_port)], log_path=log, cwd=REPOSITORY)
+        stack.callback(echo.kill)
+        echo.start()
+        wait_until(lambda: is_listening(echo_port), _DEADLINE_S, f"the echo, see {log}")
+        rows = asyncio.run(stream_rows(ports.grpc, echo_port, folder, sizes))
+        return rows + site_rows(broker, folder / "site", ports.grpc, sizes, stack)
+
+
+async def stream_rows(hub_port: int, echo_port: int, folder: Path, sizes: Sizes) -> list[Row]:
+    """A device's stream, the echo and the disk in turn."""
+    size_bytes = edge_link.item_bytes(HUB_MODEL)
+    verdicts, acks, echoes, syncs = [], [], [], []
+    async with edge_link.link(hub_port, HUB_MODEL) as link:
+        await link.ask(sizes.questions)  # the first ones warm everything up
+        for _ in range(sizes.rounds):
+            trips = await link.ask(sizes.questions)
+            verdicts.append(median(edge_link.less(trips.verdict, trips.infer)))
+            acks.append(median(trips.ack))
+            echoes.append(median(await edge_link.echo(echo_port, size_bytes, sizes.questions)))
+            syncs.append(median(edge_link.syncs(folder, sizes.questions)))
+    note = f"{size_bytes} bytes on the wire"
+    verdict = "escalation: item to verdict, less the model, p50"
+    return [
+        row(verdict, "ms", median(verdicts), baseline=median(echoes), goal=OF_ECHO, note=f"{note}; beside a bare echo"),
+        row(
+            "escalation: item to durable ack, p50", "ms", median(acks), baseline=median(syncs), note="beside fdatasync"
+        ),
+    ]
+
+
+def site_rows(broker: Mosquitto, folder: Path, hub_port: int, sizes: Sizes, stack: ExitStack) -> list[Row]:
+    """From the provisional answer to its revision, at a subscriber of the site."""
+    folder.mkdir(parents=True)
+    sign_pack(WINDOW, "edge", folder, f"{HUB_MODEL.name}@{VERSION}")
+    table = _HUB_TABLE.format(host=LOOPBACK, port=hub_port)
+    run_agent(write_agent(broker, folder, pack="./pack/layout", more=table), stack)
+    tap = Tap((broker.host, broker.port), "agent1/+/inference", "tap-site", keeps=True)
+    stack.callback(tap.close)
+    tap.open()
+    flood = Flood((broker.host, broker.port))
+    stack.callback(flood.close)
+    flood.open()
+    began_s = time.monotonic()
+    for number, (topic, payload) in enumerate(Watch("agent", 1).messages(sizes.questions)):
+        time.sleep(max(0.0, began_s + number / _SITE_PACE_PER_S - time.monotonic()))
+        flood.send(publish(topic, payload, 1, number + 1))
+    tap.wait_for(2 * sizes.questions, _DEADLINE_S)
+    seen: dict[str, list[float]] = {}
+    for at_s, content in tap.arrived:
+        seen.setdefault(_window_of(content), []).append(at_s)
+    times_ms = [_MS * (at_s[1] - at_s[0]) for at_s in seen.values()]
+    p50_ms, p99_ms = (float(value) for value in np.quantile(times_ms, [0.5, 0.99]))
+    case = "escalation: provisional answer to its revision, at the site"
+    return [row(f"{case}, p50", "ms", p50_ms), row(f"{case}, p99", "ms", p99_ms)]
+
+
+def plot(lanes: dict[int, list[Lane]]) -> str:
+    """A bar for each side and QoS."""
+    bars = [
+        (f"{lane.name}, {NAMES[qos]}", mean(lane.figures.per_s), place == 0)
+        for qos, pair in lanes.items()
+        for place, lane in enumerate(pair)
+    ]
+    return results.plot("1 kB messages a second from MQTT to the prediction", "messages/s", bars)
+
+
+def _window_of(content: bytes) -> str:
+    """Topic and window of an answer."""
+    topic, _, body = content.partition(b"{")
+    event: dict[str, Any] = json.loads(b"{" + body)
+    return f"{topic.decode()} {_instant(event['window']['start'])}"
+
+
+def _instant(text: str) -> str:
+    return text.replace(".000Z", "Z")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
