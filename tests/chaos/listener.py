@@ -59,6 +59,7 @@ class Listener:
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
+        self._client.on_disconnect = self._on_disconnect
         self._subscribed = threading.Event()
         self._lock = threading.Lock()
         self._heard: dict[str, Heard] = {}
@@ -75,6 +76,11 @@ class Listener:
         self._client.disconnect()
         self._client.loop_stop()
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether the broker has it: what was kept for it while it was away comes then."""
+        return self._subscribed.is_set()
+
     def heard(self) -> dict[str, Heard]:
         """By prediction id."""
         with self._lock:
@@ -90,6 +96,9 @@ class Listener:
     ) -> None:
         del userdata, flags, reason, props
         client.subscribe(self._filter, qos=1)
+
+    def _on_disconnect(self, *_facts: object) -> None:
+        self._subscribed.clear()
 
     def _on_subscribe(
         self, client: paho.Client, userdata: object, mid: int, reasons: list[ReasonCode], props: Properties | None

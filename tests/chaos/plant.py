@@ -255,8 +255,12 @@ class Plant:
 
     def quieten(self) -> None:
         """Wait until nothing waits in the agent and nothing new comes to the site."""
-        quiet = Quiet(lambda: (self.store.pending(), self.listener.messages))
-        wait_until(lambda: quiet.holds() and self.store.pending() == 0, DEADLINE_S, "an agent that waits for nothing")
+        quiet = Quiet(lambda: (self.store.pending(), self.listener.messages, self.listener.is_listening))
+
+        def is_quiet() -> bool:
+            return self.listener.is_listening and quiet.holds() and self.store.pending() == 0
+
+        wait_until(is_quiet, DEADLINE_S, "an agent that waits for nothing")
 
     def count_of(self, name: str) -> int:
         """The sum of an audit's counter over its reasons."""

@@ -99,6 +99,11 @@ class StoreView:
         found = self.ask("SELECT count(*) FROM prediction WHERE revision > 0")
         return int(found[0][0]) if found else 0
 
+    def published_revisions(self) -> set[str]:
+        """Predictions whose revised answer the broker has acknowledged."""
+        waits = "SELECT prediction_id FROM outbox WHERE destination LIKE 'mqtt:%'"
+        return {str(n) for (n,) in self.ask(f"SELECT id FROM prediction WHERE revision > 0 AND id NOT IN ({waits})")}  # noqa: S608 - our own words
+
     def unpublished(self) -> int:
         """Messages that the broker has not acknowledged; 1 when it cannot be told."""
         found = self.ask("SELECT count(*) FROM outbox WHERE destination LIKE 'mqtt:%'")
