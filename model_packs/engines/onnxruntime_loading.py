@@ -16,7 +16,7 @@ from model_packs.engines.graph_cache import GraphCache, GraphKey
 from model_packs.engines.graph_file import name_of
 from model_packs.engines.machine import this_machine
 from model_packs.engines.options import EngineOptions, PassedOver
-from model_packs.engines.providers import CPU, PROVIDERS, Provider, missing_part
+from model_packs.engines.providers import CPU, DRIVER, PROVIDERS, Provider, missing_part
 from model_packs.engines.session import zero_inputs
 from model_packs.engines.tuning import Tuning
 from model_packs.errors import EngineError, MissingEngineError
@@ -57,6 +57,7 @@ class GraphLoader:
         variant: The variant.
         options: How sessions are opened on this machine.
         worth_keeping_bytes: Smallest graph whose optimised form is kept.
+        driver: Library that a GPU's driver brings.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class GraphLoader:
         options: EngineOptions,
         *,
         worth_keeping_bytes: int = _WORTH_KEEPING_BYTES,
+        driver: str = DRIVER,
     ) -> None:
         self._library = library
         self._version = str(library.__version__)
@@ -74,6 +76,7 @@ class GraphLoader:
         self._variant = variant
         self._options = options
         self._worth_keeping_bytes = worth_keeping_bytes
+        self._driver = driver
 
     def load(self, graph: bytes, check: Callable[[Any], None]) -> Loaded:
         """Load the graph on the first provider that carries out an inference.
@@ -93,7 +96,7 @@ class GraphLoader:
         wanted = [PROVIDERS[name] for name in self._options.providers]
         built_in = tuple(self._library.get_available_providers())
         for provider in wanted:
-            reason = missing_part(provider, built_in, self._version)
+            reason = missing_part(provider, built_in, self._version, self._driver)
             if not reason:
                 loaded, reason = self._tried(provider, graph, check, is_last=provider is wanted[-1])
                 if loaded is not None:

@@ -16,7 +16,7 @@ from model_packs.manifest import PackManifest
 from model_packs.tensors import DYNAMIC
 
 CPU: Final = "CPUExecutionProvider"
-_DRIVER: Final = "libcuda.so.1"
+DRIVER: Final = "libcuda.so.1"
 _GPU_EXTRA: Final = "pip install 'tandem-edge[gpu]'"
 
 ProviderOptions = Mapping[str, str]
@@ -39,7 +39,7 @@ class Provider:
     needs_driver: bool
 
 
-def missing_part(provider: Provider, built_in: tuple[str, ...], version: str, driver: str = _DRIVER) -> str:
+def missing_part(provider: Provider, built_in: tuple[str, ...], version: str, driver: str = DRIVER) -> str:
     """Tell what a provider lacks before a graph is tried on it.
 
     Args:

@@ -34,10 +34,14 @@ class RunWatch:
     Args:
         limit_s: How long a run may take.
         new_options: Makes what the engine takes with a run.
+        monotonic_s: The clock.
     """
 
-    def __init__(self, limit_s: float, new_options: Callable[[], Any]) -> None:
+    def __init__(
+        self, limit_s: float, new_options: Callable[[], Any], monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limit_s = limit_s
+        self._monotonic_s = monotonic_s
         self._new_options = new_options
         self._turns: list[Turn] = []
         self._idle: list[Turn] = []
@@ -63,12 +67,12 @@ class RunWatch:
         except IndexError:  # more runs at once than ever before
             turn = Turn(self._new_options())
             self._turns.append(turn)
-        turn.began_s = time.monotonic()
+        turn.began_s = self._monotonic_s()
         return turn
 
     def end(self, turn: Turn) -> None:
         """The run is over."""
-        took_s = time.monotonic() - turn.began_s
+        took_s = self._monotonic_s() - turn.began_s
         turn.began_s = 0.0
         if took_s < self.limit_s / 2:
             self._idle.append(turn)
@@ -78,7 +82,7 @@ class RunWatch:
     def _look_now_and_then(self) -> None:
         pause_s = min(self.limit_s / _LOOKS, _SLOWEST_LOOK_S)
         while not self._closing.wait(pause_s):
-            now_s = time.monotonic()
+            now_s = self._monotonic_s()
             for turn in list(self._turns):
                 began_s = turn.began_s
                 if began_s and now_s - began_s > self.limit_s:
