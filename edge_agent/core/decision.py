@@ -5,6 +5,7 @@ Pure: scores, policy and facts in, `Decision` out. Scores are made by `model_pac
 escalation is `escalation.py`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,6 +60,10 @@ class Policy:
         is_hub_only: Everything is escalated, whatever the score.
         audit_rate: Probability with which a kept answer is audited, 0..1.
         version: Of the hub's policy in force; 0: the pack's own.
+        group_thresholds: By predicted label, where the certificate has a threshold for each: an answer stays from its
+            own on, if it reaches `threshold` as well, which is no higher than the lowest of them unless the hub raised
+            it. Labels that are not named keep nothing. Empty: there is one threshold for all.
+        group: Which group all answers are of, where groups are sites; empty: the predicted label is the group.
     """
 
     threshold: float | None
@@ -69,10 +74,12 @@ class Policy:
     is_hub_only: bool = False
     audit_rate: float = 0.0
     version: int = 0
+    group_thresholds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    group: str = ""
 
     @property
     def reported_threshold(self) -> float | None:
-        """As the hub is told it; None when everything is escalated."""
+        """As the hub is told it: nothing below it is kept; None when everything is escalated."""
         return None if self.is_hub_only else self.threshold
 
 
@@ -209,10 +216,17 @@ def doubt(scored: Scored, policy: Policy, ood: float | None = None) -> Reason | 
     label = group_of(scored)
     if label in policy.always_escalate:
         return Reason.CLASS_RULE
-    if policy.threshold is None or not scored.confidence >= policy.threshold:
+    if not _is_sure(scored.confidence, label, policy):
         return Reason.LOW_CONFIDENCE
     own = policy.class_thresholds.get(label)
     return None if own is None or scored.confidence >= own else Reason.CLASS_RULE
+
+
+def _is_sure(confidence: float, label: str, policy: Policy) -> bool:
+    """Whether the threshold in force is reached, and the group's own where groups have their own."""
+    if policy.threshold is None or not confidence >= policy.threshold:
+        return False
+    return not policy.group_thresholds or confidence >= policy.group_thresholds.get(label, math.inf)
 
 
 def group_of(scored: Scored) -> str:

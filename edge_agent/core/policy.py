@@ -51,7 +51,7 @@ class PackTerms:
 
     Attributes:
         digest: Of its pack.json.
-        threshold: Of its own certificate; None: it keeps nothing.
+        threshold: Of its own certificate, the lowest where groups have their own; None: it keeps nothing.
     """
 
     digest: str
@@ -102,6 +102,8 @@ def in_force(slot: PolicySlot, own: Policy, pack: PackTerms) -> tuple[Policy, De
     tightened = replace(
         own,
         threshold=_higher(ground, active.threshold) if active.mode is PolicyMode.TIGHTEN else ground,
+        # Groups keep by their own thresholds until another certificate speaks for one that is common to all.
+        group_thresholds={} if base is not None and base.certificate else own.group_thresholds,
         is_hub_only=active.mode is PolicyMode.HUB_ONLY,
         audit_rate=own.audit_rate if active.audit_rate is None else active.audit_rate,
         version=active.version,

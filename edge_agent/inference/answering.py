@@ -345,5 +345,5 @@ def escalation_of(prediction: Prediction, model: Model, inputs: tuple[Tensor, ..
         threshold=model.policy.reported_threshold,
         certificate_digest="" if model.certificate is None else model.certificate.digest,
         policy_version=model.policy.version,
-        group=group_of(prediction.scored),
+        group=model.policy.group or group_of(prediction.scored),
     )

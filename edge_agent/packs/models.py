@@ -5,11 +5,14 @@ to the one before it, at last to the factory pack (docs/packs.md, "What a start 
 `core/pack_slots.py`; where the factory pack comes from is `pack_supply.py`; what packs hold is `model_packs`.
 """
 
+import contextlib
 import dataclasses
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from edge_agent.binding_config import BindingConfig
 from edge_agent.config import Config
@@ -39,12 +42,30 @@ from model_packs.engines.opening import open_session
 from model_packs.engines.session import SessionFacts
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
+from protos.link.identity import DeviceIdentity, IdentityError
 from protos.messages.fleet import Desired, FailureAction
 from protos.messages.inference import ModelUse
 
-_NS = 1_000_000_000
+PREDICTED_CLASS: Final = "predicted_class"
+SITE: Final = "site"
+_NS: Final = 1_000_000_000
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a certificate lets a device keep.
+
+    Attributes:
+        threshold: Answers of at least this confidence; the lowest of the groups' own. None: nothing.
+        groups: By predicted label, each one's own threshold; empty: one for all.
+        group: The site that the threshold is for, where groups are sites; else empty.
+    """
+
+    threshold: float | None = None
+    groups: Mapping[str, float] = field(default_factory=dict, hash=False)
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,17 +266,28 @@ class Models:
                 extra={"pack": str(pack.ref), "certified": certificate.score, "scored": pack.manifest.score_name},
             )
             certificate = None  # its threshold says nothing of this pack's confidence
+        kept = Kept() if certificate is None else self._kept(certificate)
         own = Policy(
-            None if certificate is None else certificate.threshold,
+            kept.threshold,
             stands_in_the_way,
             class_thresholds=asks.class_thresholds,
             always_escalate=frozenset(asks.always_escalate),
             ood_limit=asks.ood_limit,
             audit_rate=asks.audit_rate,
+            group_thresholds=kept.groups,
+            group=kept.group,
         )
         model = Model(pack.manifest, session, own, None, ModelUse(str(pack.ref), pack.digest))
         opened = OpenedModel(model, session.facts, own, certificate)
         return dataclasses.replace(opened, model=self._under_policy(binding.id, opened))
+
+    def _kept(self, certificate: Certificate) -> Kept:
+        """What a certificate lets this device keep; only an enrolled one knows its site."""
+        site = ""
+        if certificate.group_by == SITE:
+            with contextlib.suppress(IdentityError):
+                site = DeviceIdentity.load(self._config.agent.device.identity_dir).spiffe.site
+        return kept_by(certificate, site)
 
     def _under_policy(self, binding: BindingName, opened: OpenedModel) -> Model:
         """The model with the policy in force, and with the certificate that speaks for what it keeps."""
@@ -265,16 +297,38 @@ class Models:
             certificate = Certificate.from_json(base.certificate)
         use = None
         if certificate is not None:
-            use = certificate_use(certificate, opened.facts, self._clock.wall_ns())
-            use = dataclasses.replace(use, state=_state(use, policy, certificate, refuted))
+            kept = self._kept(certificate)
+            use = certificate_use(certificate, opened.facts, self._clock.wall_ns(), kept)
+            use = dataclasses.replace(use, state=_state(use, policy, kept, refuted))
         return dataclasses.replace(opened.model, policy=policy, certificate=use)
 
 
-def _state(use: CertificateUse, policy: Policy, certificate: Certificate, refuted: str) -> CertificateState:
+def kept_by(certificate: Certificate, site: str) -> Kept:
+    """Say what a certificate lets a device keep.
+
+    Args:
+        certificate: Of the pack, or of the policy in force.
+        site: Where the device is; empty: not known.
+
+    Returns:
+        What is kept; nothing of groups that a device cannot tell apart, or of a site that is not stated.
+    """
+    stated = {name: threshold for name, threshold in certificate.thresholds.items() if threshold is not None}
+    if not certificate.groups:
+        return Kept(certificate.threshold)
+    if certificate.group_by == SITE and site in stated:
+        return Kept(stated[site], group=site)
+    if certificate.group_by == PREDICTED_CLASS and stated:
+        return Kept(min(stated.values()), stated)
+    return Kept()
+
+
+def _state(use: CertificateUse, policy: Policy, kept: Kept, refuted: str) -> CertificateState:
     """How far the certificate speaks under a policy: one that keeps another set than it states is not backed by it."""
     if refuted and refuted == use.digest:
         return CertificateState.VOID
-    states_this = policy.threshold == certificate.threshold and not (policy.always_escalate or policy.class_thresholds)
+    keeps_this = (policy.threshold, policy.group_thresholds) == (kept.threshold, kept.groups)
+    states_this = keeps_this and not (policy.always_escalate or policy.class_thresholds)
     return use.state if states_this or use.state is CertificateState.EXPIRED else CertificateState.UNCERTIFIED
 
 
@@ -288,13 +342,14 @@ def _unfit(pack: Pack, problems: list[str]) -> PackRefusedError:
     )
 
 
-def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int) -> CertificateUse:
+def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int, kept: Kept) -> CertificateUse:
     """How far a certificate speaks for answers made here and now.
 
     Args:
         certificate: Of the pack.
         facts: What its session runs on; the certificate was issued for exactly one such combination.
         now_ns: Wall clock, Unix epoch, UTC.
+        kept: What it lets the device keep.
 
     Returns:
         Its digest and state; age changes the state, never the use.
@@ -303,7 +358,7 @@ def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int) 
     here = (facts.graph_digest, facts.variant, facts.provider, facts.precision)
     if certificate.valid_until is not None and _to_ns(certificate.valid_until) < now_ns:
         state = CertificateState.EXPIRED
-    elif stated != here or certificate.threshold is None:
+    elif stated != here or kept.threshold is None:
         state = CertificateState.UNCERTIFIED
     else:
         state = CertificateState.CERTIFIED

@@ -32,6 +32,7 @@ from edge_agent.packs.models import Models
 from edge_agent.packs.probing import Probe
 from edge_agent.packs.trusted_packs import TrustedPacks
 from edge_agent.ports import BindingName, Clock, Decided, OnBytes, PackBlob, PackPlan, PackSource, RowId
+from model_packs.certificate.document import Certificate
 from model_packs.layout import read_image_manifest
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey, generate_site_key
@@ -88,8 +89,17 @@ def write_device(
     bake_s: float = 1e-9,
     probe_timeout_s: float = 30.0,
     keep_free_bytes: int = 0,
+    certificate: Certificate | None = None,
 ) -> SiteKey:
     """Write a device's files: both configurations, a site key, and tiny-edge@1.0.0 as the factory pack.
+
+    Args:
+        folder: An existing folder.
+        pack: Where the binding looks for its factory pack.
+        bake_s: How long a pack bakes.
+        probe_timeout_s: How long a probe may take.
+        keep_free_bytes: What packs must leave free.
+        certificate: Of the factory pack; None: it keeps nothing.
 
     Returns:
         The key that the device trusts.
@@ -97,7 +107,7 @@ def write_device(
     key = generate_site_key(folder / "site.key")
     (folder / "site.pub").write_text(key.public.pem)
     (folder / "factory").mkdir()
-    build_tiny(folder / "factory", sign=key)
+    build_tiny(folder / "factory", sign=key, certificate=certificate)
     (folder / "agent.toml").write_text(
         _AGENT_TOML.format(bake_s=f"{bake_s:.9f}", probe_timeout_s=probe_timeout_s, keep_free_bytes=keep_free_bytes)
     )

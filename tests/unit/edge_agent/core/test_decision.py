@@ -180,3 +180,23 @@ def test_a_group_is_the_label_of_the_answer() -> None:
 def test_barriers(egress: Egress, wall: Barrier | None, *, has_hub: bool, has_hub_pack: bool) -> None:
     """The operator's wish comes first, then what is there."""
     assert barrier(egress, has_hub=has_hub, has_hub_pack=has_hub_pack) is wall
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "threshold", "confidence", "reason"),
+    [
+        ({"walk": 0.8, "run": 0.5}, 0.5, 0.8, None),
+        ({"walk": 0.8, "run": 0.5}, 0.5, 0.79, Reason.LOW_CONFIDENCE),
+        ({"walk": 0.5, "run": 0.8}, 0.5, 0.5, None),
+        ({"run": 0.5}, 0.5, 1.0, Reason.LOW_CONFIDENCE),
+        ({"walk": 0.5}, 0.9, 0.8, Reason.LOW_CONFIDENCE),
+        ({"walk": 0.8}, 0.5, float("nan"), Reason.LOW_CONFIDENCE),
+    ],
+)
+def test_groups_keep_by_their_own_thresholds(
+    thresholds: dict[str, float], threshold: float, confidence: float, reason: Reason | None
+) -> None:
+    """A label that is not named keeps nothing, and a threshold that the hub raised holds for every label."""
+    policy = Policy(threshold, group_thresholds=thresholds)
+    assert decide(scored(confidence), policy).reason is reason
+    assert policy.reported_threshold == threshold

@@ -161,3 +161,14 @@ def test_without_anybody_who_vouches_no_order_ever_keeps_more_than_the_pack(orde
         policy, base = in_force(slot, OWN, PACK)
         assert policy.is_hub_only or (policy.threshold is not None and policy.threshold >= 0.8)
         assert base is None or base.threshold is None or base.threshold >= 0.8
+
+
+def test_groups_keep_their_thresholds_until_a_certificate_speaks_for_a_common_one() -> None:
+    """To tighten raises the floor of all, as does a threshold without a certificate; one with it replaces them."""
+    own = replace(OWN, group_thresholds={"walk": 0.8, "run": 0.9})
+    tight, _ = in_force(obeyed(order(1, TIGHTEN, 0.85)), own, PACK)
+    assert (tight.threshold, tight.group_thresholds) == (0.85, own.group_thresholds)
+    served, _ = in_force(obeyed(order(1, SERVE, 0.85)), own, PACK)
+    assert (served.threshold, served.group_thresholds) == (0.85, own.group_thresholds)
+    again, _ = in_force(obeyed(order(1, SERVE, 0.6, certificate=b"{}")), own, PACK)
+    assert (again.threshold, again.group_thresholds) == (0.6, {})

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.core.prediction import CertificateState
-from edge_agent.packs.models import certificate_use
+from edge_agent.packs.models import Kept, certificate_use, kept_by
 from model_packs.certificate.document import Certificate
+from model_packs.certificate.tally import Tally
 from model_packs.digests import digest_of
 from model_packs.engines.session import SessionFacts
 
@@ -46,7 +47,7 @@ CERTIFICATE = Certificate(
 
 def test_the_same_graph_on_the_same_provider_is_certified() -> None:
     """The certificate is named by its digest."""
-    use = certificate_use(CERTIFICATE, FACTS, NOW_NS)
+    use = certificate_use(CERTIFICATE, FACTS, NOW_NS, Kept(0.9))
     assert (use.digest, use.state) == (CERTIFICATE.digest, CertificateState.CERTIFIED)
 
 
@@ -61,17 +62,50 @@ def test_the_same_graph_on_the_same_provider_is_certified() -> None:
 )
 def test_anything_else_is_uncertified(facts: SessionFacts) -> None:
     """Another provider, variant, precision or graph was never measured."""
-    assert certificate_use(CERTIFICATE, facts, NOW_NS).state is CertificateState.UNCERTIFIED
+    assert certificate_use(CERTIFICATE, facts, NOW_NS, Kept(0.9)).state is CertificateState.UNCERTIFIED
 
 
 def test_a_certificate_without_a_threshold_certifies_nothing() -> None:
     """Calibration may find no threshold that holds."""
-    use = certificate_use(replace(CERTIFICATE, threshold=None, coverage=None), FACTS, NOW_NS)
+    use = certificate_use(replace(CERTIFICATE, threshold=None, coverage=None), FACTS, NOW_NS, Kept())
     assert use.state is CertificateState.UNCERTIFIED
 
 
 @pytest.mark.parametrize(("valid_until", "state"), [("2026-01-02T00:00:00Z", "expired"), (None, "certified")])
 def test_age_changes_the_state(valid_until: str | None, state: str) -> None:
     """After its end it is expired; without an end it never is."""
-    use = certificate_use(replace(CERTIFICATE, valid_until=valid_until), FACTS, NOW_NS)
+    use = certificate_use(replace(CERTIFICATE, valid_until=valid_until), FACTS, NOW_NS, Kept(0.9))
     assert use.state.value == state
+
+
+def grouped(group_by: str, **thresholds: float | None) -> Certificate:
+    """A certificate with a threshold for each group."""
+    tallies = tuple(
+        Tally(name, 0.01, threshold, None if threshold is None else 0.8, 100, 80, 1, 0.01, None, None)
+        for name, threshold in thresholds.items()
+    )
+    return replace(CERTIFICATE, threshold=None, group_by=group_by, groups=tallies)
+
+
+def test_what_is_kept_by_class_is_each_class_s_own() -> None:
+    """The lowest is what the hub is told; a class that nothing qualified for keeps nothing."""
+    found = kept_by(grouped("predicted_class", walk=0.9, run=0.7, sit=None), "")
+    assert found == Kept(0.7, {"walk": 0.9, "run": 0.7})
+    assert certificate_use(grouped("predicted_class", walk=0.9), FACTS, NOW_NS, found).state == "certified"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "site", "kept"),
+    [
+        (grouped("site", lyon=0.9, graz=0.7), "graz", Kept(0.7, group="graz")),
+        (grouped("site", lyon=0.9, graz=None), "graz", Kept()),
+        (grouped("site", lyon=0.9), "oslo", Kept()),
+        (grouped("site", lyon=0.9), "", Kept()),
+        (grouped("shift", early=0.9), "early", Kept()),
+        (grouped("predicted_class", walk=None), "", Kept()),
+        (CERTIFICATE, "graz", Kept(0.9)),
+    ],
+)
+def test_a_site_keeps_by_its_own_threshold(certificate: Certificate, site: str, kept: Kept) -> None:
+    """A site that is not stated, or is not known, keeps nothing; nor do groups that a device cannot tell apart."""
+    assert kept_by(certificate, site) == kept
