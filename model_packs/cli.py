@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from model_packs import calibrating, certification
+from model_packs.bench import command as bench
 from model_packs.build import build_pack
 from model_packs.certificate.errors import CertificateError
 from model_packs.certification import SPEC_FILE
@@ -104,6 +105,7 @@ def _parser() -> Parser:
     certification.add_to(commands)
     calibrating.add_to(commands)
     report.add_to(commands)
+    bench.add_to(commands)
     return parser
 
 

@@ -7,7 +7,7 @@ add it to the table in tests/contract/test_session_contract.py. An adapter is lo
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -44,7 +44,11 @@ logger = logging.getLogger(__name__)
 
 
 def open_session(
-    pack: Pack, options: EngineOptions = _DEFAULTS, *, openers: Mapping[str, Opener] | None = None
+    pack: Pack,
+    options: EngineOptions = _DEFAULTS,
+    *,
+    openers: Mapping[str, Opener] | None = None,
+    variant: str | None = None,
 ) -> Session:
     """Open and warm up the best variant that this machine has an engine for.
 
@@ -52,6 +56,8 @@ def open_session(
         pack: A loaded pack.
         options: How sessions are opened on this machine.
         openers: More engines, which the program brings along.
+        variant: Only this variant; None: the best of all, which is a quantised one only while nothing measured here
+            says that it is not worth having, or while the pack's certificate was issued for it.
 
     Returns:
         The open, warm session; the caller closes it. Its facts name what was passed over.
@@ -62,15 +68,15 @@ def open_session(
     """
     brought = openers or {}
     known = (*_ENGINES, *brought)
-    passed: list[PassedOver] = []
+    variants, passed = _chosen(pack, options, variant)
     missing: MissingEngineError | None = None
-    for variant, engine, is_last in _candidates(pack):
+    for chosen, engine, is_last in _candidates(variants):
         if engine not in known:
             passed.append(PassedOver(engine, f"this program knows {', '.join(known)}"))
             continue
         told = replace(options, passed_over=(*options.passed_over, *passed))
         try:
-            session = _warm(brought.get(engine) or _ENGINES[engine](), pack, variant, told)
+            session = _warm(brought.get(engine) or _ENGINES[engine](), pack, chosen, told)
         except EngineError as error:
             if is_last and not isinstance(error, MissingEngineError):
                 raise
@@ -89,9 +95,22 @@ def open_session(
     )
 
 
-def _candidates(pack: Pack) -> Iterator[tuple[Variant, str, bool]]:
+def _chosen(pack: Pack, options: EngineOptions, only: str | None) -> tuple[list[Variant], list[PassedOver]]:
+    """The variants in the order in which they are tried, and those that were put behind for what was measured."""
+    known = pack.manifest.variants  # sorted by rank
+    if only is not None:
+        return [variant for variant in known if variant.id == only], []
+    better = {variant.id: options.tunings.better_variant(variant.graph_digest) for variant in known}
+    behind = [variant for variant in known if better[variant.id] in better]
+    if behind and (certificate := pack.certificate) is not None:
+        behind = [variant for variant in behind if variant.id != certificate.variant]
+    reasons = [PassedOver(variant.id, f"{better[variant.id]} was measured to be better here") for variant in behind]
+    return [*(variant for variant in known if variant not in behind), *behind], reasons
+
+
+def _candidates(variants: Sequence[Variant]) -> Iterator[tuple[Variant, str, bool]]:
     """Every variant with every engine for it, and whether it is the variant's last."""
-    for variant in pack.manifest.variants:  # sorted by rank
+    for variant in variants:
         engines = _RUNS_ON.get(variant.engine, (variant.engine,))
         for engine in engines:
             yield variant, engine, engine == engines[-1]

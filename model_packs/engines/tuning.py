@@ -121,6 +121,17 @@ class Tunings:
         """
         return self.by_graph.get((graph, provider, engine_version))
 
+    def better_variant(self, graph: Digest) -> str:
+        """Which variant was measured to be better than a quantised graph.
+
+        Args:
+            graph: Its digest.
+
+        Returns:
+            The variant's id; empty if none was, on any provider.
+        """
+        return next((one.better_variant for one in self.by_graph.values() if one.graph_digest == graph), "")
+
 
 def paying_batch(curve: Sequence[BatchPoint]) -> int:
     """Read the largest batch that pays off a curve.

@@ -1,5 +1,6 @@
 """Owns what happens when a test needs what this machine has not: a skip by name, a failure in CI."""
 
+import ctypes
 import os
 import shutil
 from typing import NoReturn
@@ -27,3 +28,13 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is here and finds a GPU (CUDA Driver API: cuInit, cuDeviceGetCount)."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return bool(driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0)
