@@ -5,7 +5,7 @@ not carry the names of messages, and two files that define `inference.*` cannot 
 is the apps'.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -93,27 +93,32 @@ class _Server(Protocol):
     ) -> None: ...
 
 
-def add_to_server(server: _Server, behaviours: Mapping[str, Callable[..., Any]]) -> None:
+def add_to_server(
+    server: _Server, behaviours: Mapping[str, Callable[..., Any]], unparsed: Collection[str] = ()
+) -> None:
     """Offer methods on a server, threaded or asyncio.
 
     Args:
         server: Not started yet.
         behaviours: By method name what is called with (request or iterator of requests, context), as generated code
             would call a servicer's method. A method without one answers UNIMPLEMENTED.
+        unparsed: Methods whose behaviours take a request's bytes (a stream's, one by one) and parse them themselves.
 
     Raises:
         KeyError: A name is no method of the protocol.
     """
     known = {method.name: method for method in METHODS}
-    handlers = {name: _handler(known[name], behaviour) for name, behaviour in behaviours.items()}
+    handlers = {
+        name: _handler(known[name], behaviour, is_parsed=name not in unparsed) for name, behaviour in behaviours.items()
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     server.add_registered_method_handlers(SERVICE, handlers)
 
 
-def _handler(method: Method, behaviour: Callable[..., Any]) -> "grpc.RpcMethodHandler[Any, Any]":
+def _handler(method: Method, behaviour: Callable[..., Any], *, is_parsed: bool) -> "grpc.RpcMethodHandler[Any, Any]":
     make = grpc.stream_stream_rpc_method_handler if method.is_stream else grpc.unary_unary_rpc_method_handler
     return make(
         behaviour,
-        request_deserializer=method.request.FromString,
+        request_deserializer=method.request.FromString if is_parsed else None,
         response_serializer=method.response.SerializeToString,
     )

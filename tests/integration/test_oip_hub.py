@@ -9,6 +9,7 @@ from model_packs.manifest import PackRef
 from model_packs.outputs import Classification
 from model_packs.scoring import score
 from model_packs.store import PackStore
+from tests.integration.oip_bad_requests import BAD, BEHAVIOURS, REST_BAD, Bad, refused, rest_refused
 from tests.integration.oip_clients import CHECKS, PERF_MODES, Subject, perf_analyzer
 from tests.simulators.hubs import HUB_PACK, HubSite, layout
 from tests.simulators.network import LOOPBACK
@@ -67,3 +68,23 @@ def test_unmodified_clients_are_answered(subject: Subject, check: Callable[[Subj
 def test_perf_analyzer_measures_the_hub(subject: Subject, mode: tuple[str, ...]) -> None:
     """Where NVIDIA's perf_analyzer runs, it drives the hub, asynchronously and streaming, too."""
     perf_analyzer(subject, *mode)
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_a_bad_request_is_refused_by_name(subject: Subject, bad: Bad) -> None:
+    """Each gets its status and a message that names what was expected; the next request is served."""
+    refused(subject, bad)
+
+
+@pytest.mark.parametrize("row", REST_BAD, ids=range(len(REST_BAD)))
+def test_a_bad_rest_request_is_refused_by_name(
+    subject: Subject, row: tuple[str, str, dict[str, str], int, str]
+) -> None:
+    """The same over HTTP, on a connection that stays usable."""
+    rest_refused(subject, row)
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
+def test_bad_callers_hurt_nobody(subject: Subject, behaviour: Callable[[Subject], None]) -> None:
+    """Rubbish, passed deadlines, cancelled calls, slow readers and hundreds of refusals leave the hub as it was."""
+    behaviour(subject)

@@ -10,16 +10,21 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from cloud_hub.adapters.oip.callers import ANYBODY, AUTHORIZATION, Admitted, Callers
 from cloud_hub.adapters.oip.inference import NO_PARAMETERS, Inference, answer_parameters, shown
 from cloud_hub.adapters.oip.refusals import EXPECTED, Refusal, refusal_of
 from cloud_hub.serving.interface import InferenceServing, ModelDescription, ModelState
+from protos.codec.errors import CodecError
 from protos.oip.describing import model_config, model_metadata, model_statistics, repository_index, server_metadata
 from protos.oip.parameters import parameters_of
 from protos.oip.streaming import stream_answer, stream_error
 from protos.status import Status
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
+
+UNPARSED: Final = ("ModelInfer", "ModelStreamInfer")
+"""What is parsed here, so that bytes that are no request get a status that says so."""
 
 STREAM_WINDOW: Final = 16
 """Requests of one stream that are read and not yet answered."""
@@ -78,10 +83,10 @@ class GrpcService:
             "CudaSharedMemoryUnregister": self._unregister_cuda,
         }
 
-    async def _infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+    async def _infer(self, data: bytes, context: Context) -> pb.ModelInferResponse:
         try:
             admitted = await self._admit(context) if self._callers.needs_token else ANYBODY
-            return await self._answer(request, admitted, context.time_remaining())
+            return await self._answer(_parsed(data), admitted, context.time_remaining())
         except EXPECTED as error:
             await _abort(context, refusal_of(error))
 
@@ -101,7 +106,7 @@ class GrpcService:
         )
 
     async def _stream_infer(
-        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+        self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async with _refusals_told(context):
             admitted = await self._admit(context)
@@ -109,8 +114,8 @@ class GrpcService:
         async with asyncio.TaskGroup() as group:
 
             async def read() -> None:
-                async for request in requests:
-                    await answers.put(group.create_task(self._stream_one(request, admitted)))
+                async for data in requests:
+                    await answers.put(group.create_task(self._stream_one(data, admitted)))
                 await answers.put(None)
 
             reader = group.create_task(read())
@@ -120,8 +125,10 @@ class GrpcService:
             finally:
                 reader.cancel()
 
-    async def _stream_one(self, request: pb.ModelInferRequest, admitted: Admitted) -> pb.ModelStreamInferResponse:
+    async def _stream_one(self, data: bytes, admitted: Admitted) -> pb.ModelStreamInferResponse:
+        request = pb.ModelInferRequest()
         try:
+            request = _parsed(data)
             return stream_answer(await self._answer(request, admitted, None))
         except EXPECTED as error:
             return stream_error(request.id, str(error))
@@ -218,6 +225,13 @@ class GrpcService:
     async def _described(self, name: str, version: str, context: Context) -> ModelDescription:
         await self._admit(context)
         return await self._serving.describe(name, version)
+
+
+def _parsed(data: bytes) -> pb.ModelInferRequest:
+    try:
+        return pb.ModelInferRequest.FromString(data)
+    except DecodeError as error:
+        raise CodecError("request", "is no ModelInferRequest, or truncated") from error
 
 
 def _authorization(context: Context) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from cloud_hub.adapters.oip.grpc_service import UNPARSED
 from cloud_hub.errors import ListenError
 from protos.oip.methods import SERVER_OPTIONS, add_to_server
 
@@ -39,7 +40,7 @@ class OipServer:
             ListenError: The port cannot be bound.
         """
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=self._max_calls)
-        add_to_server(server, behaviours)
+        add_to_server(server, behaviours, UNPARSED)
         own = self._certificate
         try:
             if own is None:
