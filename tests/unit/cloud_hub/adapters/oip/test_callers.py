@@ -1,4 +1,4 @@
-"""Callers: tokens of people's programs, for a few seconds without asking again; operators alone change what is served."""
+"""Callers: tokens of people's programs, taken for seconds without asking again; operators change what is served."""
 
 import asyncio
 from typing import cast
