@@ -11,14 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
+
 from model_packs import score_file
 from model_packs.build import declared_score_name
-from model_packs.certificate.certify import Certified, Unit, certify
+from model_packs.certificate.certify import Certified, Promise, Unit, certify
 from model_packs.certificate.document import (
     Certificate,
     Circumstances,
     certificate_of,
     certificate_of_groups,
+    fitting,
 )
 from model_packs.certificate.errors import CertificateError
 from model_packs.certificate.evidence import Clusters
@@ -34,6 +37,7 @@ from model_packs.process.settings import load_toml
 
 SPEC_FILE: Final = "pack.toml"
 _SHORT_RISKS: Final[dict[str, Risk]] = {"disagreement": "disagreement_with_hub"}
+_ANSWERS: Final = ("predicted", "label", "hub_predicted")
 _LONGEST_DAYS: Final = 36_500
 _HELP: Final = "choose a threshold from scores, with an exact statement about it"
 
@@ -49,6 +53,8 @@ class Task:
         method: Which test; None for the unit's own.
         unit: What is drawn independently.
         by_group: One threshold for each group, rather than one for all.
+        largest_cluster: Rows of a cluster that count at most; None for as many as the largest tuning cluster has.
+        promise: Of what delta is promised; None for the best that the rows can bear.
     """
 
     target: float
@@ -57,6 +63,8 @@ class Task:
     method: Method | None = None
     unit: Unit = "row"
     by_group: bool = False
+    largest_cluster: int | None = None
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,17 @@ def add_to(commands: "argparse._SubParsersAction[Parser]") -> None:
         "--unit", choices=("row", "cluster"), default="row", help="what is drawn independently (default: row)"
     )
     command.add_argument(
+        "--largest-cluster",
+        type=int,
+        metavar="N",
+        help="rows of a cluster that count (default: as many as tuning ones have)",
+    )
+    command.add_argument(
+        "--promise",
+        choices=("issued", "drawn"),
+        help="of what delta is: certificates issued, or draws (default: issued, where tuning outcomes are known)",
+    )
+    command.add_argument(
         "--by-group", action="store_true", help="one threshold for each of the array groups (without it: predicted)"
     )
     command.add_argument("--population", help="what the scores were drawn from, in words (needed with DIR)")
@@ -143,8 +162,10 @@ def _certify(options: argparse.Namespace) -> int:
         method=options.method,
         unit=options.unit,
         by_group=options.by_group,
+        largest_cluster=options.largest_cluster,
+        promise=options.promise,
     )
-    arrays = score_file.read(options.scores)
+    arrays = named_classes(options.scores, score_file.read(options.scores), options.folder)
     outcome = certify_scores(options.scores, arrays, task)
     if options.folder is None:
         shares = () if task.by_group else _by_group(options.scores, arrays, task, outcome)
@@ -187,6 +208,9 @@ def certify_scores(path: Path, arrays: score_file.Arrays, task: Task) -> Certifi
             method=task.method,
             unit=task.unit,
             tune_clusters=arrays.get("tune_clusters"),
+            largest_cluster=task.largest_cluster,
+            tune_correct=score_file.tune_right(path, arrays, task.risk),
+            promise=task.promise,
         )
     if task.unit == "cluster" and "tune_scores" in arrays:
         raise CertificateError(f"{path}: by group, tuning clusters are set aside from each group's own: leave them out")
@@ -197,11 +221,41 @@ def certify_scores(path: Path, arrays: score_file.Arrays, task: Task) -> Certifi
         target=task.target,
         delta=task.delta,
         tune_scores=arrays.get("tune_scores"),
-        tune_groups=arrays.get("tune_groups"),
+        tune_groups=arrays.get("tune_groups", arrays.get("tune_predicted")),
         clusters=arrays.get("clusters"),
         method=task.method,
         unit=task.unit,
+        tune_correct=score_file.tune_right(path, arrays, task.risk),
+        largest_cluster=task.largest_cluster,
+        promise=task.promise,
     )
+
+
+def named_classes(path: Path, arrays: score_file.Arrays, folder: Path | None) -> score_file.Arrays:
+    """Say classes by their names where answers are their indices: a device knows groups by label.
+
+    Args:
+        path: Where the arrays come from, for messages.
+        arrays: From `score_file.read`.
+        folder: The pack in the making, whose labels are meant; None: the file's own `labels`, if it has them.
+
+    Returns:
+        The arrays, answers of whole numbers replaced by labels where these are known.
+
+    Raises:
+        CertificateError: An index that names no label.
+        SettingsError: pack.toml is wrong.
+    """
+    labels = arrays.get("labels")
+    if folder is not None:
+        labels = np.array(load_toml(folder / SPEC_FILE, PackSpec, absent_mend=ABSENT_MEND).labels, dtype=np.str_)
+    names = [name for name in arrays if name.removeprefix("tune_") in _ANSWERS and arrays[name].dtype.kind in "iu"]
+    if labels is None or len(labels) == 0:
+        return arrays
+    for name in names:
+        if arrays[name].size and not 0 <= int(arrays[name].min()) <= int(arrays[name].max()) < len(labels):
+            raise CertificateError(f"{path}: {name} holds {arrays[name].max()}, and there are {len(labels)} labels")
+    return {**arrays, **{name: labels[arrays[name]] for name in names}}
 
 
 def issue(outcome: Certified | Grouped, spec_toml: Path, risk: Risk, statement: Statement) -> Certificate:
@@ -241,13 +295,13 @@ def issue(outcome: Certified | Grouped, spec_toml: Path, risk: Risk, statement: 
         valid_until=statement.valid_until,
         sampling_unit=statement.sampling_unit,
         group_by=statement.group_by,
-        score=declared_score_name(spec),
+        score=declared_score_name(spec, spec_toml.absolute().parent),
     )
     if isinstance(outcome, Grouped):
         certificate = certificate_of_groups(outcome, circumstances)
     else:
         certificate = certificate_of(outcome, circumstances)
-    return Certificate.from_json(certificate.to_json())  # what cannot be read back is not written
+    return Certificate.from_json(fitting(certificate))  # what cannot be read back is not written
 
 
 def _reference(risk: Risk, hub: str) -> str:
@@ -273,7 +327,8 @@ def describe(certified: Certified) -> str:
             return f"{said}; how many more would do cannot be told from these"
         return f"{said}; about {certified.more_needed} more judged {certified.unit}s like these would do"
     kept = f"threshold {certified.threshold:.6f} keeps {100 * (certified.coverage or 0.0):.1f} %"
-    return f"{kept}: {counts}; target {certified.target:g}, delta {certified.delta:g}"
+    promised = "draws" if certified.issuing is None else f"those issued, forecast at {certified.issuing.chance:.0%}"
+    return f"{kept}: {counts}; target {certified.target:g}, delta {certified.delta:g} of {promised}"
 
 
 def _statement(options: argparse.Namespace, arrays: score_file.Arrays, task: Task) -> Statement:

@@ -13,8 +13,10 @@ certified with the rows is `certification.py`'s business.
 | `probability` | float | not looked at here: `model-pack report` reads the same file |
 | `clusters` | int, str | which recording, device-day a row comes from |
 | `groups` | int, str | which class or site a row is of, known before the outcome |
-| `is_tuning` | bool | the row's score (cluster, group) lays down the order of tests; its outcome is not used |
+| `is_tuning` | bool | the row lays down the order of tests (its cluster, group, outcome as well) |
 | `tune_scores`, `tune_clusters`, `tune_groups` | | the same as arrays of their own, of another length |
+| `tune_correct`, `tune_predicted`, … | | the outcomes of those, named as the rows' own |
+| `labels` | str | names of the classes, where answers are their indices |
 """
 
 import zipfile
@@ -43,11 +45,18 @@ _ROWS: Final = (
     "groups",
 )
 _TUNING: Final = {"tune_scores": "score", "tune_clusters": "clusters", "tune_groups": "groups"}
-_KNOWN: Final = (*_ROWS, "is_tuning", *_TUNING)
+_OF_OUTCOMES: Final = ("correct", "hub_correct", "agrees", "predicted", "label", "hub_predicted")
+_TUNE_OUTCOMES: Final = {f"tune_{name}": name for name in _OF_OUTCOMES}
+_KNOWN: Final = (*_ROWS, "is_tuning", *_TUNING, *_TUNE_OUTCOMES, "labels")
 _ANSWERS: Final = {
     "correct": ("predicted", "label"),
     "hub_correct": ("hub_predicted", "label"),
     "agrees": ("predicted", "hub_predicted"),
+}
+_NEEDED: Final[dict[Risk, tuple[str, ...]]] = {
+    "error": ("correct",),
+    "disagreement_with_hub": ("agrees",),
+    "excess": ("correct", "hub_correct"),
 }
 _PARQUET: Final = (".parquet", ".pq")
 
@@ -90,19 +99,47 @@ def right(path: Path, arrays: Arrays, risk: Risk) -> NDArray[np.bool_]:
     Raises:
         CertificateError: The arrays that the risk is read from are missing; the message names them.
     """
-    needed = {"error": ("correct",), "disagreement_with_hub": ("agrees",), "excess": ("correct", "hub_correct")}[risk]
-    found = {name: values for name in needed if (values := _outcome(path, name, arrays)) is not None}
-    missing = [name for name in needed if name not in found]
+    needed, missing = _NEEDED[risk], _missing(arrays, risk)
     if missing:
         raise CertificateError(
             f"{path}: the risk {risk} needs {' and '.join(needed)}, or the answers themselves (predicted with label, "
             f"hub_predicted); {' and '.join(missing)} is missing"
         )
+    found = {name: _outcome(path, name, arrays) for name in needed}
     return found["correct"] | ~found["hub_correct"] if risk == "excess" else found[needed[0]]
 
 
-def _outcome(path: Path, name: str, arrays: Arrays) -> NDArray[np.bool_] | None:
-    """One of the yes-or-no arrays: from the answers themselves, else as it is given; None where neither is."""
+def tune_right(path: Path, arrays: Arrays, risk: Risk) -> NDArray[np.bool_] | None:
+    """Which answers of tuning rows count as right under a risk.
+
+    Args:
+        path: Where the arrays come from, for messages.
+        arrays: From `read`.
+        risk: What counts as wrong.
+
+    Returns:
+        [tuning rows]; None where the file does not tell.
+
+    Raises:
+        CertificateError: What it tells is broken.
+    """
+    found = {name: arrays[of] for of, name in _TUNE_OUTCOMES.items() if of in arrays}
+    if "tune_scores" not in arrays or _missing(found, risk):
+        return None
+    if len(found.get("label", ())) and len(np.unique(found["label"])) == 1:
+        return None  # few rows of one class: no forecast, no mistake
+    return right(path, found, risk)
+
+
+def _missing(arrays: Arrays, risk: Risk) -> list[str]:
+    """What the risk cannot be read from."""
+    return [
+        name for name in _NEEDED[risk] if name not in arrays and not all(answer in arrays for answer in _ANSWERS[name])
+    ]
+
+
+def _outcome(path: Path, name: str, arrays: Arrays) -> NDArray[np.bool_]:
+    """One of the yes-or-no arrays: from the answers themselves, else as it is given."""
     answer, truth = _ANSWERS[name]
     if answer in arrays and truth in arrays:
         try:
@@ -111,7 +148,7 @@ def _outcome(path: Path, name: str, arrays: Arrays) -> NDArray[np.bool_] | None:
             return outcomes("disagreement_with_hub", arrays[answer], hub_answers=arrays[truth])
         except CertificateError as error:
             raise CertificateError(f"{path}: {name} from {answer} and {truth}: {error}") from error
-    return _yes_or_no(path, name, arrays[name]) if name in arrays else None
+    return _yes_or_no(path, name, arrays[name])
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -164,9 +201,15 @@ def _without_tuning(path: Path, arrays: dict[str, NDArray[Any]]) -> Arrays:
     """Take the tuning rows out of the others."""
     if "is_tuning" not in arrays:
         return arrays
+    apart = sorted(arrays.keys() & {*_TUNING, *_TUNE_OUTCOMES})
+    if apart:
+        raise CertificateError(
+            f"{path}: is_tuning says which rows are for tuning, {', '.join(apart)} bring other ones: leave out either"
+        )
     is_tuning = _yes_or_no(path, "is_tuning", arrays["is_tuning"])
     rows = {name: values for name, values in arrays.items() if name in _ROWS}
     if any(values.shape != is_tuning.shape for values in rows.values()):
         raise CertificateError(f"{path}: is_tuning and the rows' arrays are equally long lists")
     kept = {name: values[~is_tuning] for name, values in rows.items()}
-    return kept | {name: rows[of][is_tuning] for name, of in _TUNING.items() if of in rows}
+    kept |= {name: values for name, values in arrays.items() if name == "labels"}
+    return kept | {name: rows[of][is_tuning] for name, of in (_TUNING | _TUNE_OUTCOMES).items() if of in rows}

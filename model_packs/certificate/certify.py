@@ -5,25 +5,31 @@ running the selection and counting. The procedures themselves are `selection` an
 each class or site is `groups`; what the result says to others, and on which graph and data, is `document`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model_packs.certificate import binomial, cluster_selection, clustering, forecasting, selection
+from model_packs.certificate import binomial, cluster_selection, clustering, forecasting, issuing, selection
 from model_packs.certificate.cluster_selection import Rows
 from model_packs.certificate.errors import CertificateError, TooFewCases
 from model_packs.certificate.evidence import Evidence
+from model_packs.certificate.issuing import Issuing
 from model_packs.certificate.selection import Method, Tested
 
 TUNE_PERCENT: Final = 30
 
 EXACT: Final = "learn-then-test, fixed sequence from the power start, exact binomial"
 BETTING: Final = "learn-then-test, fixed sequence from the power start, betting on rows in the order drawn"
+ISSUED: Final = {
+    "exact": "learn-then-test of what is issued, fixed sequence from the best forecast, exact binomial",
+    "betting": "learn-then-test of what is issued, fixed sequence from the best forecast, betting on rows in order",
+}
 CLUSTER_BETTING: Final = "learn-then-test, fixed sequence from the power start, betting on cluster sums"
 
 Unit = Literal["row", "cluster"]
+Promise = Literal["issued", "drawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Certified:
         evidence: What the p-value rests on beside the counts; None for the exact binomial test.
         more_needed: Without a threshold, how many more judged units (rows, or clusters) would do if they fall out as
             these did, those set aside for tuning included; None if these cannot tell, or none is missing.
+        issuing: What tuning rows said before it was tried, where delta is promised of the certificates that are issued;
+            None where it is promised of the draws.
     """
 
     target: float
@@ -64,6 +72,7 @@ class Certified:
     unit: Unit = "row"
     evidence: Evidence = None
     more_needed: int | None = None
+    issuing: Issuing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ def certify(
     unit: Unit = "row",
     tune_clusters: ArrayLike | None = None,
     largest_cluster: int | None = None,
+    tune_correct: ArrayLike | None = None,
+    promise: Promise | None = None,
 ) -> Certified:
     """Choose the loosest threshold that fixed-sequence testing supports.
 
@@ -109,7 +120,7 @@ def certify(
         target: The error share that the kept windows shall stay below, strictly between 0 and 1.
         delta: The risk of a wrong statement, strictly between 0 and 1.
         tune_scores: float [rows], scores of other windows, which fix the order of the tests. When not given, the first
-            30 % of the rows (of the clusters, if they are the unit) are set aside for it; their outcomes are not used.
+            30 % of the rows (of the clusters, if they are the unit) are set aside for it.
         clusters: int or str [rows], which recording (device, day) each row comes from. With rows as the unit, to
             measure the design effect only.
         method: `exact`, the default for rows: the exact binomial test. `betting`: never below it, and it looks at the
@@ -119,13 +130,17 @@ def certify(
             of them may be among `clusters`.
         largest_cluster: Rows of a cluster that count at most, the first ones; when not given, as many as the largest
             tuning cluster has.
+        tune_correct: bool [rows], the outcomes of tune_scores, which tell what to expect (`issuing`).
+        promise: `issued`: of the certificates that are issued, at most delta are wrong, if the forecast from tuning
+            rows is right; the default where rows are the unit and outcomes of tuning rows are known. `drawn`: of all
+            draws, at most delta end in a wrong certificate; tuning outcomes are not used.
 
     Returns:
         The outcome, with or without a threshold.
 
     Raises:
         CertificateError: No rows, rows that do not belong together, scores that are not finite, outcomes that are not
-            yes or no, levels out of range, or a method that the unit does not have.
+            yes or no, levels out of range, or a method or promise that the unit or the rows do not have.
         TooFewCases: Fewer rows or clusters than any outcome could certify; the message says how many it takes.
     """
     for name, level in (("target", target), ("delta", delta)):
@@ -137,7 +152,10 @@ def certify(
     )
     tuning = None if tune_scores is None else _scores("tuning scores", tune_scores)
     if unit == "row":
-        return _certify_rows(rows, tuning, target=target, delta=delta, method=method or "exact")
+        known = _known(tuning, tune_correct)
+        return _certify_unit(rows, tuning, known, promise, target=target, delta=delta, method=method or "exact")
+    if promise == "issued":
+        raise CertificateError("of those issued nothing is promised by cluster: leave the promise out, or say drawn")
     if clusters is None or rows.clusters is None or (tuning is not None and tune_clusters is None):
         raise CertificateError("with the cluster as the unit, give the clusters of all rows, of tuning rows too")
     if method == "exact":
@@ -173,13 +191,42 @@ def named(what: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.ge
     return names
 
 
-def _certify_rows(
-    rows: _Rows, tuning: NDArray[np.float64] | None, *, target: float, delta: float, method: Method
-) -> Certified:
-    """Rows are drawn independently."""
-    n_aside = 0 if tuning is not None else max(1, len(rows.scores) * TUNE_PERCENT // 100)
+def _known(tuning: NDArray[np.float64] | None, correct: ArrayLike | None) -> NDArray[np.bool_] | None:
+    """Outcomes of tuning rows; None if not told."""
+    if correct is None:
+        return None
     if tuning is None:
-        tuning, rows = rows.scores[:n_aside], rows[slice(n_aside, None)]
+        raise CertificateError("outcomes of tuning rows need their scores: give tune_scores, too")
+    return _outcomes(correct, len(tuning))
+
+
+def _certify_unit(
+    rows: _Rows,
+    tuning: NDArray[np.float64] | None,
+    known: NDArray[np.bool_] | None,
+    promise: Promise | None,
+    *,
+    target: float,
+    delta: float,
+    method: Method,
+) -> Certified:
+    """Rows are drawn independently: set some aside if there are no tuning rows, and keep the promise that is meant."""
+    n_aside = 0
+    if tuning is None:
+        n_aside = max(1, len(rows.scores) * TUNE_PERCENT // 100)
+        aside, rows = rows[slice(n_aside)], rows[slice(n_aside, None)]
+        tuning, known = aside.scores, aside.is_right
+    if promise == "drawn" or (promise is None and known is None):
+        return _certify_rows(rows, tuning, n_aside, target=target, delta=delta, method=method)
+    if known is None:
+        raise CertificateError("what is issued is forecast from tuning rows: give their outcomes, tune_correct")
+    return _certify_issued(rows, tuning, ~known, n_aside, target=target, delta=delta, method=method)
+
+
+def _certify_rows(
+    rows: _Rows, tuning: NDArray[np.float64], n_aside: int, *, target: float, delta: float, method: Method
+) -> Certified:
+    """Rows are drawn independently, and delta is promised of the draws."""
     _enough(len(rows.scores), target, delta, set_aside=n_aside)
     thresholds = selection.threshold_sequence(tuning, len(rows.scores), target, delta)
     tested = selection.select(thresholds, rows.scores, ~rows.is_right, target=target, delta=delta, method=method)
@@ -196,6 +243,56 @@ def _certify_rows(
         unit="row",
         more_needed=_missing(more, len(rows.scores), n_aside),
     )
+
+
+def _certify_issued(
+    rows: _Rows,
+    tuning: NDArray[np.float64],
+    is_wrong: NDArray[np.bool_],
+    n_aside: int,
+    *,
+    target: float,
+    delta: float,
+    method: Method,
+) -> Certified:
+    """Rows are drawn independently, and delta is promised of the certificates that are issued."""
+    n_units = len(rows.scores)
+    _enough_to_issue(n_units, len(tuning), target, delta, is_aside=n_aside > 0)
+    start = issuing.lay_down(tuning, is_wrong, n_units, target=target, delta=delta)
+    (first,) = selection.select(
+        start.thresholds[:1], rows.scores, ~rows.is_right, target=target, delta=delta, method=method
+    )
+    said = Issuing(
+        start.chance,
+        start.made,
+        start.expected_kept,
+        start.tune_kept,
+        start.tune_wrong,
+        first.n_kept,
+        first.k_errors,
+        first.p_value,
+    )
+    tested: tuple[Tested, ...] = (replace(first, is_rejected=said.is_entered(target, delta)),)
+    more = None
+    if tested[0].is_rejected:
+        level = delta * start.chance
+        tested += selection.select(
+            start.thresholds[1:], rows.scores, ~rows.is_right, target=target, delta=level, method=method
+        )
+    else:
+        seen = (np.concatenate([tuning, rows.scores]), np.concatenate([is_wrong, ~rows.is_right]))
+        more = forecasting.more_to_issue(*seen, n_units, start.made, target=target, delta=delta)
+    outcome = _outcome(
+        tested,
+        rows,
+        target=target,
+        delta=delta,
+        n_tune=len(tuning),
+        method=ISSUED[method],
+        unit="row",
+        more_needed=_missing(more, n_units, n_aside),
+    )
+    return replace(outcome, issuing=said)
 
 
 def _apart(names: NDArray[np.generic], tuning: NDArray[np.generic]) -> None:
@@ -314,6 +411,33 @@ def _enough(n_units: int, target: float, delta: float, *, set_aside: int, what: 
         raise CertificateError(f"target {target} with delta {delta} is out of reach: {exc}") from exc
     if n_units < needed:
         raise _too_few(n_units, needed, target, delta, set_aside=set_aside, what=what)
+
+
+def _enough_to_issue(n_units: int, n_tune: int, target: float, delta: float, *, is_aside: bool) -> None:
+    """Refuse fewer rows than any outcome could issue a certificate on."""
+    needed = _needed_to_issue(n_tune, target, delta)
+    if n_units >= needed:
+        return
+    if is_aside:  # more rows in all are more tuning rows, too
+        total = n_units + n_tune
+        while total - max(1, total * TUNE_PERCENT // 100) < _needed_to_issue(
+            max(1, total * TUNE_PERCENT // 100), target, delta
+        ):
+            total += 1
+        needed = total - max(1, total * TUNE_PERCENT // 100)
+    raise _too_few(n_units, needed, target, delta, set_aside=n_tune if is_aside else 0, what="rows")
+
+
+def _needed_to_issue(n_tune: int, target: float, delta: float) -> int:
+    """The fewest calibration rows that would do without an error anywhere."""
+    level = issuing.entry_level(delta, issuing.best_made(n_tune, target))
+    try:
+        return max(
+            binomial.required_trials(target, delta, errors=0),
+            binomial.required_trials(issuing.unfit_rate(target), level, errors=0),
+        )
+    except ValueError as exc:
+        raise CertificateError(f"target {target} with delta {delta} is out of reach: {exc}") from exc
 
 
 def _too_few(n_units: int, needed: int, target: float, delta: float, *, set_aside: int, what: str) -> TooFewCases:

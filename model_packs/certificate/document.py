@@ -8,9 +8,10 @@ A certificate is a statement *under its assumption*, for its population, samplin
 windows or images are the unit, the assumption is that they are independent; windows are not, so the document names the
 assumption and gives the measured design effect beside it. Where the cluster is the unit, only clusters are taken to be.
 
-Two schemas are read. `tandem.certificate/1` is the exact binomial test of rows; `/2` adds `unit`, `evidence`,
+Three schemas are read. `tandem.certificate/1` is the exact binomial test of rows; `/2` adds `unit`, `evidence`,
 `more_needed`, `group_by` and `groups`, and is written only where one of these is set: a document that `/1` can hold
-keeps its bytes and its digest.
+keeps its bytes and its digest. `/3` adds `issuing`, of the whole or of groups: what was said before the certificate was
+tried, where delta is promised of those that are issued.
 """
 
 import math
@@ -23,13 +24,23 @@ from model_packs.certificate.certify import Certified, Unit
 from model_packs.certificate.errors import CertificateError
 from model_packs.certificate.evidence import Clusters, Evidence
 from model_packs.certificate.groups import Grouped
+from model_packs.certificate.issuing import Issuing
 from model_packs.certificate.risks import BLIND_TO, RISKS, Risk
-from model_packs.certificate.tally import LEAST_LEVEL, Tally, evidence_document, read_evidence, read_tally, tally_of
+from model_packs.certificate.tally import (
+    LEAST_LEVEL,
+    Tally,
+    evidence_document,
+    read_evidence,
+    read_issuing,
+    read_tally,
+    tally_of,
+)
 from model_packs.digests import Digest
 from model_packs.strict_json import Table, canonical, parse
 
 SCHEMA: Final = "tandem.certificate/1"
 SCHEMA_2: Final = "tandem.certificate/2"
+SCHEMA_3: Final = "tandem.certificate/3"
 SAMPLING_UNIT: Final = "window"
 ASSUMPTION: Final = "windows independent, same persons and wrist"
 SCORE: Final = "max_probability"
@@ -146,6 +157,7 @@ class Certificate:
     more_needed: int | None = None
     group_by: str | None = None
     groups: tuple[Tally, ...] = ()
+    issuing: Issuing | None = None
 
     @classmethod
     def from_json(cls, data: bytes) -> "Certificate":
@@ -165,13 +177,13 @@ class Certificate:
         except ValueError as exc:
             raise CertificateError(f"certificate: not readable: {exc}") from exc
         schema = value.get("schema") if isinstance(value, dict) else None
-        if schema not in {SCHEMA, SCHEMA_2}:
+        if schema not in {SCHEMA, SCHEMA_2, SCHEMA_3}:
             raise CertificateError(
-                f"certificate: schema must be {SCHEMA} or {SCHEMA_2}, not {schema!r}: a newer certificate needs a "
-                "newer program"
+                f"certificate: schema must be {SCHEMA}, {SCHEMA_2} or {SCHEMA_3}, not {schema!r}: a newer certificate "
+                "needs a newer program"
             )
         problems: list[str] = []
-        certificate = _read(Table(value, "", problems), is_newer=schema == SCHEMA_2)
+        certificate = _read(Table(value, "", problems), is_newer=schema != SCHEMA)
         if not problems and certificate.to_json() != data:
             problems.append("the bytes are not the canonical JSON of what they say")
         if problems:
@@ -186,6 +198,10 @@ class Certificate:
             "evidence": evidence_document(self.evidence),
             "groups": [group.to_document() for group in self.groups],
         }
+        if self.issuing is not None or any(group.issuing is not None for group in self.groups):
+            said = None if self.issuing is None else asdict(self.issuing)
+            return canonical({"schema": SCHEMA_3} | document | {"issuing": said})
+        del document["issuing"]
         plain: dict[str, Any] = {"unit": "row", "evidence": None, "more_needed": None, "group_by": None, "groups": []}
         if all(document[name] == value for name, value in plain.items()):
             return canonical({"schema": SCHEMA} | {name: document[name] for name in document.keys() - plain.keys()})
@@ -229,6 +245,7 @@ class Certificate:
             p_value=self.p_value,
             evidence=self.evidence,
             more_needed=self.more_needed,
+            issuing=self.issuing,
         )
 
     def _unit_contradictions(self) -> list[str]:
@@ -245,7 +262,7 @@ class Certificate:
             found.append("the groups' deltas add up to more than the delta")
         if len(self.thresholds) != len(self.groups):
             found.append("a group is stated twice")
-        if self.threshold is not None:
+        if self.threshold is not None or self.issuing is not None:
             found.append("with groups there is no common threshold")
         sums = _sums(self.groups)
         if (self.n_units, self.n_kept, self.k_errors) != sums:
@@ -258,6 +275,7 @@ class Certificate:
             self._group_heads() if self.groups else self._head(),
             f"For: {self.population}. Assuming: {self.assumption}.",
             self._cut(),
+            self._promise(),
             f"Blind to {BLIND_TO[self.risk]}." if BLIND_TO[self.risk] else "",
             self._dependence(),
         )
@@ -304,6 +322,19 @@ class Certificate:
         first = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} (by group)"
         return f"Of each {self.sampling_unit} the first {first} cases count; later ones were not looked at."
 
+    def _promise(self) -> str:
+        """What the confidence is about, where certificates that are issued were forecast."""
+        said = [one for one in (self.issuing, *(group.issuing for group in self.groups)) if one is not None]
+        if not said:
+            return ""
+        if all(one.chance == 0.0 for one in said):
+            return "Tuning cases forecast that none would be issued."
+        lowest, highest = min(one.chance for one in said), max(one.chance for one in said)
+        chance = f"{highest:.0%}" if lowest == highest else f"{lowest:.0%} to {highest:.0%} (by group)"
+        return (
+            f"The confidence is of certificates that are issued, if the forecast chance of {chance} to be so is right."
+        )
+
     def _dependence(self) -> str:
         """How far the assumption is from what was measured."""
         if self.design_effect is None:
@@ -314,6 +345,28 @@ class Certificate:
                 f"{measured}; the {self.sampling_unit}, not the case, is the unit, so it is told as sensitivity only."
             )
         return f"{measured}; above 1, the {self.sampling_unit}s carry less than their number says."
+
+
+def fitting(certificate: Certificate) -> bytes:
+    """Write a certificate that devices can read.
+
+    Args:
+        certificate: Any.
+
+    Returns:
+        Its canonical bytes.
+
+    Raises:
+        CertificateError: They are more than devices read.
+    """
+    data = certificate.to_json()
+    if len(data) > MAX_CERTIFICATE_BYTES:
+        what = f"{len(certificate.groups)} groups" if certificate.groups else "clusters of so many different sizes"
+        raise CertificateError(
+            f"the certificate takes {len(data)} bytes, and devices read {MAX_CERTIFICATE_BYTES} at most: {what} are "
+            "too many; certify fewer groups, or fewer rows of each cluster (--largest-cluster)"
+        )
+    return data
 
 
 def certificate_of(certified: Certified, circumstances: Circumstances) -> Certificate:
@@ -368,7 +421,7 @@ def _recomputed(tally: Tally, target: float) -> Recomputation:
         p_value = tally.recomputed(target)
     except ValueError as problem:
         return Recomputation(math.nan, (str(problem),))
-    return Recomputation(p_value, tuple(tally.contradictions(p_value)))
+    return Recomputation(p_value, (*tally.contradictions(p_value), *tally.issuing_contradictions(target)))
 
 
 def _kept_of(group: Tally) -> str:
@@ -435,6 +488,7 @@ def _read_added(table: Table) -> dict[str, Any]:
         "more_needed": table.integer("more_needed", 1, binomial.MAX_TRIALS) if table.has("more_needed") else None,
         "group_by": _optional_text(table, "group_by", _TEXT),
         "groups": tuple(read_tally(group) for group in table.tables("groups")),
+        "issuing": read_issuing(table),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_packs.certificate import binomial, selection
+from model_packs.certificate import betting, binomial, issuing, selection
 from model_packs.certificate.evidence import Clusters
 
 _LEAST_SEEN: Final = 30  # fewer rows say nothing of their error share
@@ -55,6 +55,46 @@ def more_rows(
         if share < target and binomial.lower_tail(math.ceil(share * later), later, target) <= delta:
             return n_later - len(scores)
     return None
+
+
+def more_to_issue(
+    scores: NDArray[np.float64],
+    is_error: NDArray[np.bool_],
+    n_units: int,
+    made: float,
+    *,
+    target: float,
+    delta: float,
+) -> int | None:
+    """How many more rows would pass the first test somewhere, where the promise is about certificates issued.
+
+    Args:
+        scores: float64 [rows], of all rows at hand.
+        is_error: bool [rows].
+        n_units: Calibration rows among them.
+        made: What bets on tuning rows made of 1.
+        target: The error share to stay below.
+        delta: Level of the test.
+
+    Returns:
+        How many calibration rows, by Chernoff's bound, which asks for somewhat more than the test does; None if these
+        rows cannot tell.
+    """
+    order = np.argsort(-scores, kind="stable")
+    falling, wrong = scores[order], np.cumsum(is_error[order])
+    ranks = np.array(selection.ranks(len(falling), min(_LEAST_SEEN, len(falling))))
+    kept = np.unique(np.searchsorted(-falling, -falling[ranks - 1], side="right"))
+    unfit, level = issuing.unfit_rate(target), issuing.entry_level(delta, made)
+    needed = math.inf
+    for count, errors in zip(kept.tolist(), wrong[kept - 1].tolist(), strict=True):
+        share = (errors + 0.5) / (count + 0.5)
+        if count < _LEAST_SEEN or share >= target:
+            continue
+        later = max(
+            -math.log(delta) / betting.divergence(share, target), -math.log(level) / betting.divergence(share, unfit)
+        )
+        needed = min(needed, later * len(falling) / count)
+    return max(1, math.ceil(needed) - n_units) if needed <= binomial.MAX_TRIALS else None
 
 
 def more_clusters(found: Clusters, n_clusters: int, *, target: float, delta: float) -> int | None:

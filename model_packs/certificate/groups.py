@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model_packs.certificate import binomial
-from model_packs.certificate.certify import Certified, Unit, certify, named
+from model_packs.certificate.certify import Certified, Promise, Unit, certify, named
 from model_packs.certificate.errors import CertificateError, TooFewCases
 from model_packs.certificate.selection import Method
 
@@ -61,6 +61,9 @@ def certify_groups(
     clusters: ArrayLike | None = None,
     method: Method | None = None,
     unit: Unit = "row",
+    tune_correct: ArrayLike | None = None,
+    largest_cluster: int | None = None,
+    promise: Promise | None = None,
 ) -> Grouped:
     """Choose the loosest threshold for each group.
 
@@ -75,6 +78,9 @@ def certify_groups(
         clusters: As in `certify`.
         method: As in `certify`.
         unit: As in `certify`; tuning clusters are set aside from each group's own.
+        tune_correct: As in `certify`.
+        largest_cluster: As in `certify`.
+        promise: As in `certify`.
 
     Returns:
         The outcomes.
@@ -89,6 +95,9 @@ def certify_groups(
         raise CertificateError(f"{len(scores)} scores but outcomes of shape {right.shape}")
     where = None if clusters is None else _names("clusters", clusters, score)
     tuning = _tuning(tune_scores, tune_groups)
+    known = None if tune_correct is None else np.asarray(tune_correct)
+    if known is not None and (tuning is None or known.shape != tuning[0].shape):
+        raise CertificateError("outcomes of tuning rows belong to tuning scores, one each")
     found, refusals = [], []
     levels = {name: delta / len(np.unique(names)) for name in np.unique(names).tolist()}
     for name, level in levels.items():
@@ -105,6 +114,9 @@ def certify_groups(
                 clusters=None if where is None else where[chosen],
                 method=method,
                 unit=unit,
+                largest_cluster=largest_cluster,
+                tune_correct=None if known is None or tuning is None else known[tuning[1] == name],
+                promise=promise,
             )
         except TooFewCases as refusal:
             outcome = _nothing(refusal, int(chosen.sum()), target, level, unit)

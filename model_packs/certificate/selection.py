@@ -124,11 +124,22 @@ def steps(falling: NDArray[np.float64], first: int) -> tuple[float, ...]:
     Returns:
         Falling thresholds, each once.
     """
-    n_tune = len(falling)
-    shares = range(COVERAGE_STEPS + 1)
-    kept = sorted({first} | {n_tune * share // COVERAGE_STEPS for share in shares if n_tune * share > first * 100})
-    thresholds = (float(falling[count - 1]) for count in kept)
+    thresholds = (float(falling[count - 1]) for count in ranks(len(falling), first))
     return tuple(dict.fromkeys(thresholds))
+
+
+def ranks(n_tune: int, first: int) -> tuple[int, ...]:
+    """How many tuning rows the thresholds keep, a point of coverage apart.
+
+    Args:
+        n_tune: Tuning rows.
+        first: How many of them the first threshold keeps, from 1 to all.
+
+    Returns:
+        Rising counts, the first and all among them.
+    """
+    kept = (n_tune * share // COVERAGE_STEPS for share in range(COVERAGE_STEPS + 1))
+    return tuple(sorted({first} | {count for count in kept if count > first}))
 
 
 def select(

@@ -5,12 +5,13 @@ counts and evidence to the p-value, and from that to the threshold's right to st
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from model_packs.certificate import binomial
 from model_packs.certificate.certify import Certified
 from model_packs.certificate.evidence import Clusters, Evidence, Order, p_value
+from model_packs.certificate.issuing import MOST_MADE, Issuing
 from model_packs.strict_json import Table
 
 _P_VALUE_TOLERANCE: Final = 1e-9
@@ -24,6 +25,7 @@ class Tally:
 
     Attributes:
         group: Which cases it is about; empty for all.
+        issuing: Part of the document only where there is one.
     """
 
     group: str
@@ -36,10 +38,12 @@ class Tally:
     p_value: float
     evidence: Evidence
     more_needed: int | None
+    issuing: Issuing | None = None
 
     def to_document(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
-        return {
+        issuing = {} if self.issuing is None else {"issuing": asdict(self.issuing)}
+        return issuing | {
             "group": self.group,
             "delta": self.delta,
             "threshold": self.threshold,
@@ -81,14 +85,38 @@ class Tally:
         found: list[str] = []
         if not math.isclose(recomputed, self.p_value, rel_tol=_P_VALUE_TOLERANCE, abs_tol=_P_VALUE_TOLERANCE):
             found.append(f"the p-value of the counts is {recomputed:.6g}, not {self.p_value:.6g}")
-        if self.threshold is not None and recomputed > self.delta:
-            found.append(f"the counts do not support the threshold: p {recomputed:.4g} is above delta {self.delta:g}")
-        if self.threshold is None and recomputed <= self.delta:
+        level = self.delta if self.issuing is None else self.issuing.level(self.n_kept, self.delta)
+        if self.threshold is not None and recomputed > level:
+            found.append(f"the counts do not support the threshold: p {recomputed:.4g} is above delta {level:g}")
+        if self.issuing is None and self.threshold is None and recomputed <= self.delta:
             found.append(f"the counts support a threshold (p {recomputed:.4g}), yet none is stated")
         if (self.threshold is None) != (self.coverage is None):
             found.append("threshold and coverage are stated together or not at all")
         if self.coverage is not None and not math.isclose(self.coverage, self.n_kept / max(self.n_units, 1)):
             found.append(f"coverage {self.coverage:.4f} is not {self.n_kept} of {self.n_units}")
+        return found
+
+    def issuing_contradictions(self, target: float) -> list[str]:
+        """Where the statement contradicts what was said before it was tried.
+
+        Args:
+            target: The error share that the kept shall stay below.
+
+        Returns:
+            The contradictions, in words; none where delta is promised of the draws.
+        """
+        said = self.issuing
+        if said is None:
+            return []
+        found = said.problems(target, self.delta)
+        is_start = (self.n_kept, self.k_errors) == (said.start_kept, said.start_wrong)
+        if is_start and not math.isclose(said.start_p_value, self.p_value, rel_tol=_P_VALUE_TOLERANCE):
+            found.append("the first test has two p-values")
+        if not is_start and (self.threshold is None or self.n_kept < said.start_kept):
+            found.append("the counts are not those of the first test, nor of a looser threshold")
+        if not found and said.is_entered(target, self.delta) != (self.threshold is not None):
+            stated = "no threshold is stated" if self.threshold is None else "a threshold is stated"
+            found.append(f"{stated}, though the first test says otherwise")
         return found
 
 
@@ -113,6 +141,7 @@ def tally_of(group: str, certified: Certified) -> Tally:
         p_value=certified.p_value,
         evidence=certified.evidence,
         more_needed=certified.more_needed,
+        issuing=certified.issuing,
     )
 
 
@@ -136,9 +165,33 @@ def read_tally(table: Table) -> Tally:
         p_value=table.number("p_value", 0.0, 1.0),
         evidence=read_evidence(table),
         more_needed=table.integer("more_needed", 1, binomial.MAX_TRIALS) if table.has("more_needed") else None,
+        issuing=read_issuing(table),
     )
     table.finish()
     return tally
+
+
+def read_issuing(table: Table) -> Issuing | None:
+    """Read what was said before a certificate was tried; problems are noted in the table.
+
+    Args:
+        table: The object with the key `issuing`, if it has one.
+
+    Returns:
+        What was said; None where delta is promised of the draws.
+    """
+    if not table.has("issuing"):
+        return None
+    inner = table.table("issuing")
+    counts = ("expected_kept", "tune_kept", "tune_wrong", "start_kept", "start_wrong")
+    said = Issuing(
+        chance=inner.number("chance", 0.0, 1.0),
+        made=inner.number("made", 0.5, MOST_MADE),
+        start_p_value=inner.number("start_p_value", 0.0, 1.0),
+        **{name: inner.integer(name, 0, binomial.MAX_TRIALS) for name in counts},
+    )
+    inner.finish()
+    return said
 
 
 def evidence_document(evidence: Evidence) -> dict[str, Any] | None:

@@ -7,10 +7,12 @@
 | normal (CLT) | about delta, for many errors | measured risk plus z standard errors at most the target |
 | Hoeffding | delta | fixed sequence with Hoeffding's p-value, from a start with the power for it |
 | SGR | delta | Geifman & El-Yaniv 2017, arXiv:1705.08500: binary search, delta split over its steps |
+| reference | delta, of all draws | fixed sequence from the power start, exact binomial, tuning outcomes not used |
 | CRC | the mean of wrong-and-kept | Angelopoulos et al. 2022, arXiv:2208.02814 |
 
 CRC's promise is another one than the rest's: it bounds the average over deployments of the share that is wrong *and*
-kept. It stands here because it is often taken for the same.
+kept. It stands here because it is often taken for the same. Ours sees the outcomes of the tuning rows, too, as it does
+when a user calls it; the others are given the calibration rows' only.
 """
 
 import math
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.certificate import binomial, selection
-from model_packs.certificate.certify import certify
+from model_packs.certificate.certify import Promise, certify
 from model_packs.certificate.errors import TooFewCases
 from model_packs.certificate.selection import Method
 
@@ -46,11 +48,13 @@ class Draw:
         score: float64 [rows].
         is_error: bool [rows].
         tune_score: float64 [tuning rows].
+        tune_is_error: bool [tuning rows].
     """
 
     score: NDArray[np.float64]
     is_error: NDArray[np.bool_]
     tune_score: NDArray[np.float64]
+    tune_is_error: NDArray[np.bool_]
 
     def grid(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Falling thresholds a point of tuning coverage apart, with the kept and the wrong among them at each."""
@@ -62,11 +66,12 @@ class Draw:
 Rule = Callable[[Draw, Levels], float | None]
 
 
-def ours(method: Method) -> Rule:
+def ours(method: Method, promise: Promise) -> Rule:
     """The product's own rule.
 
     Args:
         method: Which test of rows.
+        promise: Of what delta is promised.
 
     Returns:
         The rule; too few rows are an abstention.
@@ -81,6 +86,8 @@ def ours(method: Method) -> Rule:
                 delta=levels.delta,
                 tune_scores=draw.tune_score,
                 method=method,
+                tune_correct=~draw.tune_is_error,
+                promise=promise,
             ).threshold
         except TooFewCases:
             return None
@@ -149,8 +156,9 @@ def crc(draw: Draw, levels: Levels) -> float | None:
 
 
 RULES: Final[dict[str, Rule]] = {
-    "Tandem exact": ours("exact"),
-    "Tandem betting": ours("betting"),
+    "Tandem exact": ours("exact", "issued"),
+    "Tandem betting": ours("betting", "issued"),
+    "exact reference": ours("exact", "drawn"),
     "Hoeffding": hoeffding,
     "SGR": sgr,
     "normal (CLT)": normal,

@@ -43,7 +43,7 @@ def test_flags_that_are_neither_yes_nor_no_are_refused() -> None:
 
 
 def test_tuning_rows_are_taken_out_by_their_mark(tmp_path: Path) -> None:
-    """Rows marked as tuning give scores, clusters and groups; their outcomes are left behind."""
+    """Rows marked as tuning give scores, clusters, groups and outcomes, under names of their own."""
     np.savez(
         tmp_path / "scores.npz",
         score=[0.1, 0.2, 0.3],
@@ -60,7 +60,10 @@ def test_tuning_rows_are_taken_out_by_their_mark(tmp_path: Path) -> None:
         "clusters": ["a", "a"],
         "tune_scores": [0.2],
         "tune_clusters": ["b"],
+        "tune_correct": [0],
     }
+    assert score_file.tune_right(PATH, arrays, "error") is not None
+    assert score_file.tune_right(PATH, arrays, "disagreement_with_hub") is None
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,7 @@ def test_tuning_rows_are_taken_out_by_their_mark(tmp_path: Path) -> None:
         ({}, "holds nothing"),
         ({"score": [0.1], "is_tuning": [True, False]}, "equally long"),
         ({"score": [0.1], "is_tuning": [2]}, "is_tuning is yes"),
+        ({"score": [0.1], "is_tuning": [0], "tune_scores": [0.5]}, "tune_scores bring other ones: leave out either"),
     ],
 )
 def test_files_that_hold_something_else_are_refused(

@@ -1,6 +1,7 @@
 """Certifying rows: what is certified, what is refused, and how often a certificate is wrong."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from model_packs.certificate.certify import certify
 from model_packs.certificate.errors import CertificateError, TooFewCases
 
 TARGET, DELTA = 0.05, 0.05
+drawn = partial(certify, promise="drawn")
+"""Delta is of all draws: the outcomes of tuning rows are not used."""
 
 
 def test_a_good_model_gets_a_threshold_backed_by_its_counts() -> None:
@@ -37,7 +40,7 @@ def test_a_model_that_is_always_wrong_is_never_certified(n_rows: int, seed: int)
     """No scores make a threshold out of nothing but errors; that none qualifies is an outcome, with its evidence."""
     score = np.random.default_rng(seed).random(n_rows)
 
-    outcome = certify(score, np.zeros(n_rows), target=TARGET, delta=DELTA)
+    outcome = drawn(score, np.zeros(n_rows), target=TARGET, delta=DELTA)
 
     assert outcome.threshold is None
     assert outcome.coverage is None
@@ -54,10 +57,10 @@ def test_the_order_of_tests_does_not_see_the_outcomes(seed: int) -> None:
     shuffled = np.concatenate([rng.permutation(correct[:120]), correct[120:]])
     inverted = np.concatenate([~correct[:120], correct[120:]])
 
-    outcome = certify(score, correct, target=TARGET, delta=DELTA)
+    outcome = drawn(score, correct, target=TARGET, delta=DELTA)
 
-    assert outcome == certify(score, shuffled, target=TARGET, delta=DELTA)
-    assert outcome == certify(score, inverted, target=TARGET, delta=DELTA)
+    assert outcome == drawn(score, shuffled, target=TARGET, delta=DELTA)
+    assert outcome == drawn(score, inverted, target=TARGET, delta=DELTA)
     assert (outcome.n_tune, outcome.n_units) == (120, 280)
 
 
@@ -117,17 +120,17 @@ def test_without_errors_there_is_no_design_effect() -> None:
 def test_rows_that_cannot_be_certified_are_refused(score: list[Any], correct: list[int], message: str) -> None:
     """Each refusal names what is wrong with the rows; too few say how many it takes."""
     with pytest.raises(CertificateError, match=message):
-        certify(score, correct, target=TARGET, delta=DELTA)
+        drawn(score, correct, target=TARGET, delta=DELTA)
 
 
 def test_the_number_of_rows_that_is_named_is_enough() -> None:
     """The refusal names the smallest number that could work: with it and no error a threshold is certified."""
     with pytest.raises(TooFewCases, match="at least 59, or") as refusal:
-        certify([0.9] * 58, [1] * 58, target=TARGET, delta=DELTA, tune_scores=[0.9])
+        drawn([0.9] * 58, [1] * 58, target=TARGET, delta=DELTA, tune_scores=[0.9])
 
     assert (refusal.value.n_cases, refusal.value.n_needed) == (58, 59)
-    assert certify([0.9] * 59, [1] * 59, target=TARGET, delta=DELTA, tune_scores=[0.9]).threshold == 0.9
-    assert certify([0.9] * 85, [1] * 85, target=TARGET, delta=DELTA).threshold == 0.9
+    assert drawn([0.9] * 59, [1] * 59, target=TARGET, delta=DELTA, tune_scores=[0.9]).threshold == 0.9
+    assert drawn([0.9] * 85, [1] * 85, target=TARGET, delta=DELTA).threshold == 0.9
 
 
 @settings(deadline=None)
@@ -138,8 +141,8 @@ def test_betting_keeps_what_the_exact_test_keeps(n_rows: int, error: float, seed
     score = rng.random(n_rows).round(rng.integers(1, 4))
     correct = rng.random(n_rows) > error * (1.5 - score)
 
-    exact = certify(score, correct, target=TARGET, delta=DELTA)
-    betting = certify(score, correct, target=TARGET, delta=DELTA, method="betting")
+    exact = drawn(score, correct, target=TARGET, delta=DELTA)
+    betting = drawn(score, correct, target=TARGET, delta=DELTA, method="betting")
 
     assert betting.p_value <= binomial.lower_tail(betting.k_errors, betting.n_kept, TARGET)
     assert (betting.p_value <= DELTA) == (betting.threshold is not None)
@@ -186,8 +189,8 @@ def test_no_threshold_says_how_many_more_rows_would_do() -> None:
 def test_what_will_be_set_aside_for_tuning_is_asked_for_too() -> None:
     """Without tuning scores of their own, 30 % of the new rows are lost to tuning, and the forecast knows it."""
     correct = [1] * 90 + [0] * 6 + [1] * 204
-    aside = certify([0.9] * 300, correct, target=TARGET, delta=DELTA)
-    apart = certify([0.9] * 210, correct[90:], target=TARGET, delta=DELTA, tune_scores=[0.9])
+    aside = drawn([0.9] * 300, correct, target=TARGET, delta=DELTA)
+    apart = drawn([0.9] * 210, correct[90:], target=TARGET, delta=DELTA, tune_scores=[0.9])
 
     assert apart.more_needed is not None
     assert aside.more_needed is not None
@@ -196,9 +199,9 @@ def test_what_will_be_set_aside_for_tuning_is_asked_for_too() -> None:
 
 def test_the_refusal_asks_for_no_row_too_many() -> None:
     """83 rows leave 59 when 30 % are set aside; 82 do not, and the message says 83."""
-    assert certify([0.9] * 83, [1] * 83, target=TARGET, delta=DELTA).threshold == 0.9
+    assert drawn([0.9] * 83, [1] * 83, target=TARGET, delta=DELTA).threshold == 0.9
     with pytest.raises(TooFewCases, match="collect at least 83") as refusal:
-        certify([0.9] * 82, [1] * 82, target=TARGET, delta=DELTA)
+        drawn([0.9] * 82, [1] * 82, target=TARGET, delta=DELTA)
     assert (refusal.value.n_cases, refusal.value.n_needed) == (82, 83)
 
 
@@ -207,7 +210,7 @@ def test_a_forecast_is_seldom_given_where_more_rows_would_not_help() -> None:
     promised = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        outcome = certify(rng.random(500), rng.random(500) > 0.03, target=TARGET, delta=DELTA)
+        outcome = drawn(rng.random(500), rng.random(500) > 0.03, target=TARGET, delta=DELTA)
         promised += outcome.threshold is None and outcome.more_needed is not None
     assert promised <= 20
 
@@ -218,11 +221,11 @@ def test_a_forecast_comes_true_where_the_surest_are_right() -> None:
     promised, kept = 0, 0
     for _ in range(60):
         score = rng.random(600)
-        outcome = certify(score, rng.random(600) < 0.8 + 0.2 * score, target=TARGET, delta=DELTA)
+        outcome = drawn(score, rng.random(600) < 0.8 + 0.2 * score, target=TARGET, delta=DELTA)
         if outcome.more_needed is not None:
             score = rng.random(600 + outcome.more_needed)
             promised += 1
-            later = certify(score, rng.random(len(score)) < 0.8 + 0.2 * score, target=TARGET, delta=DELTA)
+            later = drawn(score, rng.random(len(score)) < 0.8 + 0.2 * score, target=TARGET, delta=DELTA)
             kept += later.threshold is not None
     assert promised >= 5
     assert kept >= 0.4 * promised

@@ -133,7 +133,7 @@ def test_a_document_that_contradicts_its_counts_does_not_hold(change: dict[str, 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": "tandem.certificate/3"}, "newer program"),
+        ({"schema": "tandem.certificate/4"}, "newer program"),
         ({"schema": "tandem.certificate/2"}, "unit: missing"),
         ({"surprise": 1}, "surprise: unknown key"),
         ({"target": 5}, "target"),
@@ -184,7 +184,7 @@ def by_cluster(wrong: int = 4) -> Certificate:
 def by_group() -> Certificate:
     """A certificate with a threshold for each of two classes; a third has too few rows."""
     classes = ["a"] * 400 + ["b"] * 600 + ["c"] * 10
-    grouped = certify_groups([0.9] * 1010, [1] * 1010, classes, target=0.05, delta=0.05)
+    grouped = certify_groups([0.9] * 1010, [1] * 1010, classes, target=0.05, delta=0.05, promise="drawn")
     return certificate_of_groups(grouped, dataclasses.replace(CIRCUMSTANCES, group_by="predicted_class"))
 
 
