@@ -15,7 +15,7 @@ from model_packs.engines.graph_file import check_io, name_of, read_graph
 from model_packs.engines.onnxruntime_loading import GraphLoader, Loaded, first_line
 from model_packs.engines.options import EngineOptions
 from model_packs.engines.run_watch import RunWatch
-from model_packs.engines.session import SessionFacts, check_inputs, zero_inputs
+from model_packs.engines.session import InputForms, SessionFacts, zero_inputs
 from model_packs.errors import EngineError, MissingEngineError, RunTimeoutError
 from model_packs.manifest import PackManifest, Variant
 from model_packs.tensors import DYNAMIC, TensorSpec
@@ -54,6 +54,7 @@ class OnnxRuntimeSession:
         self._graph = graph
         self._options = options
         self._outputs = [spec.name for spec in manifest.outputs]
+        self._forms = InputForms(manifest)
         self._loaded: Loaded | None = None
         self._watch: RunWatch | None = None
         self._version = ""
@@ -109,7 +110,7 @@ class OnnxRuntimeSession:
         """Run one batch; see `Session.run`."""
         if self._loaded is None:
             raise self._closed()
-        check_inputs(self._manifest, inputs)
+        self._forms.check(inputs)
         return self._run(self._loaded.engine, inputs, self._watch)
 
     def close(self) -> None:

@@ -18,7 +18,6 @@ from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest
 from model_packs.tensors import BYTES, DYNAMIC, TensorSpec, datatype_of, dtype_of
 
-
 REMOTE: Final = "remote"
 """The provider of a session that asks another machine: a run waits for the network."""
 
@@ -48,6 +47,9 @@ class SessionFacts:
     threads: int
     passed_over: tuple[PassedOver, ...] = ()
     tuning: Tuning | None = None
+
+
+_MOST_FORMS: Final = 1024
 
 
 class Session(Protocol):
@@ -118,6 +120,34 @@ def check_inputs(manifest: PackManifest, inputs: Mapping[str, NDArray[Any]]) -> 
     if len(inputs) != len(manifest.inputs):
         known = {spec.name for spec in manifest.inputs}
         raise TensorError(f"{manifest.ref}: unknown input {', '.join(sorted(inputs.keys() - known))}")
+
+
+class InputForms:
+    """Checks inputs, and remembers the forms that fitted: the same again costs next to nothing.
+
+    Args:
+        manifest: The pack.
+    """
+
+    def __init__(self, manifest: PackManifest) -> None:
+        self._manifest = manifest
+        self._known: set[tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]] = set()
+
+    def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """As `check_inputs`.
+
+        Args:
+            inputs: What `Session.run` was given.
+
+        Raises:
+            TensorError: As for `check_inputs`.
+        """
+        form = tuple([(name, array.dtype, array.shape) for name, array in inputs.items()])
+        if form in self._known:
+            return
+        check_inputs(self._manifest, inputs)
+        if len(self._known) < _MOST_FORMS:
+            self._known.add(form)
 
 
 def batch_limit(manifest: PackManifest, facts: SessionFacts) -> int:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on a real GPU: the provider that was asked for runs the graph, and answers as the golden examples say."""
+"""ONNX Runtime on a real GPU: the provider that was asked for runs the graph, and answers as was recorded."""
 
 from pathlib import Path
 

@@ -49,6 +49,9 @@ def on_fake_gpu(manifest: PackManifest, graph: Path) -> Session:
 
 ENGINES: dict[str, MakeSession] = {
     "onnxruntime": lambda manifest, graph: OnnxRuntimeSession(manifest, manifest.variants[0], graph, EngineOptions()),
+    "onnxruntime under watch": lambda manifest, graph: OnnxRuntimeSession(
+        manifest, manifest.variants[0], graph, EngineOptions(run_limit_s=60.0)
+    ),
     "tensorrt": on_fake_gpu,
 }
 
@@ -159,6 +162,9 @@ def test_inputs_that_are_not_declared_are_the_callers_mistake(
 ) -> None:
     """Missing, unknown, misshaped, mistyped, too many and no windows: refused before the engine sees them."""
     with pytest.raises(TensorError, match=message):
+        session.run(inputs)
+    session.run({"window": windows(1)})
+    with pytest.raises(TensorError, match=message):  # what fitted before makes nothing else fit
         session.run(inputs)
 
 
