@@ -50,7 +50,7 @@ def main() -> None:
     others = [target(peer, TINY, threads=1, why_not=why_not.get(peer.name)) for peer in (BARE, *PEERS)]
     targets = [ours, *others]
     for each in targets:
-        weigh(each, folder, sizes)
+        weigh(each, folder, sizes, 1 if options.quick else STARTS)
     compare(targets, folder, sizes)
     rows = rows_of(ours, others)
     results.show("agent and peers, tiny model", targets)
@@ -63,7 +63,7 @@ def main() -> None:
         results.write_page("serving", rows, {"All servers, tiny model": targets}, {title: picture})
 
 
-def weigh(each: Target, folder: Path, sizes: Sizes) -> None:
+def weigh(each: Target, folder: Path, sizes: Sizes, starts: int) -> None:
     """Start one alone, load it, note its memory, end it; then time starts, whose files the machine has read by now.
 
     Nothing here has loaded an engine by now: a page that two processes map counts half for each.
@@ -75,7 +75,7 @@ def weigh(each: Target, folder: Path, sizes: Sizes) -> None:
         each.weigh()
         each.close()
     each.starts_s.clear()
-    for number in range(STARTS):
+    for number in range(starts):
         if each.reason is None:
             each.open(folder / f"start-{number}" / each.slug, None)
             each.close()

@@ -12,21 +12,23 @@ SUBACK: Final = 0x90
 PUBACK_BYTES: Final = 4
 _CONNACK_ACCEPTED: Final = bytes([0x20, 2, 0, 0])
 _CLEAN_SESSION: Final = 2
+_KEEPALIVE_S: Final = bytes([0xFF, 0xFF])
 _CONNECT_DEADLINE_S: Final = 15.0
 
 
 def connected(address: tuple[str, int], client_id: str) -> socket.socket:
-    """Connect as a client without a session and without a keepalive.
+    """Connect as a client without a session that may be silent for hours.
 
     Raises:
         OSError: The broker is away, or does not take the client.
     """
     connection = socket.create_connection(address, _CONNECT_DEADLINE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    body = text(b"MQTT") + bytes([4, _CLEAN_SESSION, 0, 0]) + text(client_id.encode())
+    body = text(b"MQTT") + bytes([4, _CLEAN_SESSION]) + _KEEPALIVE_S + text(client_id.encode())
     connection.sendall(packet(CONNECT, body))
     answer = connection.recv(len(_CONNACK_ACCEPTED), socket.MSG_WAITALL)
     if answer != _CONNACK_ACCEPTED:
+        connection.close()
         raise ConnectionError(f"the broker answered CONNECT with {answer.hex()}")
     return connection
 

@@ -1,0 +1,46 @@
+"""What a program costs, with everything that it started."""
+
+import subprocess
+import sys
+
+from tests.bench.serving import process_tree
+
+_CHILD = """
+import time
+until = time.process_time() + 0.3
+while time.process_time() < until:
+    pass
+print(flush=True)
+input()
+"""
+# A child in a session of its own that has worked and waits, as daemons start their workers.
+_PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {_CHILD!r}],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+child.stdout.readline()
+print(flush=True)
+input()
+child.communicate(b"\\n")
+print(flush=True)
+input()
+"""
+
+
+def test_children_count_alive_and_ended() -> None:
+    """A child in another session belongs to the tree, and what it spent stays when it has ended."""
+    line = [sys.executable, "-c", _PARENT]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        assert len(process_tree.members(parent.pid)) == 2
+        alive_s, alive_mib = process_tree.cpu_s(parent.pid), process_tree.pss_mib(parent.pid)
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+        parent.stdout.readline()
+        assert len(process_tree.members(parent.pid)) == 1
+        assert alive_s >= 0.3
+        assert process_tree.cpu_s(parent.pid) >= alive_s
+        assert process_tree.pss_mib(parent.pid) < alive_mib
+        parent.stdin.write(b"\n")
