@@ -1,20 +1,14 @@
-"""A device's identity: its SPIFFE name, its key and certificate on disk, and the certificate request that asks for one.
+"""A device's identity: its SPIFFE name, and its key and certificate on disk.
 
-Issuing certificates is the hub's part. Keys are P-256: gRPC does not accept Ed25519 client certificates.
+Reading keys and certificates is `credentials.py`, loaded where there is an identity to read. Issuing certificates is
+the hub's part. Keys are P-256: gRPC does not accept Ed25519 client certificates.
 SPIFFE ID: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md
 """
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC
 from pathlib import Path
 from typing import Self
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import NameOID
 
 from model_packs.process.durable import write_file
 
@@ -92,21 +86,6 @@ class SpiffeId:
         return cls(found["trust_domain"], found["org"], found["site"], found["device"])
 
 
-def new_private_key_pem() -> bytes:
-    """A fresh P-256 key, PKCS#8 PEM, not encrypted: the file's mode protects it."""
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def certificate_request_der(key_pem: bytes, common_name: str) -> bytes:
-    """A certificate request (PKCS#10, DER) signed with the key; the hub takes only the public key from it."""
-    key = _load_key(key_pem)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.DER)
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
     """What a device proves itself with, and whom it trusts.
@@ -141,23 +120,24 @@ class DeviceIdentity:
         Raises:
             IdentityError: A part is unreadable, or the certificate is for another key or names no device.
         """
-        leaf = _read_certificates(chain_pem, folder / CHAIN_FILE)[0]
-        _read_certificates(ca_pem, folder / CA_FILE)
-        _require_site_key(site_key_pem, folder / SITE_KEY_FILE)
+        from protos.link import credentials  # noqa: PLC0415 - a device that works alone does without the library
+
+        for pem, name in ((chain_pem, CHAIN_FILE), (ca_pem, CA_FILE)):
+            if not credentials.holds_certificates(pem):
+                raise IdentityError(f"{folder / name} holds no certificate in PEM form", _REENROL)
+        if problem := credentials.site_key_problem(site_key_pem):
+            raise IdentityError(f"{folder / SITE_KEY_FILE} {problem}", _REENROL)
+        if not credentials.holds_key(key_pem):
+            raise IdentityError(f"{folder / KEY_FILE} holds no elliptic-curve key in PEM form", _REENROL)
         try:
-            key = _load_key(key_pem)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-            raise IdentityError(f"{folder / KEY_FILE} holds no elliptic-curve key in PEM form", _REENROL) from exc
-        try:
-            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            spiffe = SpiffeId.parse(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
-        except (ValueError, IndexError, x509.ExtensionNotFound) as exc:
+            leaf = credentials.read_leaf(chain_pem)
+            spiffe = SpiffeId.parse(leaf.uri)
+        except ValueError as exc:
             raise IdentityError(f"the certificate in {folder / CHAIN_FILE} names no device", _REENROL) from exc
-        if leaf.public_key() != key.public_key():
+        if not credentials.is_for_key(chain_pem, key_pem):
             what = f"the certificate in {folder / CHAIN_FILE} is for another key than {folder / KEY_FILE}"
             raise IdentityError(what, _REENROL)
-        not_after_ns = int(leaf.not_valid_after_utc.astimezone(UTC).timestamp()) * 1_000_000_000
-        return cls(spiffe, key_pem, chain_pem, ca_pem, site_key_pem, not_after_ns)
+        return cls(spiffe, key_pem, chain_pem, ca_pem, site_key_pem, leaf.not_after_ns)
 
     def save(self, folder: Path) -> None:
         """Write the files, each durably; the certificate last, since its presence means "enrolled"."""
@@ -191,26 +171,3 @@ class DeviceIdentity:
             site_key_pem=parts[SITE_KEY_FILE],
             folder=folder,
         )
-
-
-def _read_certificates(pem: bytes, path: Path) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError as exc:
-        raise IdentityError(f"{path} holds no certificate in PEM form", _REENROL) from exc
-
-
-def _require_site_key(pem: bytes, path: Path) -> None:
-    try:
-        key = serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as exc:
-        raise IdentityError(f"{path} holds no public key in PEM form", _REENROL) from exc
-    if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise IdentityError(f"{path} holds another kind of key than Ed25519", _REENROL)
-
-
-def _load_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(key_pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("the device key is not an elliptic-curve key")  # noqa: TRY004 - the file's content is at fault, not a type
-    return key

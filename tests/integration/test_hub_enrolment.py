@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from model_packs.signing import PublicKey
-from protos.link.identity import certificate_request_der, new_private_key_pem
+from protos.link.credentials import certificate_request_der, new_private_key_pem
 from protos.link.tokens import JoinToken
 from protos.messages.escalation import Welcome
 from tests.simulators.hub_device import HandStream, device_channel, enrol, hello, identity_of

@@ -19,7 +19,8 @@ from protos.codec.enrolment import response_from_wire as enrolled_from_wire
 from protos.codec.escalation import request_to_wire, response_from_wire
 from protos.codec.feedback import batch_to_wire, receipt_from_wire
 from protos.codec.fleet import directive_from_wire, report_to_wire
-from protos.link.identity import DeviceIdentity, certificate_request_der, new_private_key_pem
+from protos.link.credentials import certificate_request_der, new_private_key_pem
+from protos.link.identity import DeviceIdentity
 from protos.link.tls import CHANNEL_OPTIONS, DEVICE_METADATA
 from protos.link.tokens import JoinToken
 from protos.messages.enrolment import EnrolRequest, EnrolResponse

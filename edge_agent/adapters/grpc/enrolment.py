@@ -17,7 +17,8 @@ from model_packs.process.durable import fsync_dir, make_folder, private_file
 from model_packs.signing import PublicKey
 from protos.codec.enrolment import request_to_wire, response_from_wire
 from protos.codec.errors import CodecError
-from protos.link.identity import DeviceIdentity, IdentityError, certificate_request_der, new_private_key_pem
+from protos.link.credentials import certificate_request_der, new_private_key_pem
+from protos.link.identity import DeviceIdentity, IdentityError
 from protos.link.tls import enrolment_channel
 from protos.link.tokens import JoinToken
 from protos.messages.enrolment import EnrolRequest, EnrolResponse

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 
 from protos.link.backoff import Backoff
+from protos.link.credentials import certificate_request_der, new_private_key_pem
 from protos.link.identity import (
     CA_FILE,
     CHAIN_FILE,
@@ -20,8 +21,6 @@ from protos.link.identity import (
     DeviceIdentity,
     IdentityError,
     SpiffeId,
-    certificate_request_der,
-    new_private_key_pem,
 )
 from protos.link.tls import insecure_channel, is_loopback
 from protos.link.tokens import JoinToken, TokenError

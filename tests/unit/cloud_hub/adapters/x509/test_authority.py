@@ -15,7 +15,8 @@ from cloud_hub.adapters.x509.server_certificate import create_server_certificate
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import KeyFileError
 from model_packs.signing import generate_site_key
-from protos.link.identity import DeviceIdentity, certificate_request_der, new_private_key_pem
+from protos.link.credentials import certificate_request_der, new_private_key_pem
+from protos.link.identity import DeviceIdentity
 
 PRESS = DeviceKey("o", "hall-1", "press-07")
 DAY_NS = 86_400 * 1_000_000_000
