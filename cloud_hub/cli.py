@@ -11,11 +11,11 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from cloud_hub.app import DISTRIBUTION
-from cloud_hub.commands import devices, doctor, init, packs, people, recertify, restored, serve, tokens
+from cloud_hub.commands import costs, devices, doctor, init, packs, people, recertify, restored, serve, tokens
 from cloud_hub.commands.endings import FAILURES, cli_error
 from model_packs.process import crash_points, exits
 
-_COMMANDS = (init, serve, people, tokens, devices, packs, recertify, restored, doctor)
+_COMMANDS = (init, serve, people, tokens, devices, packs, costs, recertify, restored, doctor)
 
 
 def parser() -> exits.Parser:

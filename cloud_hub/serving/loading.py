@@ -6,6 +6,7 @@ Where packs lie and which engine opens them is behind the port `PackSource`. Whi
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -161,13 +162,39 @@ def load(
     )
 
 
-def measure(opened: OpenedPack, max_batch: int, measure_s: float = MEASURE_S) -> Measured:
+def best_run_ns(opened: OpenedPack, size: int, measure_s: float = MEASURE_S) -> int:
+    """Time the quickest of a few runs on zeros: what disturbs a run only makes it longer.
+
+    Args:
+        opened: The session with its pack.
+        size: Windows in a run.
+        measure_s: No run begins after that time.
+
+    Returns:
+        Nanoseconds.
+
+    Raises:
+        EngineError: The engine failed.
+    """
+    inputs, best_ns, spent_ns = zero_inputs(opened.manifest, size), 0, 0
+    for _ in range(_REPEATS):
+        began_ns = time.perf_counter_ns()
+        opened.session.run(inputs)
+        took_ns = time.perf_counter_ns() - began_ns
+        best_ns = min(best_ns or took_ns, took_ns)
+        spent_ns += took_ns
+        if spent_ns > measure_s * _NS_PER_S:
+            break
+    return best_ns
+
+
+def measure(opened: OpenedPack, max_batch: int, run_ns: Callable[[OpenedPack, int], int] = best_run_ns) -> Measured:
     """Find the batch that pays on this machine: from the install's tuning file, else by running now.
 
     Args:
         opened: The session with its pack.
         max_batch: Most windows in one run.
-        measure_s: How long one size is measured at most.
+        run_ns: Times a run of so many windows.
 
     Returns:
         What was found.
@@ -185,7 +212,7 @@ def measure(opened: OpenedPack, max_batch: int, measure_s: float = MEASURE_S) ->
     times: RunTimes = RunTimes()
     curve: list[BatchPoint] = []
     for size in sorted(sizes):
-        took_ns = _best_run_ns(opened, size, measure_s)
+        took_ns = run_ns(opened, size)
         times.note(size, took_ns)
         curve.append(BatchPoint(size, took_ns / _NS_PER_US, took_ns / _NS_PER_US))
         if not is_tuned and not _still_pays(curve):  # larger runs would only take memory
@@ -202,17 +229,3 @@ def _still_pays(curve: list[BatchPoint]) -> bool:
 
 def _doubling(largest: int) -> list[int]:
     return [1 << power for power in range(largest.bit_length())]
-
-
-def _best_run_ns(opened: OpenedPack, size: int, measure_s: float) -> int:
-    """The quickest of a few runs: what disturbs a run only makes it longer."""
-    inputs, best_ns, spent_ns = zero_inputs(opened.manifest, size), 0, 0
-    for _ in range(_REPEATS):
-        began_ns = time.perf_counter_ns()
-        opened.session.run(inputs)
-        took_ns = time.perf_counter_ns() - began_ns
-        best_ns = min(best_ns or took_ns, took_ns)
-        spent_ns += took_ns
-        if spent_ns > measure_s * _NS_PER_S:
-            break
-    return best_ns

@@ -72,6 +72,7 @@ class Models:
         self._by_hand: set[PackRef] = set()
         self._counts: dict[PackRef, Counts] = {}
         self._failed: dict[PackRef, tuple[float, PackUnavailableError]] = {}
+        self._told: set[PackRef] = set()
         self._loading: set[PackRef] = set()
         self._leaving: set[PackRef] = set()
         self._lock = asyncio.Lock()
@@ -147,16 +148,17 @@ class Models:
             try:
                 await self._load(ref)
             except (PackUnavailableError, ServingFullError) as error:
-                extra = {"pack": str(ref), "still_answers": self._default[name], "reason": str(error)}
-                logger.warning("newer_version_not_taken", extra=extra)
+                if ref not in self._told:
+                    extra = {"pack": str(ref), "still_answers": self._default[name], "reason": str(error)}
+                    logger.warning("newer_version_not_taken", extra=extra)
+                self._told.add(ref)
             else:
                 self._default[name] = version
 
     async def load_all(self) -> None:
         """Load all that is published, as far as there is memory; what does not load is logged, and tried when asked."""
         await self.scan()
-        refs = [PackRef(name, version) for name, versions in self._published.items() for version in versions]
-        for ref in sorted(refs, key=lambda ref: (not self._is_pinned(ref), ref.name, version_key(ref.version))):
+        for ref in sorted(self._refs(), key=self._loading_order):
             size_bytes = self._source.size_bytes(self.manifest(ref))
             if evictions(self._residents(), size_bytes, self._budget_bytes) != ():
                 continue
@@ -165,9 +167,9 @@ class Models:
             except PackUnavailableError as error:
                 extra = {"pack": str(ref), "reason": error.reason, "mend": error.mend}
                 logger.warning("pack_unavailable", extra=extra)
-        for name in self._published:
-            loaded = newest(ref.version for ref in self._loaded if ref.name == name)
-            self._default[name] = loaded or self._default[name]
+        for name, versions in self._published.items():  # a newest version that is broken answers for nothing
+            sound = newest(version for version in versions if PackRef(name, version) not in self._failed)
+            self._default[name] = sound or self._default[name]
 
     async def load(self, name: str, version: str) -> None:
         """Load by hand; see `InferenceServing.load`."""
@@ -302,6 +304,13 @@ class Models:
         finally:
             self._leaving.discard(ref)
             await asyncio.get_running_loop().run_in_executor(self._loaders, model.session.close)
+
+    def _refs(self) -> list[PackRef]:
+        return [PackRef(name, version) for name, versions in self._published.items() for version in versions]
+
+    def _loading_order(self, ref: PackRef) -> tuple[bool, bool, str, str]:
+        """What stays loaded first, then what names stand for, then the rest."""
+        return (not self._is_pinned(ref), self._default[ref.name] != ref.version, ref.name, ref.version)
 
     def _newest_wanted(self, name: str) -> str | None:
         """The newest version that nobody unloaded by hand."""

@@ -98,12 +98,18 @@ class Serving:
         while True:
             await asyncio.sleep(self._terms.keep_up_s)
             try:
-                await self._models.keep_up()
-                self._show_models()
-                await self._accounts.write()
+                await self.keep_up()
             except Exception:  # the top of this loop: what is loaded answers on, what is not written stays in the book
                 logger.exception("keeping_up_failed")
                 self._metrics.loop_failures.labels("serving").inc()
+
+    async def keep_up(self) -> None:
+        """Take newer versions, and write costs down; raises StorageError."""
+        try:
+            await self._models.keep_up()
+            self._show_models()
+        finally:
+            await self._accounts.write()
 
     async def close(self) -> None:
         """Answer what was let in, write costs down, free everything; a second call does nothing.

@@ -57,7 +57,7 @@ class SqlCostBook:
         """Add to a day's rows, and drop what is beyond the bounds."""
 
         async def add(connection: AsyncConnection) -> None:
-            room = await self._room(connection, len(costs))
+            room = await self._room(connection, day, len(costs))
             for key, cost in costs.items():
                 if await _added(connection, day, key, cost):
                     continue
@@ -87,12 +87,17 @@ class SqlCostBook:
             for found in await self._read(query)
         )
 
-    async def _room(self, connection: AsyncConnection, wanted: int) -> int:
+    async def _room(self, connection: AsyncConnection, today: int, wanted: int) -> int:
         """Rows that may be added, once the oldest days have made room."""
         by_day = select(request_cost.c.day, func.count()).group_by(request_cost.c.day).order_by(request_cost.c.day)
         days = [(day, count) for day, count in (await connection.execute(by_day)).all()]
         rows: int = sum(count for _, count in days)
-        while len(days) > self._bounds.days or (len(days) > 1 and rows + wanted > self._bounds.rows):
+        others = self._bounds.days - 1
+        while (
+            days
+            and days[0][0] != today
+            and (sum(day != today for day, _ in days) > others or rows + wanted > self._bounds.rows)
+        ):
             day, count = days.pop(0)
             rows -= count
             await connection.execute(delete(request_cost).where(request_cost.c.day == day))
