@@ -155,6 +155,7 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
         certificate = model["certificate"]
         stated = "no certificate" if certificate is None else f"certificate {certificate['state']}"
         lines.append(f"    runs       {model['pack']} on {model['engine']} ({model['provider']}), {stated}")
+        lines += [f"    not on     {one['what']}: {one['reason']}" for one in model.get("passed_over", [])]
     lines += slot_lines(binding["slot"]) if "slot" in binding else []  # an older agent, still running, names none
     dead = f"dead-lettered {binding['dead_lettered']}{_reasons(binding.get('dead_lettered_by', {}))}"
     lines.append(f"    received   {binding['received']}, of which {dead}")

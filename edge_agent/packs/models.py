@@ -39,15 +39,18 @@ from edge_agent.packs.trusted_packs import factory_pack, trusted_keys
 from edge_agent.ports import BindingName, Clock, PackTrust
 from model_packs.certificate.document import Certificate
 from model_packs.engines.opening import open_session
-from model_packs.engines.session import SessionFacts
+from model_packs.engines.session import Session, SessionFacts
 from model_packs.errors import EngineError, PackError
 from model_packs.pack import Pack
+from model_packs.verification import golden_on
 from protos.link.identity import DeviceIdentity, IdentityError
 from protos.messages.fleet import Desired, FailureAction
 from protos.messages.inference import ModelUse
 
 PREDICTED_CLASS: Final = "predicted_class"
 SITE: Final = "site"
+LEAST_GOLDEN: Final = 200
+"""Golden examples that must be answered as recorded before a certificate is carried over to another provider."""
 _NS: Final = 1_000_000_000
 
 logger = logging.getLogger(__name__)
@@ -75,12 +78,15 @@ class OpenedModel:
     Attributes:
         own: The pack's own policy, with what the device's files add to it.
         certificate: The pack's own; None: it has none that is of use here.
+        is_carried: Its certificate was issued on another provider, and enough golden examples are answered here as
+            they were recorded.
     """
 
     model: Model
     facts: SessionFacts
     own: Policy
     certificate: Certificate | None
+    is_carried: bool = False
 
     @property
     def pack(self) -> PackId:
@@ -278,7 +284,8 @@ class Models:
             group=kept.group,
         )
         model = Model(pack.manifest, session, own, None, ModelUse(str(pack.ref), pack.digest))
-        opened = OpenedModel(model, session.facts, own, certificate)
+        is_elsewhere = certificate is not None and certificate.provider != session.facts.provider
+        opened = OpenedModel(model, session.facts, own, certificate, is_elsewhere and carries(session, pack))
         return dataclasses.replace(opened, model=self._under_policy(binding.id, opened))
 
     def _kept(self, certificate: Certificate) -> Kept:
@@ -298,7 +305,7 @@ class Models:
         use = None
         if certificate is not None:
             kept = self._kept(certificate)
-            use = certificate_use(certificate, opened.facts, self._clock.wall_ns(), kept)
+            use = certificate_use(certificate, opened.facts, self._clock.wall_ns(), kept, is_carried=opened.is_carried)
             use = dataclasses.replace(use, state=_state(use, policy, kept, refuted))
         return dataclasses.replace(opened.model, policy=policy, certificate=use)
 
@@ -342,7 +349,29 @@ def _unfit(pack: Pack, problems: list[str]) -> PackRefusedError:
     )
 
 
-def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int, kept: Kept) -> CertificateUse:
+def carries(session: Session, pack: Pack) -> bool:
+    """Whether a certificate of another provider may be carried over to this one.
+
+    Args:
+        session: Runs the pack here.
+        pack: With its golden examples.
+
+    Returns:
+        True if there are at least `LEAST_GOLDEN`, and every answer is within the pack's tolerance.
+    """
+    golden = pack.manifest.golden
+    if golden is None or golden.n_examples < LEAST_GOLDEN:
+        return False
+    try:
+        return golden_on(session, pack).is_ok is True
+    except (EngineError, PackError) as error:
+        logger.warning("golden_not_compared", extra={"pack": str(pack.ref), "error": error.reason, "mend": error.mend})
+        return False
+
+
+def certificate_use(
+    certificate: Certificate, facts: SessionFacts, now_ns: int, kept: Kept, *, is_carried: bool = False
+) -> CertificateUse:
     """How far a certificate speaks for answers made here and now.
 
     Args:
@@ -350,18 +379,21 @@ def certificate_use(certificate: Certificate, facts: SessionFacts, now_ns: int, 
         facts: What its session runs on; the certificate was issued for exactly one such combination.
         now_ns: Wall clock, Unix epoch, UTC.
         kept: What it lets the device keep.
+        is_carried: Whether the golden examples show that another provider than the stated one answers alike.
 
     Returns:
         Its digest and state; age changes the state, never the use.
     """
-    stated = (certificate.graph_digest, certificate.variant, certificate.provider, certificate.precision)
-    here = (facts.graph_digest, facts.variant, facts.provider, facts.precision)
+    stated = (certificate.graph_digest, certificate.variant, certificate.precision)
+    here = (facts.graph_digest, facts.variant, facts.precision)
     if certificate.valid_until is not None and _to_ns(certificate.valid_until) < now_ns:
         state = CertificateState.EXPIRED
     elif stated != here or kept.threshold is None:
         state = CertificateState.UNCERTIFIED
-    else:
+    elif certificate.provider == facts.provider:
         state = CertificateState.CERTIFIED
+    else:
+        state = CertificateState.CARRIED_OVER if is_carried else CertificateState.UNCERTIFIED
     return CertificateUse(certificate.digest, state)
 
 

@@ -264,6 +264,8 @@ def opened_json(opened: OpenedModel) -> dict[str, Any]:
         "engine": f"{facts.engine} {facts.engine_version}",
         "provider": facts.provider,
         "variant": facts.variant,
+        "threads": facts.threads,
+        "passed_over": [{"what": one.what, "reason": one.reason} for one in facts.passed_over],
         "threshold": model.policy.reported_threshold,
         "escalates": model.policy.barrier is None,
         "certificate": None

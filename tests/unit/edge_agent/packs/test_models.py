@@ -1,15 +1,21 @@
 """A certificate speaks for exactly what it was issued for; age changes its state, never its use."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_agent.core.prediction import CertificateState
-from edge_agent.packs.models import Kept, certificate_use, kept_by
+from edge_agent.packs.models import Kept, carries, certificate_use, kept_by
+from model_packs.build import build_spec
 from model_packs.certificate.document import Certificate
 from model_packs.certificate.tally import Tally
 from model_packs.digests import digest_of
+from model_packs.engines.opening import open_session
 from model_packs.engines.session import SessionFacts
+from model_packs.golden import write_npy
+from tests.simulators.packs import CHANNELS, SAMPLES, SPEC, weights, write_sources
 
 GRAPH = digest_of(b"graph")
 FACTS = SessionFacts("onnxruntime", "1.20", "CPUExecutionProvider", "fp32", "fp32", GRAPH, 1)
@@ -63,6 +69,43 @@ def test_the_same_graph_on_the_same_provider_is_certified() -> None:
 def test_anything_else_is_uncertified(facts: SessionFacts) -> None:
     """Another provider, variant, precision or graph was never measured."""
     assert certificate_use(CERTIFICATE, facts, NOW_NS, Kept(0.9)).state is CertificateState.UNCERTIFIED
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        (replace(FACTS, provider="CUDAExecutionProvider"), CertificateState.CARRIED_OVER),
+        (replace(FACTS, provider="CUDAExecutionProvider", precision="fp16"), CertificateState.UNCERTIFIED),
+        (
+            replace(FACTS, provider="CUDAExecutionProvider", graph_digest=digest_of(b"other")),
+            CertificateState.UNCERTIFIED,
+        ),
+        (FACTS, CertificateState.CERTIFIED),
+    ],
+)
+def test_another_provider_that_answers_alike_is_carried_over(facts: SessionFacts, state: CertificateState) -> None:
+    """Golden examples speak for the provider, not for another precision or graph."""
+    use = certificate_use(CERTIFICATE, facts, NOW_NS, Kept(0.9), is_carried=True)
+    assert use.state is state
+
+
+@pytest.mark.parametrize(("n_golden", "shift", "is_carried"), [(200, 0.0, True), (200, 1e-3, False), (199, 0.0, False)])
+def test_enough_golden_examples_must_be_answered_as_recorded(
+    tmp_path: Path, n_golden: int, shift: float, *, is_carried: bool
+) -> None:
+    """200 within the tolerance (1e-4 here); fewer, or others, carry nothing."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    write_sources(sources)
+    windows = np.random.default_rng(2).normal(size=(n_golden, SAMPLES, CHANNELS)).astype(np.float32)
+    logits = windows.reshape(n_golden, -1) @ weights() + np.float32(shift)
+    (sources / "golden" / "window.npy").write_bytes(write_npy(windows))
+    (sources / "golden" / "logits.npy").write_bytes(write_npy(logits))
+    pack = build_spec(SPEC, sources, tmp_path / "layout", None)
+    session = open_session(pack)
+    assert carries(session, pack) is is_carried
+    session.close()
+    assert not carries(session, pack)  # an engine that fails carries nothing
 
 
 def test_a_certificate_without_a_threshold_certifies_nothing() -> None:
