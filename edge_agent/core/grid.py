@@ -95,6 +95,18 @@ class Grid:
         )
         return nearest
 
+    def even_slot(self, first_ns: int) -> int | None:
+        """The slot of a time, if those that follow it in steps of `times_ns` are sure to have the slots after it.
+
+        Args:
+            first_ns: Unix epoch, UTC.
+
+        Returns:
+            None when it is so near the middle between two slots that a step's rounding may decide.
+        """
+        slot, rest = divmod(2 * first_ns * self._numerator + self._period_ns, 2 * self._period_ns)
+        return slot if rest >= 2 * self._numerator else None
+
     def times_ns(self, samples: int) -> NDArray[np.int64]:
         """Times of the first slots.
 

@@ -77,12 +77,14 @@ class Vectors:
         values: float32 [n, channels]; NaN is a declared missing value.
         out_of_range: Samples that were left out.
         key: 16 bytes that name the message among those of its binding.
+        first_ns: Time of the first sample, where all are there and lie on the grid's steps from it on; else None.
     """
 
     times_ns: NDArray[np.int64] = field(repr=False)
     values: NDArray[np.float32] = field(repr=False)
     out_of_range: int
     key: bytes
+    first_ns: int | None = None
 
 
 def decode_vectors(payload: bytes, spec: PayloadSpec, topic: str, received_ns: int | None) -> Vectors:
@@ -110,8 +112,10 @@ def decode_vectors(payload: bytes, spec: PayloadSpec, topic: str, received_ns: i
     if received_ns is not None:
         _check_skew(int(times_ns[-1]), received_ns, spec)
     if spec.valid_range is None:
-        return Vectors(times_ns, values, 0, key)
+        return Vectors(times_ns, values, 0, key, start_ns)
     is_kept = _in_range(values, spec.valid_range)
+    if is_kept.all():
+        return Vectors(times_ns, values, 0, key, start_ns)
     return Vectors(times_ns[is_kept], values[is_kept], int(len(values) - np.count_nonzero(is_kept)), key)
 
 

@@ -33,7 +33,6 @@ class Partition:
         self._name = name
         self._geometry = geometry
         self._shape = geometry.shape
-        self._steps = np.arange(geometry.size)
         self._buffer = SlotBuffer(geometry.channels)
         self._needs: dict[int, Need] = {}
         self._last_row = 0
@@ -64,7 +63,7 @@ class Partition:
             slots: int64 [n], in any order.
             now_s: Monotonic receive clock.
         """
-        return self._leap(slots) > self._geometry.max_leap + (now_s - self.told_s) * self._geometry.grid.rate_hz
+        return self._is_leap(int(np.minimum.reduce(slots)), now_s)
 
     def doubt(
         self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float, tally: Tally
@@ -116,27 +115,33 @@ class Partition:
         return True
 
     def whole(
-        self, row: int, slots: NDArray[np.int64], values: NDArray[np.float32], now_s: float
+        self, row: int, first_ns: int, values: NDArray[np.float32], now_s: float, *, is_vouched: bool
     ) -> ClosedWindow | None:
         """Take the samples of one record if they are one whole window and nothing else, of windows that do not overlap.
 
         Senders that know the window send it so; then there is nothing to gather, and `feed` would change the same.
 
+        Args:
+            row: Journal row of the record.
+            first_ns: Time of its first sample; the others follow in steps of the grid.
+            values: float32 [n, channels].
+            now_s: Monotonic receive clock.
+            is_vouched: Whether a leap in time is to be believed.
+
         Returns:
             The window, which needs its record no more; None when that is not so: nothing has changed then.
         """
-        geometry, first = self._geometry, int(slots[0])
-        window, offset = divmod(first, geometry.hop)
-        if (
-            len(slots) != geometry.size
-            or geometry.hop != geometry.size
-            or offset
-            or first < max(self._end, self._closed_through)
-            or self._needs  # of a record that an open window may need, or that is doubted
-            or not np.logical_and.reduce(slots == self._steps + first)
-            or np.isnan(np.minimum.reduce(values, axis=None))
-        ):
+        geometry = self._geometry
+        if len(values) != geometry.size or geometry.hop != geometry.size or self._needs:
+            return None  # another length, overlapping windows, or a record that an open window may need
+        first = geometry.grid.even_slot(first_ns)
+        if first is None or first % geometry.hop or first < max(self._end, self._closed_through):
             return None
+        if not is_vouched and self._is_leap(first, now_s):
+            return None
+        if np.isnan(np.minimum.reduce(values, axis=None)):
+            return None
+        window = first // geometry.hop
         self._last_row, self._end, self.told_s = max(self._last_row, row), first + geometry.size, now_s
         self._closed_through = max(self._closed_through, self._end - 1 - geometry.lateness)
         first_open = self._first_open()
@@ -197,7 +202,13 @@ class Partition:
 
     def _leap(self, slots: NDArray[np.int64]) -> int:
         """How far ahead of the newest sample, or what is known to be past, all of these lie."""
-        return int(np.minimum.reduce(slots)) - max(self._closed_through + self._geometry.lateness, self._end - 1)
+        return self._ahead(int(np.minimum.reduce(slots)))
+
+    def _ahead(self, slot: int) -> int:
+        return slot - max(self._closed_through + self._geometry.lateness, self._end - 1)
+
+    def _is_leap(self, slot: int, now_s: float) -> bool:
+        return self._ahead(slot) > self._geometry.max_leap + (now_s - self.told_s) * self._geometry.grid.rate_hz
 
     def _agree(self, held: Doubted, slots: NDArray[np.int64], now_s: float) -> bool:
         """Whether a record lies where time would be now if the held one were right."""

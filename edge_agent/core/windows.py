@@ -51,6 +51,7 @@ class HoppingWindows:
         *,
         out_of_range: int = 0,
         is_vouched: bool = True,
+        first_ns: int | None = None,
     ) -> Changes:
         """Take the samples of one record.
 
@@ -62,23 +63,25 @@ class HoppingWindows:
             now_s: Monotonic receive clock.
             out_of_range: Samples of the record that the decoder took out.
             is_vouched: Whether a synchronised clock said that its time is not ahead; if not, a leap is doubted.
+            first_ns: The first of `times_ns`, if the others follow it in steps of the grid.
 
         Returns:
             What changed; the row is in `pending` or in `released`.
         """
-        slots = self._geometry.grid.slots(times_ns)
         found = self._partitions.get(partition)
+        if found is not None and first_ns is not None and not out_of_range:
+            window = found.whole(row, first_ns, values, now_s, is_vouched=is_vouched)
+            if window is not None:
+                self._partitions.move_to_end(partition)
+                found.active_s = now_s
+                return closing(window, row, found.state())
+        slots = self._geometry.grid.slots(times_ns)
         is_doubted = found is not None and not is_vouched and len(slots) > 0 and found.leaps(slots, now_s)
         is_plain = len(slots) > 0 and not (is_doubted or out_of_range)
         if found is not None and is_plain and found.append(row, slots, values, now_s):
             self._partitions.move_to_end(partition)
             found.active_s = now_s
             return Changes(counts={Count.SAMPLES_DECODED: len(slots)}, pending={row: len(slots)})
-        window = found.whole(row, slots, values, now_s) if found is not None and is_plain else None
-        if found is not None and window is not None:
-            self._partitions.move_to_end(partition)
-            found.active_s = now_s
-            return closing(window, row, found.state())
         tally = Tally()
         tally.counts[Count.SAMPLES_DECODED] += len(slots) + out_of_range
         tally.counts[Count.SAMPLES_OUT_OF_RANGE] += out_of_range

@@ -24,6 +24,9 @@ _MOST_REFUSED = 1000
 WAIT_S = 1.0
 """How long a turn waits when nothing wakes it."""
 
+TRIM_S = 0.1
+"""How long acknowledged messages wait for others, to be trimmed with them."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -73,26 +76,25 @@ class Publisher:
         self._refused_until_s: dict[str, dict[RowId, float]] = {name: {} for name in brokers}
 
     def publish_now(self, publishes: Sequence[Publish]) -> None:
-        """Publish messages whose rows are on their way to the store; what a broker cannot take, `run_once` will.
+        """Publish messages whose rows are about to be handed to the store; what no broker can take, `run_once` will.
 
-        Call `take` before the rows are handed to the store, and this after it.
+        They are marked as in flight first, so that the loop leaves them alone. A broker's acknowledgement may overtake
+        the row; the store knows what to make of that (`delivered`).
         """
+        if self._is_held():
+            return
         by_broker: dict[str, list[Publish]] = {}
         for publish in publishes:
             by_broker.setdefault(publish.broker, []).append(publish)
         for name, own in by_broker.items():
-            left = self._brokers[name].publish(own)
+            broker = self._brokers[name]
+            if not broker.connected:
+                continue
+            with self._changed:
+                self._in_flight[name].update([publish.row for publish in own])
+            left = broker.publish(own)
             if left:
                 self._give_back(name, left)
-
-    def take(self, publishes: Sequence[Publish]) -> list[Publish]:
-        """Mark messages as in flight, so that the loop leaves them alone; those that may be published now."""
-        open_ = set() if self._is_held() else {name for name, broker in self._brokers.items() if broker.connected}
-        taken = [publish for publish in publishes if publish.broker in open_]
-        with self._changed:
-            for publish in taken:
-                self._in_flight[publish.broker].add(publish.row)
-        return taken
 
     def wake(self) -> None:
         """Something was committed that is to be published."""
@@ -104,9 +106,13 @@ class Publisher:
         """A broker has these messages."""
         self._store.delivered(rows)
         with self._changed:
+            is_first = not self._acknowledged
             self._acknowledged += rows
-            self._is_due = True
-            self._changed.notify_all()
+            # What the loop has published itself makes room for more of it; the rest is only to be trimmed, some time.
+            if any(not own.isdisjoint(rows) for own in self._backlog.values() if own):
+                self._is_due = True
+            if is_first or self._is_due:
+                self._changed.notify_all()
 
     def refused(self, broker: str, rows: Sequence[RowId]) -> None:
         """A broker has answered these messages with an error: they are handed to it again after a while."""
@@ -130,7 +136,8 @@ class Publisher:
     def run_once(self) -> None:
         """Wait until there is something to do, or for a second; trim what is acknowledged; publish what waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_due, WAIT_S)
+            self._changed.wait_for(lambda: self._is_due or bool(self._acknowledged), WAIT_S)
+            self._changed.wait_for(lambda: self._is_due, TRIM_S if self._acknowledged else 0.0)
             self._is_due = False
             done = tuple(self._acknowledged)
         if done:

@@ -245,7 +245,7 @@ class Answerer:
     def _scored(self, windows: Sequence[Question]) -> Sequence[Scored] | None:
         """One engine run; None when the engine failed."""
         name = self._model.manifest.inputs[0].name
-        batch = np.stack([window.values for window in windows])
+        batch = windows[0].values[np.newaxis] if len(windows) == 1 else np.stack([one.values for one in windows])
         facts = {"binding": self._binding, "windows": len(windows)}
         began_s = self._clock.monotonic_s()
         try:

@@ -160,16 +160,17 @@ class Pipeline:
             lane.tick(began_s, self._clock.wall_ns(), drafts[lane.terms])
             lane.answer(drafts[lane.terms], is_durable=is_durable)
         self._add_shed(drafts)
+        decided = [one for draft in drafts.values() for one in draft.decided]
+        if decided or deliveries:
+            crash_point(CrashPoint.INFERRED)
+        if decided:
+            said = [*(one.alarm for one in decided if one.alarm is not None), *(one.publish for one in decided)]
+            self._publisher.publish_now(said)
         units = [unit for unit in map(Draft.unit, drafts.values()) if unit is not None]
-        if not units:
-            return
-        crash_point(CrashPoint.INFERRED)
-        decided = [one for unit in units for one in unit.decided]
-        said = [*(one.alarm for one in decided if one.alarm is not None), *(one.publish for one in decided)]
-        taken = self._publisher.take(said)
         for unit in units:
             self._store.submit(unit)
-        self._publisher.publish_now(taken)
+        if not units:
+            return
         crash_point(CrashPoint.ANSWERED)
         took_s = self._clock.monotonic_s() - began_s
         for told in self._observers:

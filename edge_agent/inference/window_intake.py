@@ -83,6 +83,7 @@ class WindowIntake:
             now_s,
             out_of_range=decoded.out_of_range,
             is_vouched=draft.is_synced,
+            first_ns=decoded.first_ns,
         )
         if row in changes.released:  # it came and goes within the pass: there is nothing to journal
             draft.journal[row] = None

@@ -216,7 +216,7 @@ class Connection:
         """Read and write what there is, waiting at most `timeout_s` for something; return what happened."""
         try:
             is_alive = self._turn(timeout_s)
-        except OSError:
+        except OSError:  # nothing more of it can be read or written
             is_alive = False
         if not is_alive and not self._has_ended():
             self._events.append(Ended(None))
@@ -309,7 +309,9 @@ class Connection:
         if self._wakes in ready:
             self._wakes.recv(_WAKES_BYTES)
         if wire in ready or wire.pending():
-            while client.loop_read() is MQTTErrorCode.MQTT_ERR_SUCCESS and wire.has_packets:
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                wire.read()
+            while wire.has_packets and client.loop_read() is MQTTErrorCode.MQTT_ERR_SUCCESS:
                 pass
         if client.socket() is not None:
             wire.send_waiting()

@@ -79,6 +79,7 @@ class Wire:
         self._came = bytearray()
         self._needed_bytes = 0  # so many must be there before it is worth looking for a packet again
         self._for_paho = bytearray()
+        self._has_ended = False
         self._is_shared = not isinstance(connection, ssl.SSLSocket)
         self._writing = threading.Lock()  # guards all below
         self._waiting: list[bytes] = []
@@ -114,8 +115,22 @@ class Wire:
 
     @property
     def has_packets(self) -> bool:
-        """Whether something waits for paho."""
-        return bool(self._for_paho)
+        """Whether something waits for paho, be it the news that the stream has ended."""
+        return bool(self._for_paho) or self._has_ended
+
+    def read(self) -> None:
+        """Read what came, as far as one call gives it: messages are handed over, the rest waits for `recv`.
+
+        Raises:
+            BlockingIOError: Nothing at present.
+            OSError: The connection broke.
+        """
+        data = self._connection.recv(_CHUNK_BYTES)
+        if data:
+            self._came += data
+            self._sort()
+        else:
+            self._has_ended = True
 
     def recv(self, buffer_size: int) -> bytes:
         """What is left for paho, at most `buffer_size` bytes; `b""` at the end of the stream.
@@ -125,11 +140,10 @@ class Wire:
             OSError: The connection broke.
         """
         if not self._for_paho:
-            data = self._connection.recv(_CHUNK_BYTES)
-            if not data:
+            if not self._has_ended:
+                self.read()
+            if self._has_ended and not self._for_paho:
                 return b""
-            self._came += data
-            self._sort()
         if not self._for_paho:
             raise BlockingIOError
         piece = bytes(self._for_paho[:buffer_size])

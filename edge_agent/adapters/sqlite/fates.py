@@ -6,11 +6,12 @@ is `core/outbox.py`, what a revised event says is `core/prediction.py`; here the
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.adapters.sqlite import outbox, policy_totals
 from edge_agent.adapters.sqlite.age import OLDER
+from edge_agent.adapters.sqlite.early_acks import EarlyAcks
 from edge_agent.adapters.sqlite.errors import NoRoomYetError
 from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, StoredRow, Subject
 from edge_agent.adapters.sqlite.transaction import EACH, Transaction
@@ -100,7 +101,7 @@ class Fates:
         limits: The outbox's bounds and what to do when they are reached.
         escalation_max_age_s: Older escalations expire.
         retain_after_ack_s: What the hub acknowledged is kept for so long, for a hub that is put back to an older state.
-        delivered: Rows of messages that their broker has already, as of any time; they need not be written.
+        early: Rows of messages that their brokers have already; they need not be written.
     """
 
     def __init__(
@@ -108,10 +109,10 @@ class Fates:
         limits: Limits,
         escalation_max_age_s: float,
         retain_after_ack_s: float,
-        delivered: Collection[RowId] = frozenset(),
+        early: EarlyAcks,
     ) -> None:
         self._limits = limits
-        self._delivered = delivered
+        self._early = early
         self._escalation_max_age_s = escalation_max_age_s
         self._retain_after_ack_s = retain_after_ack_s
         self._may_block = OnFull.BLOCK in limits.on_full.values()
@@ -170,7 +171,8 @@ class Fates:
                 if not publish.broker:
                     tx.count(one.binding, Count.PREDICTIONS_RETURNED)
                     tx.wakes_publisher = True  # and those who watch
-                elif publish.row in self._delivered:
+                elif publish.row in self._early:
+                    tx.published.append(publish.row)
                     tx.count(one.binding, _PUBLISHED[subject])
                 else:
                     waiting.append(OutboxRow.of_publish(publish, subject, one.binding, one.prediction_id))
@@ -182,7 +184,8 @@ class Fates:
 
     def published(self, tx: Transaction, rows: Iterable[RowId]) -> None:
         """The broker has these messages."""
-        for binding, subject in outbox.delete_all(tx, rows):
+        for row, binding, subject in outbox.delete_all(tx, rows):
+            tx.published.append(row)
             tx.count(binding, _PUBLISHED[subject])
 
     def end(self, tx: Transaction, prediction_id: PredictionId, move: Move, policy: str = "") -> None:

@@ -162,13 +162,13 @@ def insert_all(tx: Transaction, rows: Sequence[OutboxRow]) -> None:
     tx.wakes_publisher = tx.wakes_publisher or any(one.startswith(_BROKERS) for one in destinations)
 
 
-def delete_all(tx: Transaction, rows: Iterable[RowId]) -> list[tuple[BindingName, Subject]]:
-    """Remove rows; binding and subject of each that was there."""
+def delete_all(tx: Transaction, rows: Iterable[RowId]) -> list[tuple[RowId, BindingName, Subject]]:
+    """Remove rows; row, binding and subject of each that was there."""
     found = tx.connection.execute(
-        f"DELETE FROM outbox WHERE row IN ({EACH}) RETURNING binding, subject",  # noqa: S608 - own text
+        f"DELETE FROM outbox WHERE row IN ({EACH}) RETURNING row, binding, subject",  # noqa: S608 - own text
         (json.dumps(list(rows)),),
     )
-    return [(BindingName(binding), Subject(subject)) for binding, subject in found.fetchall()]
+    return [(RowId(row), BindingName(binding), Subject(subject)) for row, binding, subject in found.fetchall()]
 
 
 def delete(tx: Transaction, row: RowId) -> bool:

@@ -29,6 +29,7 @@ from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.book import Book
 from edge_agent.adapters.sqlite.budget_ledger import BucketUse, BudgetLedger, read_budget
 from edge_agent.adapters.sqlite.dead_letters import DeadLetters
+from edge_agent.adapters.sqlite.early_acks import EarlyAcks
 from edge_agent.adapters.sqlite.errors import translated
 from edge_agent.adapters.sqlite.fates import Fates
 from edge_agent.adapters.sqlite.feedback import FeedbackOutbox, Judgements
@@ -141,10 +142,8 @@ class Store:
         self._on_revised = on_revised
         self._rows = itertools.count(1)
         self._lock = StateLock(folder / LOCK_NAME)
-        self._delivered: set[RowId] = set()  # and not trimmed yet; single operations on it are atomic
-        self._fates = Fates(
-            settings.limits, settings.escalation_max_age_s, settings.retain_after_ack_s, self._delivered
-        )
+        self._early = EarlyAcks()
+        self._fates = Fates(settings.limits, settings.escalation_max_age_s, settings.retain_after_ack_s, self._early)
         dead_letters = DeadLetters(settings.dead_letter_max_bytes)
         judgements = Judgements(self._fates, dead_letters)
         self._units = Units(self._fates, judgements, dead_letters)
@@ -304,13 +303,12 @@ class Store:
         ]
 
     def delivered(self, rows: Sequence[RowId]) -> None:
-        """Brokers have acknowledged these; one that is not written yet need not be. `published` is to follow."""
-        self._delivered.update(row for row in rows if row)
+        """Brokers have acknowledged these; one that is not written yet need not be. `published` trims the others."""
+        self._early.add(rows)
 
     def published(self, rows: Sequence[RowId]) -> None:
         """Trim what brokers have acknowledged; returns after the commit."""
         self._writer.call(lambda tx: self._fates.published(tx, rows), Durability.PROCESS)
-        self._delivered.difference_update(rows)
 
     def sweep(self) -> None:
         """Expire and forget what is too old; returns after the commit."""
@@ -352,6 +350,7 @@ class Store:
         release(tx.connection)
 
     def _committed(self, tx: Transaction, took_s: float) -> None:
+        self._early.settle(tx.published)
         self._on_commit(took_s, tx.counts())
         if tx.wakes_link:
             self.book.wake()

@@ -1,5 +1,6 @@
 """Owns one write transaction's scratch: the connection, the present, the counts to add, whom the commit wakes."""
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,9 @@ NewRow = Callable[[], RowId]
 EACH = "SELECT value FROM json_each(?)"
 """The elements of a JSON array, as a column: one statement for any number of values."""
 
+_ADD_COUNTS = """INSERT INTO counter
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
+    ON CONFLICT DO UPDATE SET value = value + excluded.value"""
 _PIECES = (64, 16, 4, 1)  # few lengths: the connection keeps as many statements prepared
 
 
@@ -33,6 +37,7 @@ class Transaction:
         self.wakes_link = False
         self.wakes_feedback = False
         self.wakes_publisher = False
+        self.published: list[RowId] = []  # of messages that it says of that their brokers have them
         self.dead_letters: list[DeadLetter] = []  # those that only the store could tell; a unit's are known already
         self.revised: list[Event] = []
         self._counts: defaultdict[CounterKey, int] = defaultdict(int)
@@ -80,11 +85,8 @@ class Transaction:
 
     def write_counts(self) -> None:
         """Write what `count` gathered; called once, before the commit."""
-        self.insert(
-            "counter",
-            [(binding, name, amount) for (binding, name), amount in self._counts.items() if amount],
-            "ON CONFLICT DO UPDATE SET value = value + excluded.value",
-        )
+        counts = [(binding, name, amount) for (binding, name), amount in self._counts.items() if amount]
+        self.connection.execute(_ADD_COUNTS, (json.dumps(counts),))
 
     def meta(self, name: str) -> str | None:
         """A fact about the whole store."""

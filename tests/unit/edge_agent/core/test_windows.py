@@ -48,6 +48,7 @@ class Agent:
 
     spec: HoppingSpec
     has_nulls: bool = False
+    tells_first: bool = True
     windows: HoppingWindows = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
     journal: dict[int, tuple[str, Sequence[int]]] = field(default_factory=dict)
@@ -67,7 +68,11 @@ class Agent:
         self.row += 1
         self.journal[self.row] = (partition, slots)
         times_ns, values = array(slots, has_nulls=self.has_nulls)
-        return self.commit(self.windows.feed(partition, self.row, times_ns, values, now_s, is_vouched=is_vouched))
+        is_even = len(slots) > 0 and list(slots) == list(range(slots[0], slots[0] + len(slots)))
+        first_ns = slots[0] * PERIOD_NS if is_even and self.tells_first else None
+        return self.commit(
+            self.windows.feed(partition, self.row, times_ns, values, now_s, is_vouched=is_vouched, first_ns=first_ns)
+        )
 
     def tick(self, now_s: float) -> Changes:
         """Let time pass and commit what changed."""
@@ -516,6 +521,43 @@ def test_a_crash_changes_nothing(
     assert sorted(with_crashes.closed) == sorted(without.closed)
     assert sorted(with_crashes.skipped) == sorted(without.skipped)
     assert with_crashes.counts == without.counts
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    spec=st.builds(lambda spec, size_s: replace(spec, size_s=size_s, hop_s=size_s), SPECS, st.sampled_from([0.2, 0.5])),
+    steps=STEPS,
+    wholes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12)), max_size=10),
+    has_nulls=st.booleans(),
+    data=st.data(),
+)
+def test_a_record_that_is_a_whole_window_changes_what_its_samples_would(
+    spec: HoppingSpec,
+    steps: list[tuple[str, list[int]] | float],
+    wholes: list[tuple[str, int]],
+    *,
+    has_nulls: bool,
+    data: st.DataObject,
+) -> None:
+    """The short way and the long way agree after each step, among records of any other kind."""
+    size = round(spec.size_s * 10)
+    mixed = data.draw(st.permutations([*steps, *((name, list(range(k * size, (k + 1) * size))) for name, k in wholes)]))
+    short, long = Agent(spec, has_nulls), Agent(spec, has_nulls, tells_first=False)
+    for index in range(len(mixed)):
+        now_s = 0.1 * index
+        for agent in (short, long):
+            step = mixed[index]
+            if isinstance(step, float):
+                agent.tick(now_s + step)
+            else:
+                agent.feed(step[1], partition=step[0], now_s=now_s)
+        assert (short.closed, short.skipped, short.counts, short.pending, short.states) == (
+            long.closed,
+            long.skipped,
+            long.counts,
+            long.pending,
+            long.states,
+        )
 
 
 @settings(max_examples=100, deadline=None)

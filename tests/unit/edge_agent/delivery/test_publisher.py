@@ -55,7 +55,6 @@ def test_a_live_answer_does_not_stand_behind_a_backlog() -> None:
     publisher = Publisher(rows, {BROKER: broker})
     publisher.run_once()
     live = Publish(RowId(1000), BROKER, "t", b"live", 1)
-    assert publisher.take([live]) == [live]
     publisher.publish_now([live])
     publisher.run_once()
     assert [publish.row for publish in broker.answers] == [*range(1, BACKLOG_IN_FLIGHT + 1), 1000]
@@ -100,9 +99,11 @@ def test_a_broker_that_refuses_everything_is_given_a_rest() -> None:
 
 
 def test_nothing_is_published_before_it_is_stored_while_the_outbox_blocks() -> None:
-    """Its acknowledgement would find no row to trim, and it would be published a second time."""
-    publisher = Publisher(Rows(0), {BROKER: RedeliveringBroker()}, is_held=lambda: True)
-    assert publisher.take([Publish(RowId(1), BROKER, "t", b"x", 1)]) == []
+    """Its row may wait for long, and all that is known of its acknowledgement is in memory."""
+    broker = RedeliveringBroker()
+    publisher = Publisher(Rows(0), {BROKER: broker}, is_held=lambda: True)
+    publisher.publish_now([Publish(RowId(1), BROKER, "t", b"x", 1)])
+    assert broker.answers == []
 
 
 def test_nothing_is_handed_to_a_broker_that_is_away() -> None:
@@ -128,6 +129,20 @@ def test_a_commit_wakes_the_loop() -> None:
     publisher.run_once()
     assert [publish.row for publish in broker.answers] == [1]
     assert time.monotonic() - began_s < WAIT_S / 2
+
+
+def test_acknowledgements_of_live_answers_are_trimmed_together() -> None:
+    """The store hears of each at once, and trims them when some have come."""
+    rows, broker = Rows(0), RedeliveringBroker()
+    publisher = Publisher(rows, {BROKER: broker})
+    publisher.run_once()  # the first turn never waits
+    live = [Publish(RowId(row), BROKER, "t", b"x", 1) for row in (1, 2)]
+    publisher.publish_now(live)
+    publisher.acknowledged([RowId(1)])
+    publisher.acknowledged([RowId(2)])
+    assert rows.told == [1, 2]
+    publisher.run_once()
+    assert rows.trimmed == [1, 2]
 
 
 def test_news_without_a_row_is_not_trimmed() -> None:

@@ -112,6 +112,23 @@ def test_publishable_rows_are_trimmed_when_acknowledged(tmp_path: Path) -> None:
     opened.store.close()
 
 
+def test_a_message_that_its_broker_has_already_is_never_written(tmp_path: Path) -> None:
+    """Its decision and its publication are counted by the same commit, and nothing is left to trim."""
+    opened = open_store(tmp_path)
+    unit = record_unit(opened.store, b"k1", decided(opened.store, "p1", escalate=False))
+    early = [one.publish.row for one in unit.decided]
+    opened.store.delivered([RowId(0), *early])
+    opened.store.published(early)
+    opened.commit(unit)
+    assert opened.store.publishable("plant", 10, ()) == []
+    assert opened.counts()[Count.PREDICTIONS_PUBLISHED] == 1
+    assert opened.broken_equations() == []
+    again = record_unit(opened.store, b"k2", decided(opened.store, "p2", escalate=False))
+    opened.commit(again)
+    assert len(opened.store.publishable("plant", 10, ())) == 1, "what was settled is forgotten"
+    opened.store.close()
+
+
 def test_a_message_older_than_its_expiry_is_dropped_and_counted(tmp_path: Path) -> None:
     """`expiry_s` of a result bounds how long it waits for its broker."""
     opened = open_store(tmp_path)
