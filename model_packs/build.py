@@ -7,21 +7,27 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from model_packs.calibration.scaling import VectorScaling
 from model_packs.digests import digest_of
 from model_packs.errors import ManifestError, PackError, TensorError
 from model_packs.golden import read_npy
 from model_packs.layout import describe_pack
 from model_packs.manifest import (
+    CLASSIFICATION,
+    LOSSES,
     FileRole,
     GoldenSpec,
     ImageSpec,
     PackFile,
     PackManifest,
     PackRef,
+    RegressionSpec,
     ScoreSpec,
     Variant,
     WindowSpec,
+    interval_name,
     score_name,
 )
 from model_packs.manifest_checks import path_problem
@@ -33,6 +39,7 @@ from model_packs.pack_spec import (
     ImageEntry,
     OutputEntry,
     PackSpec,
+    RegressionEntry,
     ScoreEntry,
     TensorEntry,
     VectorScalingEntry,
@@ -109,6 +116,8 @@ def _files(spec: PackSpec) -> Iterator[tuple[str, FileRole]]:
     if spec.golden is not None:
         for path in (*spec.golden.inputs.values(), *spec.golden.outputs.values()):
             yield path, "golden"
+    if spec.regression is not None:
+        yield spec.regression.residuals, "other"
     for path in spec.other_files:
         yield path, "other"
 
@@ -155,7 +164,7 @@ def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, by
         max_batch=spec.max_batch,
         escalates_to=escalates_to,
         temperature=float(spec.temperature),
-        agreement_loss=spec.agreement_loss,
+        agreement_loss=spec.agreement_loss or LOSSES.get(spec.task, ""),
         certificate_path=spec.certificate,
         files=tuple(files),
         variants=tuple(variants),
@@ -165,6 +174,7 @@ def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, by
         image=None if spec.image is None else _image(spec.image),
         score=None if spec.score is None else _score(spec.score),
         vector_scaling=None if spec.vector_scaling is None else _vector(label, spec.vector_scaling, spec.labels),
+        regression=None if spec.regression is None else _regression(label, spec.regression, contents),
     )
 
 
@@ -180,19 +190,25 @@ def _image(entry: ImageEntry) -> ImageSpec:
     return ImageSpec(entry.height, entry.width, entry.mode)
 
 
-def declared_score_name(spec: PackSpec) -> str:
+def declared_score_name(spec: PackSpec, folder: Path) -> str:
     """Name the confidence of a pack in the making, as its certificate must.
 
     Args:
         spec: The declaration.
+        folder: Where its files are.
 
     Returns:
         What `PackManifest.score_name` of the built pack will be.
 
     Raises:
-        PackError: The declared scaling does not fit the labels.
+        PackError: The declared scaling does not fit the labels, or a regression's residuals cannot be read.
     """
     label = f"{spec.name}@{spec.version}"
+    if spec.regression is not None:
+        path = spec.regression.residuals
+        return interval_name(_regression(label, spec.regression, {path: ("other", _read(label, folder, path))}))
+    if spec.task != CLASSIFICATION:
+        raise PackError(label, f"the task {spec.task} has no score that a certificate could speak of", _MEND)
     vector = None if spec.vector_scaling is None else _vector(label, spec.vector_scaling, spec.labels)
     return score_name(None if spec.score is None else _score(spec.score), vector, spec.labels)
 
@@ -210,6 +226,18 @@ def _vector(label: str, entry: VectorScalingEntry, labels: tuple[str, ...]) -> V
             raise PackError(label, f"vector_scaling.{key}: must give one number for each label", _MEND)
     scale, offset = (tuple(float(numbers[name]) for name in labels) for numbers in (entry.scale, entry.offset))
     return VectorScaling(scale, offset)
+
+
+def _regression(label: str, entry: RegressionEntry, contents: dict[str, tuple[FileRole, bytes]]) -> RegressionSpec:
+    """The residuals are copied out of their file: they decide the confidence, and are part of its name."""
+    try:
+        residuals = read_npy(contents[entry.residuals][1])
+    except TensorError as error:
+        raise PackError(label, f"{entry.residuals}: {error}", _MEND) from error
+    if residuals.ndim != 1 or residuals.dtype.kind != "f" or not np.isfinite(residuals).all():
+        raise PackError(label, f"{entry.residuals}: must be a list of finite floating-point numbers", _MEND)
+    rising = tuple(np.sort(residuals.astype(np.float64)).tolist())
+    return RegressionSpec(float(entry.tolerance), float(entry.level), rising, entry.spread, entry.unit)
 
 
 def _golden(label: str, entry: GoldenEntry, contents: dict[str, tuple[FileRole, bytes]]) -> GoldenSpec:

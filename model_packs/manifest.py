@@ -20,6 +20,22 @@ SCHEMA: Final = "tandem.pack/1"
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?"
 VERSION_PATTERN: Final = r"(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})(?:-[0-9a-z][0-9a-z.-]{0,31})?"
 
+CLASSIFICATION: Final = "classification"
+REGRESSION: Final = "regression"
+TEXT: Final = "text"
+TENSOR: Final = "tensor"
+
+LOSSES: Final[Mapping[str, str]] = {
+    CLASSIFICATION: "zero_one",
+    REGRESSION: "within_tolerance",
+    TEXT: "exact",
+    TENSOR: "none",
+}
+"""Task to how two of its answers are compared (`outputs.agree`)."""
+
+TASK_SCORES: Final[Mapping[str, str]] = {REGRESSION: "interval", TEXT: "told", TENSOR: "none"}
+"""Task to what `confidence` is, for tasks whose packs do not choose."""
+
 _REF = re.compile(f"({NAME_PATTERN})@({VERSION_PATTERN})")
 
 Role = Literal["edge", "hub"]
@@ -172,6 +188,26 @@ class ScoreSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RegressionSpec:
+    """What a pack of the task `regression` says about the size of its errors.
+
+    Attributes:
+        tolerance: The largest error that is good enough, in the unit of the answer, above 0.
+        level: Share of intervals that shall cover the truth, strictly between 0 and 1.
+        residuals: |truth - answer| / spread of calibration rows, rising; `calibration.conformal` says what they give.
+        spread: The output, a float [batch] or [batch, 1], above 0, that says how far off the model expects to be; None:
+            every answer has the spread 1, and so the same interval and the same confidence.
+        unit: Of the answer; empty: none.
+    """
+
+    tolerance: float
+    level: float
+    residuals: tuple[float, ...] = field(repr=False)
+    spread: str | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PackManifest:
     """A pack's statement about itself.
 
@@ -187,7 +223,7 @@ class PackManifest:
         max_batch: Most windows in one run.
         escalates_to: The hub pack that answers what this one is not sure of.
         temperature: Divides the logits before the softmax.
-        agreement_loss: How an answer is compared with the hub's; `zero_one`: labels differ.
+        agreement_loss: How an answer is compared with the hub's: its task's, of `LOSSES`.
         certificate_path: File that backs the threshold.
         files: Every file, sorted by path.
         variants: Ways to run it, best rank first.
@@ -197,6 +233,7 @@ class PackManifest:
         image: Declared when the first input is an image; never together with `window`.
         score: How the confidence is made; None: the largest probability.
         vector_scaling: Scales the logits by class, before the temperature; None: they stay as they are.
+        regression: For the task `regression`, and no other: how far off it may be.
     """
 
     ref: PackRef
@@ -220,6 +257,7 @@ class PackManifest:
     image: ImageSpec | None = None
     score: ScoreSpec | None = None
     vector_scaling: VectorScaling | None = None
+    regression: RegressionSpec | None = None
 
     @property
     def score_kind(self) -> ScoreKind:
@@ -229,7 +267,9 @@ class PackManifest:
     @property
     def score_name(self) -> str:
         """The same as certificates name it: with a digest where numbers of the pack decide it, too."""
-        return score_name(self.score, self.vector_scaling, self.labels)
+        if self.task == CLASSIFICATION:
+            return score_name(self.score, self.vector_scaling, self.labels)
+        return interval_name(self.regression) if self.regression is not None else TASK_SCORES[self.task]
 
     def to_document(self) -> dict[str, JsonValue]:
         """Write the manifest as a JSON document.
@@ -279,6 +319,8 @@ class PackManifest:
             document["score"] = _score_document(self.score)
         if self.vector_scaling is not None:
             document["vector_scaling"] = _vector_document(self.vector_scaling, self.labels)
+        if self.regression is not None:
+            document["regression"] = _regression_document(self.regression)
         return document
 
     def canonical_json(self) -> bytes:
@@ -330,6 +372,30 @@ def score_name(score: ScoreSpec | None, vector_scaling: VectorScaling | None, la
     if vector_scaling is not None:
         parts["vector_scaling"] = _vector_document(vector_scaling, labels)
     return f"{kind} {digest_of(canonical(parts))}" if parts else kind
+
+
+def interval_name(regression: RegressionSpec) -> str:
+    """Name the confidence of a regression, as `score_name` names that of a classification.
+
+    Args:
+        regression: How far off the pack may be.
+
+    Returns:
+        `interval` and a digest of all that decides the number.
+    """
+    return f"interval {digest_of(canonical(_regression_document(regression)))}"
+
+
+def _regression_document(regression: RegressionSpec) -> dict[str, JsonValue]:
+    document: dict[str, JsonValue] = {
+        "tolerance": float(regression.tolerance),
+        "level": float(regression.level),
+        "residuals": [float(value) for value in regression.residuals],
+        "unit": regression.unit,
+    }
+    if regression.spread is not None:
+        document["spread"] = regression.spread
+    return document
 
 
 def _tensor_document(spec: TensorSpec) -> dict[str, JsonValue]:

@@ -5,18 +5,22 @@ The schema itself is `manifest_reading.py`. Everything here is a pure function f
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from model_packs.calibration.deferral import FEATURES
-from model_packs.manifest import PackManifest
-from model_packs.tensors import DYNAMIC
+from model_packs.manifest import CLASSIFICATION, LOSSES, REGRESSION, TENSOR, TEXT, PackManifest
+from model_packs.outputs import MAX_RAW_BYTES
+from model_packs.tensors import BYTES, DYNAMIC, TensorSpec, tensor_size_bytes
 
 MAX_PATH_CHARS: Final = 200
 MAX_PATH_DEPTH: Final = 8
 MAX_FILES: Final = 1000
 
+MAX_RESIDUALS: Final = 10_000
+
 _FLOATS: Final = ("FP16", "FP32", "FP64")
+_COLUMN: Final = f"{' or '.join(_FLOATS)} [-1] or [-1, 1]"
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -57,7 +61,8 @@ def contradictions(manifest: PackManifest) -> Iterator[str]:
     yield from _files(manifest)
     yield from _variants(manifest)
     yield from _tensors(manifest)
-    yield from _classes(manifest)
+    yield from _TASKS[manifest.task](manifest)
+    yield from _task(manifest)
     yield from _window(manifest)
     yield from _image(manifest)
     yield from _golden(manifest)
@@ -105,6 +110,60 @@ def _tensors(manifest: PackManifest) -> Iterator[str]:
         for spec in specs:
             if spec.shape[0] not in (-1, manifest.max_batch):
                 yield f"{key}.{spec.name}.shape: the first axis is the batch: -1, or max_batch ({manifest.max_batch})"
+
+
+def _task(manifest: PackManifest) -> Iterator[str]:
+    task = manifest.task
+    if manifest.agreement_loss != LOSSES[task]:
+        yield f"agreement_loss: of the task {task} it is {LOSSES[task]}, not {manifest.agreement_loss}"
+    if (manifest.regression is None) == (task == REGRESSION):
+        yield "regression: belongs to the task regression, which needs it, and to no other"
+    if task == CLASSIFICATION:
+        return
+    if manifest.labels:
+        yield f"labels: the task {task} has none"
+    for key, part in (("score", manifest.score), ("vector_scaling", manifest.vector_scaling)):
+        if part is not None:
+            yield f"{key}: belongs to the task {CLASSIFICATION}"
+    if task == TENSOR and manifest.certificate_path is not None:
+        yield f"certificate_path: the task {TENSOR} has no score that a certificate could speak of"
+
+
+def _regression(manifest: PackManifest) -> Iterator[str]:
+    spec = manifest.regression
+    if spec is None:
+        return
+    if not _is_column(manifest.outputs[:1]):
+        yield f"outputs: the first output must be {_COLUMN}, the answer"
+    if not spec.tolerance > 0.0 or not 0.0 < spec.level < 1.0:
+        yield "regression: tolerance must be above 0, level strictly between 0 and 1"
+    if not 1 <= len(spec.residuals) <= MAX_RESIDUALS or list(spec.residuals) != sorted(spec.residuals):
+        yield f"regression.residuals: 1 to {MAX_RESIDUALS} of them, rising"
+    if spec.spread is not None and not _is_column([out for out in manifest.outputs[1:] if out.name == spec.spread]):
+        yield f"regression.spread: {spec.spread!r} must be an output other than the first, {_COLUMN}"
+
+
+def _text(manifest: PackManifest) -> Iterator[str]:
+    first, *others = manifest.outputs or (None,)
+    if first is None or (first.datatype, first.shape[1:]) != (BYTES, ()):
+        yield f"outputs: the first output must be {BYTES} [-1], the text"
+    if others and not _is_column(others):
+        yield f"outputs: beside the text there is at most its confidence, {_COLUMN}"
+
+
+def _raw(manifest: PackManifest) -> Iterator[str]:
+    sizes = [
+        tensor_size_bytes(spec.datatype, spec.shape[1:])
+        for spec in manifest.outputs
+        if spec.datatype != BYTES and DYNAMIC not in spec.shape[1:]
+    ]
+    if sum(sizes) > MAX_RAW_BYTES:
+        yield f"outputs: take {sum(sizes)} bytes a window; an answer of the task {TENSOR} has at most {MAX_RAW_BYTES}"
+
+
+def _is_column(specs: Sequence[TensorSpec]) -> bool:
+    """One output with one floating-point number a window."""
+    return len(specs) == 1 and specs[0].datatype in _FLOATS and specs[0].shape[1:] in ((), (1,))
 
 
 def _classes(manifest: PackManifest) -> Iterator[str]:
@@ -176,6 +235,14 @@ def _reference(manifest: PackManifest, key: str, path: str, role: str) -> Iterat
         yield f"{key}: {path!r} is not among the files"
     elif roles[path] != role:
         yield f"{key}: {path!r} has the role {roles[path]!r}, not {role!r}"
+
+
+_TASKS: Final[dict[str, Callable[[PackManifest], Iterator[str]]]] = {
+    CLASSIFICATION: _classes,
+    REGRESSION: _regression,
+    TEXT: _text,
+    TENSOR: _raw,
+}
 
 
 def _repeated(values: Iterable[str]) -> list[str]:

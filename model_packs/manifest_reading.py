@@ -11,6 +11,7 @@ from model_packs.calibration.scores import SCORE_KINDS, ScoreKind
 from model_packs.digests import Digest
 from model_packs.errors import ManifestError
 from model_packs.manifest import (
+    LOSSES,
     NAME_PATTERN,
     SCHEMA,
     VERSION_PATTERN,
@@ -21,14 +22,16 @@ from model_packs.manifest import (
     PackFile,
     PackManifest,
     PackRef,
+    RegressionSpec,
     Role,
     ScoreSpec,
     Variant,
     WindowSpec,
 )
 from model_packs.manifest_checks import contradictions
+from model_packs.outputs import MAX_UNIT_CHARS
 from model_packs.strict_json import Table, parse
-from model_packs.tensors import DTYPES, MAX_DIMENSIONS, TensorSpec
+from model_packs.tensors import DATATYPES, MAX_DIMENSIONS, TensorSpec
 
 MAX_PACK_JSON_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 4 << 30
@@ -38,10 +41,11 @@ MAX_IMAGE_SIDE: Final = 16_384
 ROLES: Final[tuple[Role, ...]] = ("edge", "hub")
 IMAGE_MODES: Final[tuple[ImageMode, ...]] = ("L", "RGB")
 FILE_ROLES: Final[tuple[FileRole, ...]] = ("weights", "certificate", "golden", "card", "other")
-TASKS: Final = ("classification",)
-AGREEMENT_LOSSES: Final = ("zero_one",)
+TASKS: Final = tuple(LOSSES)
+AGREEMENT_LOSSES: Final = tuple(LOSSES.values())
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 _LARGEST_WEIGHT: Final = 1e6
+_LARGEST_ERROR: Final = 1e300
 
 
 def read_manifest(data: bytes) -> PackManifest:
@@ -100,6 +104,7 @@ def _read(table: Table) -> PackManifest:
         image=_read_image(table.table("image")) if table.has("image") else None,
         score=_read_score(table.table("score")) if table.has("score") else None,
         vector_scaling=_read_vector(table.table("vector_scaling"), labels) if table.has("vector_scaling") else None,
+        regression=_read_regression(table.table("regression")) if table.has("regression") else None,
     )
     table.finish()
     return manifest
@@ -115,7 +120,8 @@ def _read_ref(table: Table, key: str) -> PackRef | None:
 
 
 def _read_tensor(table: Table) -> TensorSpec:
-    spec = TensorSpec(table.text("name", r".{1,128}"), table.text("datatype", choices=DTYPES), table.integers("shape"))
+    name, datatype = table.text("name", r".{1,128}"), table.text("datatype", choices=DATATYPES)
+    spec = TensorSpec(name, datatype, table.integers("shape"))
     if len(spec.shape) not in range(1, MAX_DIMENSIONS + 1) or any(size < 1 and size != -1 for size in spec.shape):
         table.note("shape", f"must have 1 to {MAX_DIMENSIONS} positive sizes (-1 leaves one open)")
     table.finish()
@@ -162,6 +168,18 @@ def _read_vector(table: Table, labels: tuple[str, ...]) -> VectorScaling:
             table.note(key, "must give one number for each label")
     table.finish()
     return VectorScaling(*(tuple(numbers.get(label, 0.0) for label in labels) for numbers in (scale, offset)))
+
+
+def _read_regression(table: Table) -> RegressionSpec:
+    spec = RegressionSpec(
+        tolerance=table.number("tolerance", 0.0, _LARGEST_ERROR),
+        level=table.number("level", 0.0, 1.0),
+        residuals=table.reals("residuals", 0.0, _LARGEST_ERROR),
+        spread=table.text("spread", r".{1,128}") if table.has("spread") else None,
+        unit=table.text("unit", rf".{{0,{MAX_UNIT_CHARS}}}"),
+    )
+    table.finish()
+    return spec
 
 
 def _read_file(table: Table) -> PackFile:

@@ -72,6 +72,22 @@ class VectorScalingEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionEntry:
+    """How far off a regression may be (docs/pack-format.md)."""
+
+    tolerance: float = setting(doc="The largest error that is good enough, in the unit of the answer.", example=0.5)
+    level: float = setting(0.9, doc="Share of intervals that shall cover the truth.")
+    residuals: str = setting(
+        doc="A .npy file of calibration rows: |truth - answer| / spread, FP64 [rows]; rows that trained nothing.",
+        example="residuals.npy",
+    )
+    spread: str | None = setting(
+        None, doc="The output that says how far off the model expects to be, above 0.", example="spread"
+    )
+    unit: str = setting("", doc="Unit of the answer, for people.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantEntry:
     """One way to run the model."""
 
@@ -99,15 +115,19 @@ class PackSpec:
     version: str = setting(doc="Semantic version; a version never changes once it is published.", example="1.0.0")
     family: str = setting(doc="Shared by an edge pack and the hub pack behind it.", example="my-model")
     role: Literal["edge", "hub"] = setting(doc="Where it runs: edge or hub.", example="edge")
-    task: str = setting("classification", doc="Kind of its output.")
-    labels: tuple[str, ...] = setting(doc="Classes, in the order of the logits.", example=("ok", "faulty"))
+    task: Literal["classification", "regression", "text", "tensor"] = setting(
+        "classification", doc="Kind of its output: classification, regression, text, or tensor (raw, without a score)."
+    )
+    labels: tuple[str, ...] = setting(
+        doc="Classes, in the order of the logits; none for other tasks.", example=("ok", "faulty")
+    )
     license: str = setting(doc="SPDX expression of the weights' licence.", example="Apache-2.0")
     escalates_to: str | None = setting(
         None, doc="The hub pack that answers what this edge pack is not sure of.", example="my-model-hub@1.0.0"
     )
     max_batch: int = setting(32, doc="Most windows in one run.")
     temperature: float = setting(1.0, doc="Divides the logits before the softmax; fit it on data kept for calibration.")
-    agreement_loss: str = setting("zero_one", doc="How an answer is compared with the hub's; zero_one: labels differ.")
+    agreement_loss: str = setting("", doc="How an answer is compared with the hub's; empty: as its task's answers are.")
     certificate: str | None = setting(
         None, doc="Certificate of the threshold (model-pack certify).", example="certificate.json"
     )
@@ -124,6 +144,7 @@ class PackSpec:
         None, doc="What the threshold is compared with; absent: the largest probability."
     )
     vector_scaling: VectorScalingEntry | None = setting(None, doc="Makes the logits of single classes more honest.")
+    regression: RegressionEntry | None = setting(None, doc="For the task regression: how far off it may be.")
     variants: tuple[VariantEntry, ...] = setting(doc="Ways to run the model.", example=True)
     golden: GoldenEntry | None = setting(
         None, doc="Recorded examples, made with the engine that the model was made with."

@@ -12,17 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_packs.answers import LARGEST_NUMBER, NON_FINITE, answers
 from model_packs.calibration import deferral, scores
 from model_packs.calibration.scores import ScoreKind
 from model_packs.calibration.temperature import softmax
 from model_packs.errors import TensorError
-from model_packs.manifest import PackManifest, ScoreSpec
+from model_packs.manifest import CLASSIFICATION, PackManifest, ScoreSpec
 from model_packs.outputs import Classification, Output
-
-NON_FINITE: Final = "non_finite"
-"""Why a window could not be scored: a logit is NaN, infinite, or larger than any single-precision number."""
-
-_LARGEST_LOGIT: Final = float(np.finfo(np.float32).max)
 
 ESCALATE_OUTPUT_RANGE: Final = "escalate_output_range"
 """Why a window could not be scored: what the model says of asking the hub is no probability."""
@@ -35,7 +31,7 @@ class Scored:
     Attributes:
         output: The answer; None when it could not be scored.
         confidence: The pack's score, from 0 to 1; 0 when it could not be scored. For a pack without a declared score it
-            is the answer's probability.
+            is the answer's probability; raw tensors have none: always 0.
         unscorable: Why not, or None.
     """
 
@@ -48,9 +44,8 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
     """Score a batch.
 
     Args:
-        manifest: The pack; its first output holds the logits, its labels name them.
-        outputs: What `Session.run` returned: logits [batch, labels], any float dtype, and for the score
-            `escalate_output` its output, [batch] or [batch, 1]; not changed.
+        manifest: The pack; what its outputs hold is its task's.
+        outputs: What `Session.run` returned, [batch, …] each; not changed.
 
     Returns:
         One `Scored` per row, in order.
@@ -58,6 +53,13 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
     Raises:
         TensorError: An output is missing or has another shape; the engine and the pack disagree.
     """
+    if manifest.task != CLASSIFICATION:
+        return tuple(Scored(*answer) for answer in answers(manifest, outputs))
+    return _classified(manifest, outputs)
+
+
+def _classified(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[Scored, ...]:
+    """The first output holds the logits [batch, labels], any float dtype; one more may hold the model's own score."""
     name = manifest.outputs[0].name
     logits = outputs.get(name)
     n_labels = len(manifest.labels)
@@ -70,17 +72,17 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
         return (_only_row(manifest, logits[0]),)
     wide = logits.astype(np.float64)
     # A double beyond this is no logit: a scaling would make it infinite. NaN fails, too.
-    is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.abs(wide) <= _LARGEST_LOGIT, axis=1)
+    is_finite: NDArray[np.bool_] = np.logical_and.reduce(np.abs(wide) <= LARGEST_NUMBER, axis=1)
     usable = np.where(is_finite[:, None], wide, 0.0)
     scaled = usable if manifest.vector_scaling is None else manifest.vector_scaling.apply(usable)
     probabilities = softmax(scaled, manifest.temperature)
-    answers = zip(probabilities, probabilities.argmax(axis=1).tolist(), is_finite.tolist(), strict=True)
+    rows = zip(probabilities, probabilities.argmax(axis=1).tolist(), is_finite.tolist(), strict=True)
     if manifest.score is None:
-        return tuple(_plain(manifest.labels, row, top) if usable else _BROKEN for row, top, usable in answers)
+        return tuple(_plain(manifest.labels, row, top) if usable else _BROKEN for row, top, usable in rows)
     confidence, is_in_range = _confidence(manifest, manifest.score, probabilities, outputs)
     return tuple(
         _declared(manifest.labels, row, top, sure, is_in_range=in_range) if usable else _BROKEN
-        for (row, top, usable), sure, in_range in zip(answers, confidence.tolist(), is_in_range.tolist(), strict=True)
+        for (row, top, usable), sure, in_range in zip(rows, confidence.tolist(), is_in_range.tolist(), strict=True)
     )
 
 
@@ -133,7 +135,7 @@ def _only_row(manifest: PackManifest, logits: NDArray[Any]) -> Scored:
     values = row.tolist()
     top = max(values)
     # One that is no number, or infinite, makes the sum so; the sum of usable ones is finite.
-    if not math.isfinite(sum(values)) or top > _LARGEST_LOGIT or min(values) < -_LARGEST_LOGIT:
+    if not math.isfinite(sum(values)) or top > LARGEST_NUMBER or min(values) < -LARGEST_NUMBER:
         return _BROKEN
     row -= top
     if manifest.temperature != 1.0:

@@ -189,6 +189,23 @@ class Table:
             return self._wrong(key, "an array of integers", value, ())
         return tuple(value)
 
+    def reals(self, key: str, low: float, high: float) -> tuple[float, ...]:
+        """Read an array of finite numbers within bounds.
+
+        Args:
+            key: The key.
+            low: Smallest value allowed.
+            high: Largest value allowed.
+
+        Returns:
+            The numbers, or none after a problem.
+        """
+        value = self._take(key)
+        is_array = isinstance(value, list) and not any(isinstance(i, bool) for i in value)
+        if not is_array or not all(isinstance(i, int | float) and low <= i <= high for i in value):
+            return self._wrong(key, f"an array of numbers from {low} to {high}", value, ())
+        return tuple(float(i) for i in value)
+
     def mapping(self, key: str) -> dict[str, str]:
         """Read an object whose values are strings.
 

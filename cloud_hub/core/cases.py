@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.feedback import Given, Said
 from cloud_hub.core.monitoring.watch import is_chosen_for_people
-from model_packs.outputs import Output
+from model_packs.outputs import Classification, Output, agree
 from model_packs.tensors import Tensor
 from protos.messages.escalation import Escalation, PredictionId, Reason, Verdict
 
@@ -226,24 +226,27 @@ def opened(device: DeviceKey, escalation: Escalation, received_at_ns: int, peopl
     )
 
 
-def answered(case: Case, verdict: Verdict) -> Case:
+def answered(case: Case, verdict: Verdict, edge_output: Output | None = None) -> Case:
     """The full model has answered.
 
     Args:
         case: The case until now.
         verdict: What it said.
+        edge_output: What the edge said, where more than the case's label counts: for every task but classification.
 
     Returns:
         The case with the hub's answer, and whether it agrees with the edge's.
     """
-    said = label_of(verdict.output)
+    said, agrees = label_of(verdict.output), agree(edge_output, verdict.output)
+    if isinstance(verdict.output, Classification) and case.edge_label is not None:
+        agrees = said == case.edge_label
     return replace(
         case,
         state=CaseState.ANSWERED,
         hub_label=said,
         hub_confidence=verdict.confidence,
         hub_digest=verdict.models[0].digest[:PACK_CHARS] if verdict.models else "",
-        agrees=None if said is None or case.edge_label is None else said == case.edge_label,
+        agrees=agrees,
     )
 
 
@@ -310,6 +313,6 @@ def label_of(output: Output | None) -> str | None:
         output: An answer; None could not be scored.
 
     Returns:
-        The label, cut to what a list holds; None likewise.
+        The label, the number or the text, cut to what a list holds; None likewise.
     """
-    return None if output is None else output.label[:LABEL_CHARS]
+    return None if output is None else output.told[:LABEL_CHARS]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from edge_agent.core.accounting import Count, of_reason
+from model_packs.outputs import RawTensors
 from model_packs.scoring import Scored
 from protos.messages.escalation import Reason
 
@@ -216,14 +217,20 @@ def doubt(scored: Scored, policy: Policy, ood: float | None = None) -> Reason | 
     label = group_of(scored)
     if label in policy.always_escalate:
         return Reason.CLASS_RULE
-    if not _is_sure(scored.confidence, label, policy):
+    if not _is_sure(scored, label, policy):
         return Reason.LOW_CONFIDENCE
     own = policy.class_thresholds.get(label)
     return None if own is None or scored.confidence >= own else Reason.CLASS_RULE
 
 
-def _is_sure(confidence: float, label: str, policy: Policy) -> bool:
-    """Whether the threshold in force is reached, and the group's own where groups have their own."""
+def _is_sure(scored: Scored, label: str, policy: Policy) -> bool:
+    """Whether the threshold in force is reached, and the group's own where groups have their own.
+
+    Of raw tensors nothing says how sure they are: they stay, unless a rule asks.
+    """
+    if isinstance(scored.output, RawTensors):
+        return True
+    confidence = scored.confidence
     if policy.threshold is None or not confidence >= policy.threshold:
         return False
     return not policy.group_thresholds or confidence >= policy.group_thresholds.get(label, math.inf)

@@ -15,7 +15,7 @@ from edge_agent.core.payload import parse_object
 from edge_agent.core.timestamps import from_text
 from edge_agent.errors import InputFault, InputFaultError
 from model_packs.errors import OutputError
-from model_packs.outputs import MAX_LABEL_CHARS, Output, from_json
+from model_packs.outputs import MAX_LABEL_CHARS, Classification, Output, from_json
 from protos.messages.escalation import PredictionId
 from protos.messages.feedback import Feedback, Judgement
 from protos.messages.inference import ModelUse, Tier
@@ -118,8 +118,8 @@ def judged(said: Said, answered: Answered, given_at_ns: int) -> Feedback:
             raise InputFaultError(
                 InputFault.NO_ANSWER, "the window could not be scored, so nothing can be right", "send its label"
             )
-        label = newest_output.label
-    known = [] if edge_output is None else list(edge_output.scores)
+        label = newest_output.told
+    known = list(edge_output.scores) if isinstance(edge_output, Classification) else []
     if said.judgement is Judgement.LABEL and known and label not in known:
         shown = ", ".join(known[:20])
         raise InputFaultError(InputFault.UNKNOWN_LABEL, f"label {label!r}; the pack knows {shown}", "send one of them")

@@ -14,6 +14,7 @@ from edge_agent.core.decision import AnswerStatus, Decision
 from edge_agent.core.digests import digest_128
 from edge_agent.core.escalation import PENDING, WITHOUT_VERDICT, Move, Outcome, next_state
 from edge_agent.core.timestamps import from_text, to_text
+from model_packs.outputs import agree, from_json
 from model_packs.scoring import Scored
 from model_packs.tensors import Tensor
 from protos.messages.escalation import PredictionId, Reason, Verdict
@@ -215,17 +216,17 @@ def unrevised(current: Mapping[str, Any], outcome: Outcome, now_ns: int) -> Even
 
 
 def agrees(current: Mapping[str, Any], verdict: Verdict) -> bool | None:
-    """Compare a verdict with the answer of an event, by the loss `zero_one`: labels are equal or not.
+    """Compare a verdict with the answer of an event, by the loss of their task.
 
     Args:
         current: The event.
         verdict: For the same prediction id.
 
     Returns:
-        Whether they agree; None when one of them is no answer.
+        Whether they agree; None when one of them is no answer, or nobody can tell.
     """
     output = current["output"]
-    return None if output is None or verdict.output is None else bool(output["label"] == verdict.output.label)
+    return None if output is None or verdict.output is None else agree(from_json(output), verdict.output)
 
 
 def settled(current: Mapping[str, Any], outcome: Outcome) -> Event:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from model_packs import score_file
 from model_packs.certificate.errors import CertificateError
 from model_packs.engines.opening import open_session
-from model_packs.manifest import PackManifest
+from model_packs.errors import PackError
+from model_packs.manifest import CLASSIFICATION, PackManifest
+from model_packs.outputs import Classification
 from model_packs.pack import Pack
 from model_packs.process.progress import progress
 from model_packs.scoring import Scored, score
@@ -74,6 +76,9 @@ def run_packs(edge: Pack, hub: Pack | None, rows: LabelledRows) -> Evaluation:
         PackError: A pack is damaged.
         EngineError: No engine can run a pack.
     """
+    if edge.manifest.task != CLASSIFICATION:
+        reason = f"the report runs packs of the task {CLASSIFICATION}, not {edge.manifest.task}"
+        raise PackError(str(edge.ref), reason, "give it a file of scores: --scores FILE")
     truth = np.array(edge.manifest.labels)[rows.labels]
     answers = _answers(edge, rows.inputs)
     return Evaluation(
@@ -84,7 +89,10 @@ def run_packs(edge: Pack, hub: Pack | None, rows: LabelledRows) -> Evaluation:
         hub_correct=None if hub is None else _labels(_answers(hub, rows.inputs)) == truth,
         predicted=_labels(answers),
         probability=np.array(
-            [0.0 if answer.output is None else answer.output.scores[answer.output.label] for answer in answers]
+            [
+                answer.output.scores[answer.output.label] if isinstance(answer.output, Classification) else 0.0
+                for answer in answers
+            ]
         ),
     )
 
@@ -146,7 +154,7 @@ def _answers(pack: Pack, inputs: NDArray[Any]) -> tuple[Scored, ...]:
 
 
 def _labels(answers: tuple[Scored, ...]) -> NDArray[np.str_]:
-    return np.array([UNSCORABLE if answer.output is None else answer.output.label for answer in answers])
+    return np.array([UNSCORABLE if answer.output is None else answer.output.told for answer in answers])
 
 
 def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:

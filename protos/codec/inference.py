@@ -1,9 +1,22 @@
 """Tensors, outputs and model uses between their frozen values and their generated classes."""
 
 import math
+from collections.abc import Callable
+from typing import Final
 
 from model_packs.errors import TensorError
-from model_packs.outputs import Classification, Output
+from model_packs.outputs import (
+    LARGEST_NUMBER,
+    MAX_TEXT_CHARS,
+    MAX_UNIT_CHARS,
+    Classification,
+    Output,
+    RawTensors,
+    Regression,
+    Text,
+    interval_problem,
+    tensors_problem,
+)
 from model_packs.tensors import Tensor
 from protos.codec.errors import CodecError
 from protos.messages.inference import ModelUse, Role
@@ -33,25 +46,73 @@ def output_to_wire(output: Output | None) -> pb.Output:
     """The tagged output; None becomes an unset oneof."""
     if output is None:
         return pb.Output()
-    return pb.Output(classification=pb.Classification(label=output.label, scores=dict(output.scores)))
+    if isinstance(output, Classification):
+        return pb.Output(classification=pb.Classification(label=output.label, scores=dict(output.scores)))
+    if isinstance(output, Regression):
+        wire = pb.Regression(value=output.value, tolerance=output.tolerance, unit=output.unit)
+        if output.low is not None and output.high is not None:
+            wire.low, wire.high = output.low, output.high
+        return pb.Output(regression=wire)
+    if isinstance(output, Text):
+        return pb.Output(text=pb.Text(text=output.text))
+    return pb.Output(tensors=pb.RawTensors(tensors=[tensor_to_wire(one) for one in output.tensors]))
 
 
 def output_from_wire(wire: pb.Output, field: str) -> Output | None:
     """The tagged output, or None where it could not be scored.
 
     Raises:
-        CodecError: A score is not finite, the label is not among the scores, or there are too many classes.
+        CodecError: A number is not finite, the label is not among the scores, an interval does not hold its value, or
+            something is too many or too large.
     """
-    if wire.WhichOneof("kind") is None:
-        return None
+    kind = wire.WhichOneof("kind")
+    return None if kind is None else _READERS[kind](wire, f"{field}.{kind}")
+
+
+def _classification(wire: pb.Output, field: str) -> Output:
     scores = dict(wire.classification.scores)
     if len(scores) > MAX_CLASSES:
-        raise CodecError(f"{field}.classification.scores", f"{len(scores)} classes, at most {MAX_CLASSES}")
+        raise CodecError(f"{field}.scores", f"{len(scores)} classes, at most {MAX_CLASSES}")
     if not all(math.isfinite(score) for score in scores.values()):
-        raise CodecError(f"{field}.classification.scores", "a score is not finite")
+        raise CodecError(f"{field}.scores", "a score is not finite")
     if wire.classification.label not in scores:
-        raise CodecError(f"{field}.classification.label", f"{wire.classification.label!r} has no score")
+        raise CodecError(f"{field}.label", f"{wire.classification.label!r} has no score")
     return Classification(label=wire.classification.label, scores=scores)
+
+
+def _regression(wire: pb.Output, field: str) -> Output:
+    told = wire.regression
+    low, high = (getattr(told, end) if told.HasField(end) else None for end in ("low", "high"))
+    numbers = [told.value, told.tolerance, *(end for end in (low, high) if end is not None)]
+    if not all(abs(number) <= LARGEST_NUMBER for number in numbers) or told.tolerance < 0:
+        raise CodecError(field, "a number is not finite, or the tolerance is below 0")
+    if len(told.unit) > MAX_UNIT_CHARS:
+        raise CodecError(f"{field}.unit", f"at most {MAX_UNIT_CHARS} characters")
+    output = Regression(told.value, low, high, told.tolerance, told.unit)
+    if problem := interval_problem(output):
+        raise CodecError(f"{field}.low", problem)
+    return output
+
+
+def _text(wire: pb.Output, field: str) -> Output:
+    if len(wire.text.text) > MAX_TEXT_CHARS:
+        raise CodecError(f"{field}.text", f"at most {MAX_TEXT_CHARS} characters")
+    return Text(wire.text.text)
+
+
+def _tensors(wire: pb.Output, field: str) -> Output:
+    tensors = [tensor_from_wire(one, f"{field}.tensors[{place}]") for place, one in enumerate(wire.tensors.tensors)]
+    if problem := tensors_problem(tensors):
+        raise CodecError(f"{field}.tensors", problem)
+    return RawTensors(tuple(tensors))
+
+
+_READERS: Final[dict[str, Callable[[pb.Output, str], Output]]] = {
+    "classification": _classification,
+    "regression": _regression,
+    "text": _text,
+    "tensors": _tensors,
+}
 
 
 def model_to_wire(model: ModelUse) -> pb.ModelUse:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from model_packs.outputs import Classification
+from model_packs.outputs import Classification, RawTensors, Regression, Text
 from model_packs.tensors import Tensor
 from protos.codec import enrolment, escalation, feedback, fleet, packs
 from protos.messages.enrolment import EnrolRequest, EnrolResponse
@@ -177,6 +177,28 @@ EXAMPLES: Mapping[str, tuple[Kind, object]] = {
             infer_ms=12.5,
         ),
     ),
+    **{
+        f"escalate_verdict_{task}": (
+            _ESCALATE_RESPONSE,
+            Verdict(
+                verdict_seq=42,
+                prediction_id=_PREDICTION,
+                input_digest=_INPUT,
+                revision=1,
+                tier=Tier.HUB,
+                output=output,
+                confidence=0.5,
+                models=(_HUB,),
+                decided_at_ns=_START_NS + 2_000_000_000,
+                infer_ms=12.5,
+            ),
+        )
+        for task, output in {
+            "regression": Regression(12.5, 12.0, 13.25, 0.5, "mm"),
+            "text": Text("stop the line"),
+            "tensor": RawTensors((Tensor.from_array("y", np.array([1.5, -2.0], dtype=np.float32)),)),
+        }.items()
+    },
     "escalate_go_away": (_ESCALATE_RESPONSE, GoAway("a newer stream of this device", retry_after_ms=1000)),
     "fleet_hello": (_REPORT, DeviceHello("0.1.0", _STORE, ("verdicts",), wire_version=1)),
     "fleet_heartbeat": (

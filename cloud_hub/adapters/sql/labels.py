@@ -29,8 +29,8 @@ from cloud_hub.core.feedback import (
 from cloud_hub.core.monitoring.response import Rules
 from cloud_hub.core.provenance import from_device, in_console
 from cloud_hub.errors import CaseUnknownError
-from model_packs.outputs import Classification
-from protos.messages.escalation import ItemClass, Verdict
+from model_packs.outputs import Output, agree, spoken
+from protos.messages.escalation import ItemClass, PredictionId, Verdict
 from protos.messages.feedback import FeedbackBatch, FeedbackReceipt, FeedbackRefusal
 from protos.messages.inference import Tier
 
@@ -46,9 +46,11 @@ async def label(connection: AsyncConnection, given: LabelGiven, rules: Rules) ->
     earlier = (await judgements.of_predictions(connection, key, (prediction_id,)))[prediction_id]
     if is_repeat(given.label, standing(earlier, Source.CONSOLE, given.by)):
         return LabelOutcome(None, is_repeat=True)
-    outcome = LabelOutcome(await _take(connection, in_console(given, case), case, None), is_repeat=False)
+    like = await _edge_output(connection, key, prediction_id)
+    outcome = LabelOutcome(await _take(connection, in_console(given, case), case, None, like), is_repeat=False)
     if given.label is not None and case.human_label is None and case.is_for_people:
-        named = replace(case, human_label=given.label)
+        is_edges = agree(like, spoken(given.label, like))
+        named = replace(case, human_label=case.edge_label if is_edges else given.label)
         await monitoring.judged_by_person(connection, named, rules, given.at_ns)
     return outcome
 
@@ -69,20 +71,35 @@ async def receive(
         at = feedback.prediction_id
         case = (await cases.of_predictions(connection, key, (at,))).get(at)
         given = from_device(key, feedback, case, now_ns)
-        verdict = await _take(connection, given, case, ItemKey(batch.store_id, ItemClass.FEEDBACK, seq))
+        place = ItemKey(batch.store_id, ItemClass.FEEDBACK, seq)
+        verdict = await _take(connection, given, case, place, feedback.edge_output)
         said.append(given.said)
         logged += () if verdict is None else (verdict,)
     receipt = FeedbackReceipt(tuple(sorted(known | new.keys())), tuple(refused))
     return FeedbackTaken(receipt, tuple(said), tuple(logged))
 
 
-async def _take(connection: AsyncConnection, given: Given, case: Case | None, place: ItemKey | None) -> Verdict | None:
-    """Store one judgement with all that follows from it; returns the verdict that it made."""
+async def _edge_output(connection: AsyncConnection, key: DeviceKey, prediction_id: PredictionId) -> Output | None:
+    """What the edge answered, as far as its question can still be read."""
+    payload = (await connection.execute(items.select_payload(key, prediction_id))).scalar()
+    asked = None if payload is None else items.read_payload(payload)
+    return None if asked is None else asked.edge_output
+
+
+async def _take(
+    connection: AsyncConnection, given: Given, case: Case | None, place: ItemKey | None, like: Output | None
+) -> Verdict | None:
+    """Store one judgement with all that follows from it; returns the verdict that it made.
+
+    What a person says becomes an answer of the kind that the edge gave (`like`); what is none is kept as a judgement.
+    """
     at = given.prediction_id
     earlier = (await judgements.of_predictions(connection, given.device, (at,)))[at]
     verdict = None
     if given.label is not None and makes_verdict(given.label, standing(earlier, given.source, given.given_by)):
-        verdict = await _speak(connection, given, given.label, "" if case is None else case.input_digest)
+        output = spoken(given.label, like)
+        if output is not None:
+            verdict = await _speak(connection, given, output, "" if case is None else case.input_digest)
     kept = replace(given, revision=None if verdict is None else verdict.revision)
     await judgements.add(connection, kept, place)
     if case is not None:
@@ -94,14 +111,14 @@ async def _take(connection: AsyncConnection, given: Given, case: Case | None, pl
     return verdict
 
 
-async def _speak(connection: AsyncConnection, given: Given, said: str, input_digest: str) -> Verdict:
+async def _speak(connection: AsyncConnection, given: Given, said: Output, input_digest: str) -> Verdict:
     """Log a person's answer: nobody ranks above a person, so it always follows."""
     draft = verdicts.Draft(
         device=given.device,
         prediction_id=given.prediction_id,
         input_digest=input_digest,
         tier=Tier.HUMAN,
-        output=Classification(said, {said: _CERTAIN}),
+        output=said,
         confidence=_CERTAIN,
         models=(),
         decided_at_ns=given.received_at_ns,

@@ -202,7 +202,11 @@ async def _tighten(connection: AsyncConnection, alarm: Alarm, record: PolicyReco
 
 
 def _outcome(case: Case) -> Outcome:
-    return Outcome(case.edge_label or "", case.hub_label, case.is_hub_sure, case.human_label)
+    """The hub's answer counts as the edge's where they agree, however it is written; as none where nobody can tell."""
+    hub = case.hub_label
+    if case.agrees or (case.agrees is None and case.edge_label is not None):
+        hub = case.edge_label if case.agrees else None
+    return Outcome(case.edge_label or "", hub, case.is_hub_sure, case.human_label)
 
 
 def _fits(report: PolicyReport) -> bool:

@@ -1,6 +1,6 @@
 """Owns the statements on the verdict log: one a device, numbered upwards. Revisions are `core.revisions`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from cloud_hub.core.monitoring.response import Rules
 from cloud_hub.core.restores import revision_floor, verdict_floor
 from cloud_hub.core.revisions import Answered, next_revision
 from cloud_hub.ports import Answer
-from model_packs.outputs import Output
+from model_packs.outputs import Classification, Output
 from protos.messages.escalation import PredictionId, Verdict
 from protos.messages.inference import ModelUse, Tier
 
@@ -42,7 +42,7 @@ async def answer(
 ) -> tuple[tuple[DeviceKey, Verdict], ...]:
     """Log verdicts, each at the end of its device's log, note them with their cases, and close the items."""
     logged = await log(connection, [_draft(one) for one in answers])
-    await _note(connection, logged, rules)
+    await _note(connection, logged, rules, {(one.item.device, one.item.question.prediction_id): one for one in answers})
     await items.close(connection, [one.item.row_id for one in answers])
     return logged
 
@@ -123,7 +123,12 @@ def read_verdict(row: AnyRow) -> Verdict:
     )
 
 
-async def _note(connection: AsyncConnection, logged: Sequence[tuple[DeviceKey, Verdict]], rules: Rules) -> None:
+async def _note(
+    connection: AsyncConnection,
+    logged: Sequence[tuple[DeviceKey, Verdict]],
+    rules: Rules,
+    answers: Mapping[tuple[DeviceKey, str], Answer],
+) -> None:
     """Tell the cases what the full model said; its first word on each counts for the policy that decided."""
     said: dict[DeviceKey, dict[str, Verdict]] = {}
     for key, one in logged:
@@ -132,12 +137,20 @@ async def _note(connection: AsyncConnection, logged: Sequence[tuple[DeviceKey, V
     first: list[Case] = []
     for key, by_id in said.items():
         found = await cases.of_predictions(connection, key, by_id)
-        changed = [answered(case, by_id[at]) for at, case in found.items()]
+        changed = [answered(case, by_id[at], _edge_output(answers.get((key, at)))) for at, case in found.items()]
         await cases.save(connection, changed)
         first += [case for case in changed if found[case.prediction_id].state is CaseState.WAITING]
     if first:
         now_ns = max(one.decided_at_ns for _, one in logged)
         await monitoring.judged_by_hub(connection, first, rules, now_ns)
+
+
+def _edge_output(answer: Answer | None) -> Output | None:
+    """What the edge said, where the case's label does not tell enough to compare it."""
+    if answer is None or answer.output is None or isinstance(answer.output, Classification):
+        return None
+    asked = items.read_payload(answer.item.payload)
+    return None if asked is None else asked.edge_output
 
 
 async def _last_revisions(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cloud_hub.core.cases import Case, CaseDetail, CaseState
 from cloud_hub.core.console.wording import Shape, State, confidence, percent
 from cloud_hub.core.feedback import Given, Said, Source
+from model_packs.outputs import Classification
 from protos.messages.escalation import Reason
 from protos.messages.inference import Tier
 
@@ -194,7 +195,7 @@ def history(detail: CaseDetail) -> tuple[Remark, ...]:
     remarks = [Remark(Tier.EDGE, f"{asked}, and asked the hub", f"running {case.edge_pack}", case.received_at_ns)]
     for verdict in detail.verdicts:
         if verdict.tier is Tier.HUB:
-            answer = "could not score it either" if verdict.output is None else f"answered {verdict.output.label}"
+            answer = "could not score it either" if verdict.output is None else f"answered {verdict.output.told}"
             packs = ", ".join(model.pack for model in verdict.models)
             remarks.append(Remark(Tier.HUB, f"{answer}; revision {verdict.revision}", packs, verdict.decided_at_ns))
     remarks.extend(Remark(Tier.HUMAN, said(one), one.note, one.received_at_ns) for one in detail.feedback)
@@ -212,7 +213,7 @@ def scores(detail: CaseDetail) -> Scores | None:
     """
     given = {Tier.EDGE: detail.edge_output}
     given |= {verdict.tier: verdict.output for verdict in detail.verdicts if verdict.tier is Tier.HUB}
-    told = {tier: output.scores for tier, output in given.items() if output is not None}
+    told = {tier: output.scores for tier, output in given.items() if isinstance(output, Classification)}
     if not told:
         return None
     highest = {label: max(one.get(label, 0.0) for one in told.values()) for one in told.values() for label in one}

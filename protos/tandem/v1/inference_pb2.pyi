@@ -33,11 +33,43 @@ class Classification(_message.Message):
     scores: _containers.ScalarMap[str, float]
     def __init__(self, label: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
+class Regression(_message.Message):
+    __slots__ = ("value", "low", "high", "tolerance", "unit")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    value: float
+    low: float
+    high: float
+    tolerance: float
+    unit: str
+    def __init__(self, value: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., tolerance: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class Text(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class RawTensors(_message.Message):
+    __slots__ = ("tensors",)
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+
 class Output(_message.Message):
-    __slots__ = ("classification",)
+    __slots__ = ("classification", "regression", "text", "tensors")
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
+    REGRESSION_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
     classification: Classification
-    def __init__(self, classification: _Optional[_Union[Classification, _Mapping]] = ...) -> None: ...
+    regression: Regression
+    text: Text
+    tensors: RawTensors
+    def __init__(self, classification: _Optional[_Union[Classification, _Mapping]] = ..., regression: _Optional[_Union[Regression, _Mapping]] = ..., text: _Optional[_Union[Text, _Mapping]] = ..., tensors: _Optional[_Union[RawTensors, _Mapping]] = ...) -> None: ...
 
 class ModelUse(_message.Message):
     __slots__ = ("pack", "digest", "role")

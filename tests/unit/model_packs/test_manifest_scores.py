@@ -122,7 +122,7 @@ def test_pack_toml_declares_score_and_scaling(tmp_path: Path) -> None:
     assert manifest.vector_scaling == VectorScaling((1.0, 0.5, 2.0), (0.0, 0.5, -0.25))
     assert manifest.score_kind == "deferral"
     spec = load_toml(tmp_path / "pack.toml", PackSpec, absent_mend="write it")
-    assert declared_score_name(spec) == manifest.score_name
+    assert declared_score_name(spec, tmp_path) == manifest.score_name
 
 
 def test_two_scores_that_may_differ_have_two_names() -> None:

@@ -1,14 +1,28 @@
 """Tagged outputs as they travel in events and verdicts."""
 
+import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model_packs.errors import OutputError
-from model_packs.outputs import Classification, from_json
+from model_packs.outputs import (
+    MAX_RAW_BYTES,
+    MAX_TEXT_CHARS,
+    Classification,
+    Output,
+    RawTensors,
+    Regression,
+    Text,
+    agree,
+    from_json,
+    spoken,
+)
+from model_packs.tensors import Tensor
 
 LABELS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), min_size=1, max_size=20)
 
@@ -20,16 +34,96 @@ def test_a_classification_survives_the_round_trip(scores: dict[str, float]) -> N
     assert from_json(json.loads(json.dumps(output.to_json()))) == output
 
 
+NUMBER = {"task": "regression", "value": 1.0, "low": 0.5, "high": 2.0, "tolerance": 0.1, "unit": "mm"}
+TENSOR = {"name": "y", "datatype": "FP32", "shape": [2], "data": base64.b64encode(bytes(8)).decode()}
+HUGE = {
+    "name": "y",
+    "datatype": "UINT8",
+    "shape": [MAX_RAW_BYTES + 1],
+    "data": base64.b64encode(bytes(MAX_RAW_BYTES + 1)).decode(),
+}
+
+OTHERS: list[Output] = [
+    Regression(12.5, 12.0, 13.25, 0.5, "mm"),
+    Regression(-0.0, None, None, 0.0),
+    Text(""),
+    Text("zwei\nZeilen\t\u2028"),
+    RawTensors((Tensor.from_array("y", np.array([np.nan, -1.0], np.float32)), Tensor("t", "BYTES", (0,), b""))),
+]
+
+
+@pytest.mark.parametrize("output", OTHERS)
+def test_every_output_survives_the_round_trip(output: Output) -> None:
+    """Through JSON text, without NaN or Infinity in it, and back it is the same value; it can be told in a line."""
+    assert from_json(json.loads(json.dumps(output.to_json(), allow_nan=False))) == output
+    assert "\n" not in output.told
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (Classification("a", {"a": 1.0}), Classification("a", {"a": 0.5, "b": 0.5}), True),
+        (Classification("a", {"a": 1.0}), Classification("b", {"b": 1.0}), False),
+        (Regression(1.0, None, None, 0.5), Regression(1.5, None, None, 9.0), True),
+        (Regression(1.0, None, None, 0.5), Regression(1.51, None, None, 9.0), False),
+        (Text(" stop\n"), Text("stop"), True),
+        (Text("stop"), Text("Stop"), False),
+        (OTHERS[-1], OTHERS[-1], None),
+        (Text("1"), Regression(1.0, None, None, 0.5), None),
+        (None, Text("stop"), None),
+        (Text("stop"), None, None),
+    ],
+)
+def test_answers_agree_as_their_task_counts(first: Output | None, second: Output | None, same: bool | None) -> None:  # noqa: FBT001 - a table
+    """Labels are equal, numbers differ by no more than the first one's tolerance, texts are equal but for space."""
+    assert agree(first, second) is same
+
+
+@pytest.mark.parametrize(
+    ("said", "like", "output"),
+    [
+        ("a", None, Classification("a", {"a": 1.0})),
+        ("a", Classification("b", {"b": 1.0}), Classification("a", {"a": 1.0})),
+        ("12.75", OTHERS[0], Regression(12.75, None, None, 0.5, "mm")),
+        ("12.5 mm", OTHERS[0], Regression(12.5, None, None, 0.5, "mm")),
+        ("worn", OTHERS[0], None),
+        ("nan", OTHERS[0], None),
+        ("1e999", OTHERS[0], None),
+        ("stop", Text("go"), Text("stop")),
+        ("y", OTHERS[-1], None),
+    ],
+)
+def test_what_a_person_says_becomes_an_answer_of_the_same_task(
+    said: str, like: Output | None, output: Output | None
+) -> None:
+    """A number for a number; nobody can say raw tensors."""
+    assert spoken(said, like) == output
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
         ([], "output: must be an object"),
-        ({"task": "poetry"}, "output.task: must be one of classification"),
+        ({"task": "poetry"}, "output.task: must be one of classification, regression, text, tensor"),
         ({"task": "classification", "label": "a"}, "output.scores: must be an object"),
         ({"task": "classification", "label": "a", "scores": {"b": 1.0}}, "'a' has no score"),
         ({"task": "classification", "label": "a", "scores": {"a": 2}}, "output.scores.a: must be a number from 0"),
         ({"task": "classification", "label": "a", "scores": {"a": True}}, "output.scores.a: must be a number"),
         ({"task": "classification", "label": "a", "scores": {"a": 1}, "extra": 1}, "output.extra: unknown key"),
+        ({**NUMBER, "value": True}, "output.value: must be a number"),
+        ({**NUMBER, "value": None}, "output.value: must be a number"),
+        ({**NUMBER, "low": 2.0}, "an interval's ends lie on both sides of its value"),
+        ({**NUMBER, "high": None}, "both ends of an interval, or none"),
+        ({**NUMBER, "tolerance": -1}, "output.tolerance: must be a number from 0"),
+        ({**NUMBER, "unit": "x" * 33}, "output.unit"),
+        ({"task": "text", "text": 7}, "output.text: must be a string"),
+        ({"task": "text", "text": "x" * (MAX_TEXT_CHARS + 1)}, "output.text: at most"),
+        ({"task": "tensor", "tensors": []}, "output.tensors: 1 to 64 tensors"),
+        ({"task": "tensor", "tensors": [{**TENSOR, "shape": [3]}]}, r"tensors\[0\].data: .* takes 12 bytes, not 8"),
+        ({"task": "tensor", "tensors": [{**TENSOR, "shape": [1 << 40]}]}, r"takes at most 67108864 bytes"),
+        ({"task": "tensor", "tensors": [{**TENSOR, "data": "?"}]}, r"tensors\[0\].data"),
+        ({"task": "tensor", "tensors": [{**TENSOR, "datatype": "C64"}]}, r"tensors\[0\].datatype: must be one of"),
+        ({"task": "tensor", "tensors": [HUGE]}, "output.tensors: at most 1048576 bytes in all, not 1048577"),
     ],
 )
 def test_what_is_no_output_is_refused(document: Any, message: str) -> None:  # noqa: ANN401 - any JSON may arrive

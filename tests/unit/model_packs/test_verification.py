@@ -28,11 +28,11 @@ def test_a_certificate_stands_for_its_own_score_only(tmp_path: Path, built: Pack
     """Of another kind, another fit or another scaling, the check fails and names both scores."""
     write_sources(tmp_path)
     graph = digest_of((tmp_path / "model.onnx").read_bytes())
-    certificate = replace(CERTIFICATE, graph_digest=graph, score=declared_score_name(certified))
+    certificate = replace(CERTIFICATE, graph_digest=graph, score=declared_score_name(certified, tmp_path))
     (tmp_path / "certificate.json").write_bytes(certificate.to_json())
 
     found = check_certificate(build_spec(built, tmp_path, tmp_path / "layout"))
 
     assert found.is_ok is (built is certified)
     if built is not certified:
-        assert f"it was issued for the score {declared_score_name(certified)}, not" in found.detail
+        assert f"it was issued for the score {declared_score_name(certified, tmp_path)}, not" in found.detail

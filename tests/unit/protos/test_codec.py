@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_packs.outputs import Classification
+from model_packs.outputs import MAX_TEXT_CHARS, Classification, Output, RawTensors, Regression, Text
 from model_packs.tensors import Tensor
 from protos.codec import enrolment, escalation, fleet, packs
 from protos.codec.errors import CodecError
+from protos.codec.inference import output_from_wire
 from protos.messages.enrolment import EnrolRequest, EnrolResponse
 from protos.messages.escalation import (
     Ack,
@@ -44,10 +45,24 @@ MODELS = st.builds(ModelUse, TEXT, TEXT, st.sampled_from(Role))
 
 
 @st.composite
-def outputs(draw: st.DrawFn) -> Classification:
+def classifications(draw: st.DrawFn) -> Classification:
     """A classification whose label is among its scores."""
     scores = draw(st.dictionaries(TEXT, UNIT, min_size=1, max_size=5))
     return Classification(label=draw(st.sampled_from(sorted(scores))), scores=scores)
+
+
+@st.composite
+def regressions(draw: st.DrawFn) -> Regression:
+    """A number, with an interval around it or without."""
+    low, value, high = sorted(draw(st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=3)))
+    has_interval = draw(st.booleans())
+    return Regression(value, low if has_interval else None, high if has_interval else None, draw(UNIT), draw(TEXT))
+
+
+def outputs() -> st.SearchStrategy[Output]:
+    """An answer of any task."""
+    raw = st.lists(tensors(), min_size=1, max_size=3).map(lambda found: RawTensors(tuple(found)))
+    return st.one_of(classifications(), regressions(), st.builds(Text, st.text()), raw)
 
 
 @st.composite
@@ -242,3 +257,25 @@ def test_pack_metadata_and_chunks_survive_the_wire() -> None:
     assert packs.metadata_from_wire(packs.metadata_to_wire(metadata)) == metadata
     chunk = BlobChunk(256, b"abc")
     assert packs.chunk_from_wire(packs.chunk_to_wire(chunk)) == chunk
+
+
+@pytest.mark.parametrize(
+    ("wire", "field"),
+    [
+        (inference_pb2.Output(regression=inference_pb2.Regression(value=float("nan"))), "output.regression"),
+        (inference_pb2.Output(regression=inference_pb2.Regression(tolerance=-1.0)), "output.regression"),
+        (inference_pb2.Output(regression=inference_pb2.Regression(low=0.0)), "output.regression.low"),
+        (inference_pb2.Output(regression=inference_pb2.Regression(low=1.0, high=2.0)), "output.regression.low"),
+        (inference_pb2.Output(regression=inference_pb2.Regression(unit="x" * 33)), "output.regression.unit"),
+        (inference_pb2.Output(text=inference_pb2.Text(text="x" * (MAX_TEXT_CHARS + 1))), "output.text.text"),
+        (inference_pb2.Output(tensors=inference_pb2.RawTensors()), "output.tensors.tensors"),
+        (
+            inference_pb2.Output(tensors=inference_pb2.RawTensors(tensors=[inference_pb2.Tensor(name="y")])),
+            r"output.tensors.tensors\[0\]",
+        ),
+    ],
+)
+def test_a_broken_answer_is_named_by_its_field(wire: inference_pb2.Output, field: str) -> None:
+    """Of every task: numbers that are none, half an interval, too much text, no tensors."""
+    with pytest.raises(CodecError, match=field):
+        output_from_wire(wire, "output")

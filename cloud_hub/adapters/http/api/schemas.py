@@ -82,9 +82,34 @@ _CASE = _object(
     hub=_object(pack=_TEXT, digest=_or_null(_TEXT), label=_or_null(_TEXT), confidence=_or_null(_CHANCE)),
     human=_object(label=_or_null(_TEXT), by=_or_null(_TEXT), unsure=_COUNT, doubted=_FLAG),
 )
-_OUTPUT = _object(
-    task={"const": "classification"}, label=_TEXT, scores={"type": "object", "additionalProperties": _CHANCE}
-)
+_NUMBER: Schema = {"type": "number"}
+_OUTPUT: Schema = {
+    "oneOf": [
+        _object(
+            task={"const": "classification"}, label=_TEXT, scores={"type": "object", "additionalProperties": _CHANCE}
+        ),
+        _object(
+            task={"const": "regression"},
+            value=_NUMBER,
+            low=_said(_or_null(_NUMBER), "Lower end of the interval that covers the truth with the pack's level."),
+            high=_said(_or_null(_NUMBER), "Its upper end; null, as the lower one, when no interval is known."),
+            tolerance=_said(_NUMBER, "The largest error that is good enough."),
+            unit=_TEXT,
+        ),
+        _object(task={"const": "text"}, text=_TEXT),
+        _object(
+            task={"const": "tensor"},
+            tensors=_list(
+                _object(
+                    name=_TEXT,
+                    datatype=_TEXT,
+                    shape=_list({"type": "integer", "minimum": 0}),
+                    data=_said(_TEXT, "Base64 of the raw little-endian bytes."),
+                )
+            ),
+        ),
+    ]
+}
 _VERDICT = _object(
     seq=_said(_COUNT, "Place in the device's verdict log."),
     revision=_COUNT,

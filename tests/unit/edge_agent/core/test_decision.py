@@ -17,8 +17,9 @@ from edge_agent.core.decision import (
     decide,
     group_of,
 )
-from model_packs.outputs import Classification
+from model_packs.outputs import Classification, RawTensors, Regression
 from model_packs.scoring import Scored
+from model_packs.tensors import Tensor
 from protos.messages.escalation import Reason
 
 ANSWER = Classification("walk", {"walk": 0.7, "run": 0.3})
@@ -74,6 +75,30 @@ def test_the_threshold_decides(answer: Scored, threshold: float | None, reason: 
 def test_rules_of_a_policy(policy: Policy, confidence: float, ood: float | None, reason: Reason | None) -> None:
     """Labels, strange inputs and a hub-only policy escalate whatever the confidence; a label's threshold only adds."""
     assert decide(scored(confidence), policy, Facts(ood=ood)).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("policy", "ood", "reason"),
+    [
+        (Policy(None), None, None),
+        (Policy(1.0), None, None),
+        (Policy(None, is_hub_only=True), None, Reason.FORCED),
+        (Policy(None, ood_limit=3.0), 3.1, Reason.OUT_OF_DISTRIBUTION),
+        (Policy(None, ood_limit=3.0), 2.9, None),
+    ],
+)
+def test_raw_tensors_stay_unless_a_rule_asks(policy: Policy, ood: float | None, reason: Reason | None) -> None:
+    """Nothing says how sure they are, so no threshold can doubt them; their confidence of 0 is none."""
+    answer = Scored(RawTensors((Tensor("y", "UINT8", (1,), b"a"),)), 0.0, None)
+    assert decide(answer, policy, Facts(ood=ood)).reason is reason
+
+
+def test_a_number_is_kept_from_the_threshold_on() -> None:
+    """The score of a regression is compared like any other; it is of no class."""
+    answer = Regression(1.0, None, None, 0.5)
+    kept, doubted = (decide(Scored(answer, confidence, None), Policy(0.8)) for confidence in (0.8, 0.79))
+    assert (kept.reason, doubted.reason) == (None, Reason.LOW_CONFIDENCE)
+    assert group_of(Scored(answer, 0.8, None)) == ""
 
 
 def test_an_audited_answer_is_final_and_says_with_which_probability_it_was_drawn() -> None:

@@ -29,7 +29,7 @@ from edge_agent.core.prediction import (
     unrevised,
 )
 from edge_agent.core.timestamps import NS_PER_S, from_text
-from model_packs.outputs import Classification
+from model_packs.outputs import Classification, Output, RawTensors, Regression, Text
 from model_packs.scoring import Scored
 from model_packs.tensors import Tensor
 from protos.messages.escalation import Verdict
@@ -78,7 +78,7 @@ def checked(found: Event | None) -> Event:
     return found
 
 
-def verdict(revision: int = 1, tier: Tier = Tier.HUB, output: Classification | None = RUN) -> Verdict:
+def verdict(revision: int = 1, tier: Tier = Tier.HUB, output: Output | None = RUN) -> Verdict:
     """A later answer."""
     return Verdict(
         verdict_seq=1,
@@ -111,38 +111,29 @@ SCORED = st.one_of(
 )
 
 
-@given(
-    st.tuples(NAMES, NAMES),
-    SCORED,
-    st.sampled_from([None, 0.0, 0.5, 1.0]),
-    st.sampled_from([None, *Barrier]),
-    st.builds(Facts, st.booleans(), st.sampled_from([0, 0.05, 1.0]), st.sampled_from([None, *Shortage])),
-    st.sampled_from([None, CERTIFICATE]),
-    st.tuples(st.integers(0, 2**62), st.integers(0, 2**62), PORTIONS, st.floats(0, 1e9), st.booleans()),
-)
-def test_an_event_is_written_as_the_json_library_would(
-    names: tuple[str, str],
-    scored: Scored,
-    threshold: float | None,
-    barrier: Barrier | None,
-    facts: Facts,
-    certificate: CertificateUse | None,
-    odds: tuple[int, int, float, float, bool],
-) -> None:
-    """Byte for byte, whatever it says."""
-    decided_ns, start_ns, fill, latency_ms, is_durable = odds
-    one = replace(
+@st.composite
+def predictions(draw: st.DrawFn) -> Prediction:
+    """Any."""
+    scored = draw(SCORED)
+    policy = Policy(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([None, *Barrier])))
+    rate, shortage = draw(st.sampled_from([0, 0.05, 1.0])), draw(st.sampled_from([None, *Shortage]))
+    return replace(
         predicted(scored),
-        device=names[0],
-        binding=names[1],
-        decision=decide(scored, Policy(threshold, barrier), facts),
-        certificate=certificate,
-        decided_ns=decided_ns,
-        window_start_ns=start_ns,
-        window_fill=fill,
-        latency_ms=latency_ms,
-        is_durable=is_durable,
+        device=draw(NAMES),
+        binding=draw(NAMES),
+        decision=decide(scored, policy, Facts(draw(st.booleans()), rate, shortage)),
+        certificate=draw(st.sampled_from([None, CERTIFICATE])),
+        decided_ns=draw(st.integers(0, 2**62)),
+        window_start_ns=draw(st.integers(0, 2**62)),
+        window_fill=draw(PORTIONS),
+        latency_ms=draw(st.floats(0, 1e9)),
+        is_durable=draw(st.booleans()),
     )
+
+
+@given(predictions())
+def test_an_event_is_written_as_the_json_library_would(one: Prediction) -> None:
+    """Byte for byte, whatever it says."""
     assert event_bytes(one) == json.dumps(event(one), separators=(",", ":")).encode()
 
 
@@ -187,6 +178,32 @@ def test_a_doubtful_answer_carries_no_certificate(
     told = found["escalation"]
     assert (found["status"], found["certificate"]) == (status, None)
     assert (told["reason"], told["outcome"], told["propensity"]) == escalation
+
+
+NUMBER = Regression(12.5, 12.0, 13.25, 0.5, "mm")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        NUMBER,
+        Regression(-1.0, None, None, 0.0),
+        Text("stop the line"),
+        RawTensors((Tensor.from_array("y", np.array([np.nan, 1.5], np.float32)),)),
+    ],
+)
+def test_answers_of_every_task_fit_the_schema(output: Output) -> None:
+    """Numbers, texts and raw tensors are tagged; text and bytes of the event are the same."""
+    made = predicted(Scored(output, 0.9, None))
+    assert checked(event(made))["output"] == output.to_json()
+    assert json.loads(event_bytes(made)) == event(made)
+
+
+@pytest.mark.parametrize(("value", "same"), [(12.9, True), (13.0, True), (13.1, False)])
+def test_numbers_agree_within_the_tolerance_of_the_edges_pack(value: float, same: bool) -> None:  # noqa: FBT001 - a table
+    """What the hub's pack tolerates does not count."""
+    found = event(predicted(Scored(NUMBER, 0.9, None)))
+    assert agrees(found, verdict(output=Regression(value, None, None, 99.0, "mm"))) is same
 
 
 def audited() -> Event:

@@ -212,4 +212,4 @@ def _hub_said(connection: sa.Connection, row: Any) -> dict[str, Any]:  # noqa: A
 
 
 def _label(output: Output | None) -> str | None:
-    return None if output is None else output.label[:200]
+    return None if output is None else output.told[:200]

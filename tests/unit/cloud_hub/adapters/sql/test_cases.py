@@ -14,7 +14,8 @@ from cloud_hub.core.events import EventKind
 from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome, Said, Source
 from cloud_hub.errors import CaseUnknownError
 from cloud_hub.ports import Answer, Delivered
-from model_packs.outputs import Output
+from model_packs.outputs import Output, RawTensors, Regression
+from model_packs.tensors import Tensor
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Reason, StoreId
 from protos.messages.feedback import Feedback, FeedbackBatch, FeedbackItem, FeedbackRefusal, Judgement
@@ -371,3 +372,38 @@ async def test_cases_are_counted_by_bucket_device_binding_and_reason(tmp_path: P
             (60_000_000_000, SAW, "band", Reason.AUDIT, 1, 1, 0),
         ]
         assert [one.device for one in await store.case_trend(0, 60.0, SAW)] == [SAW]
+
+
+@in_loop
+async def test_numbers_agree_within_their_tolerance_and_a_person_names_a_number(tmp_path: Path) -> None:
+    """Edge and hub differ by less than the edge's tolerance, then by more; what a person says is a number, too."""
+    edge = Regression(12.5, 12.0, 13.0, 0.5, "mm")
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        for prediction, value, agrees in (("p1", 12.9, True), ("p2", 13.1, False)):
+            await escalate(store, escalation(prediction, edge=edge))
+            await answer(store, Regression(value, None, None, 0.1, "mm"))
+            (case,) = (await store.cases(CaseFilter(agrees=agrees), 10)).cases
+            assert (case.edge_label, case.hub_label) == ("12.5 mm", f"{value:g} mm")
+        await label(store, "13 mm", prediction="p2")
+        await label(store, "worn", by="bob", prediction="p2")
+        detail = await store.case(PRESS, PredictionId("p2"))
+        assert detail is not None
+        assert detail.verdicts[-1].output == Regression(13.0, None, None, 0.5, "mm")
+        assert [given.label for given in detail.feedback] == ["13 mm", "worn"]
+        assert [verdict.tier for verdict in detail.verdicts] == [Tier.HUB, Tier.HUMAN]  # "worn" is no number
+
+
+@in_loop
+async def test_nobody_can_tell_whether_raw_tensors_agree(tmp_path: Path) -> None:
+    """Such a case is neither right nor wrong; its answers survive in the database."""
+    raw = RawTensors((Tensor("y", "UINT8", (1,), b"a"),))
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await escalate(store, escalation("p1", edge=raw, reason=Reason.FORCED))
+        await answer(store, raw, 0.0)
+        (case,) = (await store.cases(CaseFilter(), 10)).cases
+        assert (case.agrees, case.edge_label, case.hub_label) == (None, "y UINT8 [1]", "y UINT8 [1]")
+        detail = await store.case(PRESS, P1)
+        assert detail is not None
+        assert (detail.edge_output, detail.verdicts[0].output) == (raw, raw)

@@ -19,7 +19,7 @@ from cloud_hub.core.console.case_view import (
 from cloud_hub.core.console.wording import Shape
 from cloud_hub.core.feedback import Given, LabelGiven, Said, Source
 from cloud_hub.core.provenance import in_console
-from model_packs.outputs import Classification
+from model_packs.outputs import Classification, Regression
 from protos.messages.escalation import PredictionId, Reason, Verdict
 from protos.messages.inference import ModelUse, Tier
 from tests.unit.cloud_hub.escalations import PRESS, A, B, escalation
@@ -160,3 +160,16 @@ def test_scores_stand_side_by_side_the_likeliest_first() -> None:
     assert cut is not None
     assert len(cut.rows) == MAX_SCORES
     assert scores(CaseDetail(UNSCORED, None, (), ())) is None
+
+
+def test_numbers_are_told_with_their_unit_and_have_no_score_table() -> None:
+    """Where nobody gave classes, there are none to show side by side."""
+    number = Regression(12.5, 12.0, 13.0, 0.5, "mm")
+    asked = escalation("p1", edge=number)
+    said = replace(verdict(Tier.HUB, None), output=replace(number, value=12.9))
+    detail = CaseDetail(opened(PRESS, asked, 5), asked, (said,), ())
+    assert scores(detail) is None
+    assert [remark.text for remark in history(detail)] == [
+        "answered 12.5 mm, and asked the hub",
+        "answered 12.9 mm; revision 1",
+    ]
