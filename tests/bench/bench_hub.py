@@ -22,6 +22,7 @@ from tests.bench.serving import raw, results
 from tests.bench.serving.models import CNN, TINY, BenchModel, run
 from tests.bench.serving.ours import hub
 from tests.bench.serving.peers import BARE, MLSERVER, PEERS, PYTRITON, install, target
+from tests.bench.serving.perf_analyzer import second_opinion
 from tests.bench.serving.target import Sizes, Target, measure
 
 TINY_CLIENTS: Final = 32
@@ -51,7 +52,7 @@ def main() -> None:
     for peer in (BARE, *PEERS):
         batch = TINY.max_batch if peer is PYTRITON else 1
         tiny.append(target(peer, TINY, threads=1, batch=batch, why_not=why_not.get(peer.name)))
-    compare(tiny, TINY, TINY_CLIENTS, folder / "tiny", sizes, loops={})
+    _, more = compare(tiny, TINY, TINY_CLIENTS, folder / "tiny", sizes, loops={})
 
     cnn = [hub(CNN)]
     cnn += [target(peer, CNN, threads=CORES, why_not=why_not.get(peer.name)) for peer in (BARE, *PEERS)]
@@ -60,9 +61,9 @@ def main() -> None:
         f"1 caller, {CORES} threads": raw.runner(graph, CNN, callers=1, threads=CORES),
         f"{CORES} callers, 1 thread each": raw.runner(graph, CNN, callers=CORES, threads=1),
     }
-    raw_per_s = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops)
+    raw_per_s, more_cnn = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops)
 
-    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, *cnn)
+    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, *cnn) + more + more_cnn
     titles = {f"tiny model, {TINY_CLIENTS} clients": tiny, f"EfficientNet-Lite0's size, {CNN_CLIENTS} clients": cnn}
     pictures = {}
     for title, targets in titles.items():
@@ -82,8 +83,8 @@ def compare(
     sizes: Sizes,
     *,
     loops: Mapping[str, Callable[[float], float]],
-) -> dict[str, float]:
-    """All at once, loaded in turn; the medians of the raw loops, in runs a second."""
+) -> tuple[dict[str, float], list[Row]]:
+    """All at once, loaded in turn; the raw loops' medians in runs a second, and what else was measured of ours."""
     right = run(bench.write(folder), bench.input())[0]
     with ExitStack() as stack:
         for each in targets:
@@ -91,9 +92,7 @@ def compare(
             if each.reason is None:
                 each.open(folder / each.slug, right)
         found = measure(targets, clients, sizes, f"{bench.name}, {clients} clients", loops)
-        for each in targets:
-            each.weigh()
-    return found
+        return found, second_opinion(targets[0], clients)
 
 
 def tiny_rows(ours: Target, *others: Target) -> list[Row]:

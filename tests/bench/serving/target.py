@@ -138,6 +138,11 @@ class Target:
             self.pss_mib = pss_mib(self._launch.process.pid)
 
     @property
+    def address(self) -> int | None:
+        """Its port, while it runs."""
+        return self._launch.port if self._launch is not None and self.reason is None else None
+
+    @property
     def slug(self) -> str:
         """Its name as a folder's."""
         return short(self.name).replace(" ", "-")
