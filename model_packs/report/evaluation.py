@@ -22,6 +22,7 @@ from model_packs.process.progress import progress
 from model_packs.scoring import Scored, score
 from model_packs.shipped.labelled_rows import LabelledRows
 
+_LARGEST: Final = 1e300
 _COLUMNS: Final = (
     "score",
     "correct",
@@ -160,6 +161,10 @@ def _labels(answers: tuple[Scored, ...]) -> NDArray[np.str_]:
 def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
     if values.dtype.kind not in "fiu" or not np.isfinite(values.astype(np.float64)).all():
         raise CertificateError(f"{path}: {name} must be finite numbers")
+    if len(values) and float(np.abs(values.astype(np.float64)).max()) > _LARGEST:
+        raise CertificateError(
+            f"{path}: {name} reaches beyond {_LARGEST:g}, where no chart can be drawn: scale it down"
+        )
     return values.astype(np.float64)
 
 

@@ -10,7 +10,7 @@ import pytest
 from model_packs.cli import execute
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import generate_site_key
-from tests.simulators.packs import build_tiny, write_sources
+from tests.simulators.packs import LABELS, build_tiny, write_sources
 from tests.unit.model_packs.test_build import PACK_TOML
 
 LEVELS = ("--target", "0.05", "--delta", "0.05")
@@ -282,6 +282,41 @@ def test_a_certificate_names_what_its_risk_compares_and_nothing_else(
 
     assert (whole["reference"], whole["assumption"]) == ("tiny-hub@1.0.0", "windows independent")
     assert apart["group_by"] == "predicted_class"
+    assert [group["group"] for group in apart["groups"]] == sorted(LABELS[:2])
+
+
+def test_indices_of_classes_are_said_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a pack the file may name its labels; an index that names none is refused."""
+    rows = np.arange(2000)
+    score = np.full(2000, 0.9)
+    np.savez(tmp_path / "named.npz", score=score, correct=rows >= 0, predicted=rows % 2, labels=["off", "on"])
+    np.savez(tmp_path / "beyond.npz", score=score, correct=rows >= 0, predicted=rows % 4)
+    found = json.loads(output(capsys, "certify", "--scores", tmp_path / "named.npz", *LEVELS, "--by-group", "--json"))
+    assert [group["group"] for group in found["groups"]] == ["off", "on"]
+    stated = ("--population", "tests", "--dataset", tmp_path / "named.npz", "--by-group")
+    error = failure("certify", folder, "--scores", tmp_path / "beyond.npz", *LEVELS, *stated)
+    assert "predicted holds 3, and there are 3 labels" in error.message
+
+
+def test_tuning_rows_with_outcomes_make_the_stronger_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Marked in the file they are used as those set aside would be; `--promise drawn` leaves their outcomes out."""
+    rng = np.random.default_rng(2)
+    correct, is_tuning = rng.random(2000) < 0.99, np.arange(2000) < 500
+    np.savez(tmp_path / "scores.npz", score=rng.random(2000), correct=correct, is_tuning=is_tuning)
+    arguments = ("certify", "--scores", tmp_path / "scores.npz", *LEVELS)
+    assert "of those issued, forecast at 100%" in output(capsys, *arguments)
+    assert "of draws" in output(capsys, *arguments, "--promise", "drawn")
+
+
+def test_how_many_rows_of_a_cluster_count_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By default as many as the largest tuning cluster has."""
+    rows = np.arange(4000)
+    np.savez(tmp_path / "scores.npz", score=np.full(4000, 0.9), correct=rows >= 0, clusters=rows // 10)
+    arguments = ("certify", "--scores", tmp_path / "scores.npz", *LEVELS, "--unit", "cluster")
+    assert "the first 10 rows count" in output(capsys, *arguments)
+    assert "the first 4 rows count" in output(capsys, *arguments, "--largest-cluster", "4")
 
 
 @pytest.mark.parametrize("days", ["0", "-3", "1000000000"])

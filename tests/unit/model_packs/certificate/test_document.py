@@ -14,6 +14,7 @@ from model_packs.certificate.document import (
     Circumstances,
     certificate_of,
     certificate_of_groups,
+    fitting,
 )
 from model_packs.certificate.errors import CertificateError
 from model_packs.certificate.evidence import Clusters, Order
@@ -296,3 +297,12 @@ def test_evidence_of_another_shape_is_refused(change: dict[str, object], problem
 
     with pytest.raises(CertificateError, match=problem):
         Certificate.from_json(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def test_a_certificate_that_no_device_would_read_is_refused() -> None:
+    """The message says how long it is, and what would make it shorter."""
+    one = by_group().groups[0]
+    many = dataclasses.replace(by_group(), groups=tuple(dataclasses.replace(one, group=str(n)) for n in range(400)))
+    assert fitting(by_group()) == by_group().to_json()
+    with pytest.raises(CertificateError, match="devices read 65536 at most: 400 groups are too many"):
+        fitting(many)

@@ -125,6 +125,7 @@ def test_a_layout_with_several_packs_asks_which(tmp_path: Path) -> None:
         ({"score": [], "correct": []}, "holds no rows"),
         ({"score": [np.nan], "correct": [True]}, "score must be finite numbers"),
         ({"score": ["high"], "correct": [True]}, "score must be finite numbers"),
+        ({"score": [-1e308], "correct": [True]}, "score reaches beyond 1e+300"),
         ({"score": [0.1, 0.2], "correct": [True]}, "correct must be one list of 2 values"),
         ({"score": [0.1], "correct": [2]}, "correct is yes"),
         ({"score": [0.1], "correct": [True], "hub_correct": [2]}, "hub_correct is yes"),
