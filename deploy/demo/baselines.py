@@ -131,7 +131,7 @@ def _answers(pack: Pack, inputs: NDArray[Any]) -> list[str | None]:
     try:
         name = pack.manifest.inputs[0].name
         return [
-            None if scored.output is None else scored.output.label
+            None if scored.output is None else scored.output.told
             for batch in _batches(inputs, pack.manifest.max_batch)
             for scored in score(pack.manifest, session.run({name: batch}))
         ]

@@ -110,7 +110,7 @@ class Answers:
                 for scored in score(pack.manifest, outputs):
                     if scored.output is None:
                         raise AssertionError("a shipped pack could not score a shipped window")
-                    labels.append(pack.manifest.labels.index(scored.output.label))
+                    labels.append(pack.manifest.labels.index(scored.output.told))
                     confidences.append(scored.confidence)
         finally:
             session.close()

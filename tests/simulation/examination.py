@@ -177,7 +177,7 @@ def _other_answers(history: History, stored: Stored) -> Iterator[str]:
             continue
         last = said[name][-1]
         shown = (event["revision"], event["tier"], None if event["output"] is None else event["output"]["label"])
-        wanted = (last.revision, last.tier.value, None if last.output is None else last.output.label)
+        wanted = (last.revision, last.tier.value, None if last.output is None else last.output.told)
         is_behind = Fault.HUB_RESTORES in history.faults and event["revision"] >= last.revision
         is_another = Fault.AGENT_RESTORES in history.faults  # the window was measured anew
         if shown != wanted and not is_behind and not is_another:

@@ -251,7 +251,7 @@ class Seeding:
         ]
         await self._store.answer(answers)
         for answer, (at_ns, _, _, sketch) in list(zip(answers, rows, strict=True))[3::9]:
-            said = None if answer.output is None else answer.output.label
+            said = None if answer.output is None else answer.output.told
             prediction, given_ns = answer.item.question.prediction_id, min(at_ns + 5 * _MINUTE, self._now_ns)
             await self._store.label(LabelGiven(devices[sketch.name], prediction, said, "demo", "", given_ns))
         return [(devices[sketch.name], escalation.prediction_id) for _, escalation, _, sketch in rows]
@@ -298,7 +298,7 @@ class Seeding:
         at = (
             int(self._random.integers(len(labels)))
             if edge is None
-            else labels.index(edge.label) + (1 if is_other else 0)
+            else labels.index(edge.told) + (1 if is_other else 0)
         )
         confidence = round(float(self._random.uniform(0.62, 0.995)), 3)
         output = _classified(labels, at % len(labels), confidence)

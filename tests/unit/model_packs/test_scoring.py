@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+from model_packs.answers import NON_FINITE
 from model_packs.calibration.deferral import FEATURES, Deferral, confidence
 from model_packs.calibration.scores import certainty, margin
 from model_packs.calibration.temperature import softmax
 from model_packs.errors import TensorError
 from model_packs.manifest import PackManifest, ScoreSpec
-from model_packs.scoring import ESCALATE_OUTPUT_RANGE, NON_FINITE, score
+from model_packs.outputs import Classification
+from model_packs.scoring import ESCALATE_OUTPUT_RANGE, score
 from tests.unit.model_packs.test_manifest import MANIFEST
 from tests.unit.model_packs.test_manifest_scores import LEARNED, MARGIN, OWN_OUTPUT, SCALED
 
@@ -29,7 +31,7 @@ def test_every_row_is_scored_or_named_unscorable(logits: NDArray[np.float32]) ->
     assert len(scored) == len(logits)
     for row, answer in zip(logits, scored, strict=True):
         if np.isfinite(row).all():
-            assert answer.output is not None
+            assert isinstance(answer.output, Classification)
             assert answer.unscorable is None
             assert answer.confidence == answer.output.scores[answer.output.label] >= 0.5
             assert sum(answer.output.scores.values()) == pytest.approx(1.0)
@@ -68,14 +70,14 @@ def test_a_double_that_a_scaling_would_overflow_is_unscorable_and_its_batch_is_n
     """One row of a float64 output near the end of its range fails by itself; nothing is raised, nothing warns."""
     broken, fine = score(SCALED, {"logits": np.array([[1e308, -1e308], [0.0, 1.0]])})
     assert (broken.output, broken.unscorable) == (None, NON_FINITE)
-    assert fine.output is not None
+    assert isinstance(fine.output, Classification)
 
 
 def test_the_temperature_softens_the_confidence() -> None:
     """At temperature 1.5 a gap of 3 logits gives 1 / (1 + exp(-2))."""
     (answer,) = score(MANIFEST, {"logits": np.array([[0.0, 3.0]], np.float32)})
     assert answer.confidence == pytest.approx(1 / (1 + np.exp(-2.0)))
-    assert answer.output is not None
+    assert isinstance(answer.output, Classification)
     assert list(answer.output.scores) == ["idle", "walk"]
 
 
@@ -96,7 +98,7 @@ def test_a_declared_score_is_the_confidence(manifest: PackManifest, logits: NDAr
     plain = score(MANIFEST, {"logits": logits})
     for answer, before in zip(score(manifest, {"logits": logits}), plain, strict=True):
         assert (answer.output, answer.unscorable) == (before.output, before.unscorable)
-        if before.output is None:
+        if not isinstance(before.output, Classification):
             assert answer.confidence == 0.0
             continue
         table = np.array([list(before.output.scores.values())])
@@ -131,6 +133,6 @@ def test_the_scaling_by_class_comes_before_the_answer() -> None:
     """It may change which label is the largest, and the temperature divides what it gives."""
     (answer,) = score(SCALED, {"logits": np.array([[1.0, 1.5]], np.float32)})
     scaled = np.array([[-0.25 * 0.5, 0.25 * 2.0 - 1.0]])
-    assert answer.output is not None
+    assert isinstance(answer.output, Classification)
     assert answer.output.label == "idle"
     assert list(answer.output.scores.values()) == pytest.approx(softmax(scaled, MANIFEST.temperature)[0].tolist())

@@ -193,7 +193,7 @@ async def test_what_waits_is_asked_at_once_behind_what_is_live(manifest: PackMan
     assert serving.asked == [(Caller("s", "press-07"), BACKLOG_PRIORITY, True)] * 6
     assert [one.item.row_id for one in store.logged] == [1, 2, 3, 4, 5, 6]
     first = store.logged[0]
-    assert (first.output and first.output.label, first.tier, first.decided_at_ns) == ("moving", Tier.HUB, 42)
+    assert (first.output and first.output.told, first.tier, first.decided_at_ns) == ("moving", Tier.HUB, 42)
     assert (first.models[0].pack, first.infer_ms) == (FULL, 2.0)
     assert bell.rung == [PRESS] * 6
     assert 'hub_verdicts_total{tier="hub"} 6.0' in registry.expose().decode()

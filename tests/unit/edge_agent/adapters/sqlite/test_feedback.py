@@ -116,7 +116,7 @@ def test_the_edges_own_answer_is_known_after_a_revision_and_the_escalation_queue
     assert batch is not None
     feedback = batch.items[0].feedback
     assert feedback.edge_output is not None
-    assert (feedback.label, feedback.edge_output.label, feedback.edge_model.pack) == (
+    assert (feedback.label, feedback.edge_output.told, feedback.edge_model.pack) == (
         "worn",
         "ok",
         "bearing-edge@1.0.0",
