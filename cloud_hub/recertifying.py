@@ -1,12 +1,16 @@
 """Owns recovery: a new certificate from what the field showed lately, signed, and wanted of the device as its policy.
 
 Steps: 1. which pack the binding runs, and what its certificate is about; 2. the windows that came since the policy in
-force began; 3. `model_packs.certificate` on those that count, thinned to a uniform sample; 4. the statement signed with
-the site key; 5. the policy in the twin. The pack stays as it is. A hub never does this by itself.
+force began; 3. `model_packs.certificate` on those that count, thinned to a uniform sample and shuffled: what lays down
+the order of tests is drawn from the whole time, by a seed that follows from the rows; 4. the statement signed with the
+site key; 5. the policy in the twin. The pack stays as it is. A hub never does this by itself.
 """
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.monitoring.field_rows import Judged, judged_rows
@@ -16,11 +20,11 @@ from cloud_hub.core.twin import DesiredTwin
 from cloud_hub.errors import AssignmentError, DeviceAbsentError
 from cloud_hub.ports import FleetRecords, PackFacts, PackShelf, PolicyBook
 from model_packs.certificate import certify
-from model_packs.certificate.certify import Certified
+from model_packs.certificate.certify import Certified, Unit
 from model_packs.certificate.document import Certificate, Circumstances, certificate_of
 from model_packs.certificate.errors import CertificateError
 from model_packs.certificate.thinning import thin
-from model_packs.digests import digest_of
+from model_packs.digests import Digest, digest_of
 from model_packs.manifest import PackRef
 from model_packs.signing import SiteKey
 from model_packs.strict_json import canonical
@@ -31,6 +35,7 @@ from protos.messages.inference import ModelUse
 RECERTIFIED = "recertified"
 """The reason of such a policy."""
 
+DRAWN_BY = "windows drawn by seed"
 _NS_PER_S = 1_000_000_000
 _MORE = "let more audits and labels come in, or choose a larger --target"
 
@@ -41,6 +46,7 @@ class Wish:
 
     Attributes:
         target: None: as the pack's certificate has it; `delta` likewise.
+        unit: What is taken as an independent draw: windows, or whole days; None: as the pack's certificate has it.
         since_ns: Only what came since then counts; None: since the policy in force began.
         actor: Who asks.
         now_ns: Wall clock, Unix epoch, UTC.
@@ -53,6 +59,7 @@ class Wish:
     since_ns: int | None
     actor: str
     now_ns: int
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ async def recertify(records: FleetRecords, book: PolicyBook, shelf: PackShelf, k
     certified, used = _certified(judged, before, wish, smallest)
     if certified.threshold is None:
         return Recertified(certified, None, None, None, len(judged.ids), judged.n_missing)
-    certificate = certificate_of(certified, _circumstances(before, used, wish, since_ns))
+    certificate = certificate_of(certified, _circumstances(before, used, wish, since_ns, certified.unit))
     place = PolicyPlace(wish.device.org_id, wish.device.site_id, wish.device.device_id, wish.binding)
 
     def make(version: int) -> PolicyDesire:
@@ -171,44 +178,82 @@ def _certified(judged: Judged, before: Certificate, wish: Wish, smallest: float)
     """Run the procedure on a uniform sample of the rows; what is certified is what the sample stands for."""
     try:
         mask = thin(judged.inclusion, judged.ids, smallest)
-        used = replace(
-            judged,
-            confidence=judged.confidence[mask],
-            is_right=judged.is_right[mask],
-            inclusion=judged.inclusion[mask],
-            day=judged.day[mask],
-            ids=tuple(name for name, is_used in zip(judged.ids, mask, strict=True) if is_used),
-        )
+        unit = before.unit if wish.unit is None else wish.unit
+        used = shuffled(_chosen(judged, np.flatnonzero(mask)), unit)
         certified = certify(
             used.confidence,
             used.is_right,
             target=before.target if wish.target is None else wish.target,
             delta=before.delta if wish.delta is None else wish.delta,
             clusters=used.day,
+            unit=unit,
         )
     except CertificateError as error:
         raise AssignmentError(str(error), _MORE) from error
     return certified, used
 
 
-def _circumstances(before: Certificate, used: Judged, wish: Wish, since_ns: int) -> Circumstances:
+def _chosen(judged: Judged, places: NDArray[np.intp]) -> Judged:
+    """These rows, in this order."""
+    return replace(
+        judged,
+        confidence=judged.confidence[places],
+        is_right=judged.is_right[places],
+        inclusion=judged.inclusion[places],
+        day=judged.day[places],
+        ids=tuple(judged.ids[place] for place in places.tolist()),
+    )
+
+
+def shuffled(rows: Judged, unit: Unit) -> Judged:
+    """Draw an order by lot, by a seed that follows from the rows.
+
+    Args:
+        rows: In the order of time.
+        unit: Windows, or whole days, each of which stays in the order of time.
+
+    Returns:
+        The same rows.
+    """
+    draw = np.random.default_rng(_seed(rows))
+    if unit == "row":
+        return _chosen(rows, draw.permutation(len(rows.ids)))
+    days, place = np.unique(rows.day, return_inverse=True)
+    return _chosen(rows, np.argsort(draw.permutation(len(days))[place], kind="stable"))
+
+
+def _rows_digest(rows: Judged) -> Digest:
+    """The digest of the rows, whatever their order."""
+    return digest_of(
+        canonical(sorted([name, bool(right)] for name, right in zip(rows.ids, rows.is_right, strict=True)))
+    )
+
+
+def _seed(rows: Judged) -> int:
+    """The first sixteen hexadecimal digits of the rows' digest, as a number."""
+    return int(_rows_digest(rows).removeprefix("sha256:")[:16], 16)
+
+
+def _circumstances(before: Certificate, used: Judged, wish: Wish, since_ns: int, unit: Unit) -> Circumstances:
     """The pack's own circumstances, with the field in the place of its data set."""
-    rows = [[name, bool(right)] for name, right in zip(used.ids, used.is_right, strict=True)]
+    independent = (
+        "windows independent" if unit == "row" else "days independent, windows within one in any way dependent"
+    )
     return Circumstances(
         risk=before.risk,
         reference=before.reference,
         population=f"{wish.binding} of {wish.device}, {_instant(since_ns)} to {_instant(wish.now_ns)}",
-        assumption="windows independent; the field stays as it was in that time",
+        assumption=f"{independent}; the field stays as it was in that time; tuning {DRAWN_BY} {_seed(used)}",
         cluster_unit="day",
         graph_digest=before.graph_digest,
         variant=before.variant,
         provider=before.provider,
         precision=before.precision,
-        dataset_digest=digest_of(canonical(rows)),
+        dataset_digest=_rows_digest(used),
         temperature=before.temperature,
         issued_at=_instant(wish.now_ns),
         valid_until=None,
-        sampling_unit=before.sampling_unit,
+        sampling_unit="day" if unit == "cluster" else before.sampling_unit,
         score=before.score,
     )
 

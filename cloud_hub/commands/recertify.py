@@ -32,6 +32,11 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--target", type=float, metavar="SHARE", help="losses among the kept (default: as before)")
     parser.add_argument("--delta", type=float, metavar="SHARE", help="chance that it fails (default: as before)")
     parser.add_argument(
+        "--unit",
+        choices=("row", "cluster"),
+        help="what is an independent draw: a window, or a whole day (default: as the pack's certificate has it)",
+    )
+    parser.add_argument(
         "--days", type=float, metavar="N", help="use the last N days (default: since the policy in force began)"
     )
     add_config(parser)
@@ -61,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         since_ns=None if args.days is None else now_ns - round(args.days * _NS_PER_DAY),
         actor=COMMAND_LINE,
         now_ns=now_ns,
+        unit=args.unit,
     )
 
     async def work(store: SqlStore) -> Recertified:

@@ -6,17 +6,19 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.delivery import ItemKey, Question
+from cloud_hub.core.monitoring.field_rows import Judged
 from cloud_hub.core.monitoring.promises import promise_in
 from cloud_hub.core.monitoring.response import Rules
 from cloud_hub.errors import AssignmentError, DeviceAbsentError
 from cloud_hub.ports import Delivered
-from cloud_hub.recertifying import Recertified, Wish, recertify
+from cloud_hub.recertifying import Recertified, Wish, recertify, shuffled
 from model_packs.certificate.document import Certificate
 from model_packs.signing import SiteKey, generate_site_key
 from model_packs.store import PackStore
@@ -192,3 +194,49 @@ async def test_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
             await field.report(pack)
             with pytest.raises(AssignmentError, match=why):
                 await field.recertify()
+
+
+def rows_of(count: int, days: int) -> Judged:
+    """Windows in order of time, spread over days; the scores say nothing."""
+    return Judged(
+        confidence=np.linspace(0.0, 1.0, count),
+        is_right=np.arange(count) % 50 > 0,
+        inclusion=np.ones(count),
+        day=np.arange(count, dtype=np.int64) * days // count,
+        ids=tuple(f"p{n}" for n in range(count)),
+        n_missing=0,
+    )
+
+
+def test_windows_are_drawn_from_the_whole_time() -> None:
+    """The same rows come in the same order, which is not that of time, and none is lost; other rows in another."""
+    rows = rows_of(400, 8)
+    drawn, again = shuffled(rows, "row"), shuffled(rows, "row")
+    assert drawn.ids == again.ids
+    assert sorted(drawn.ids) == sorted(rows.ids)
+    assert len(set(drawn.day[:120].tolist())) == 8
+    assert [rows.ids[int(score * 399 + 0.5)] for score in drawn.confidence] == list(drawn.ids)
+    assert shuffled(replace(rows, is_right=~rows.is_right), "row").ids != drawn.ids
+
+
+def test_whole_days_are_drawn_each_in_its_own_order() -> None:
+    """Of a day the first rows count, so its windows stay in the order of time."""
+    drawn = shuffled(rows_of(400, 8), "cluster")
+    days = drawn.day.tolist()
+    assert list(dict.fromkeys(days)) != sorted(set(days))
+    assert [days[place] for place in range(0, 400, 50)] == list(dict.fromkeys(days))
+    assert all(np.diff(drawn.confidence[drawn.day == day]).min() > 0 for day in range(8))
+
+
+@in_loop
+async def test_a_field_may_be_certified_by_whole_days(tmp_path: Path) -> None:
+    """One day is too few, and the refusal counts days; by windows the certificate states the seed of the draw."""
+    async with a_field(tmp_path) as field:
+        await field.report()
+        await field.gather(400, wrong_below=0.3)
+        with pytest.raises(AssignmentError, match="calibration clusters cannot show"):
+            await field.recertify(replace(WISH, unit="cluster"))
+        found = await field.recertify()
+        assert found.certificate is not None
+        seed = int(found.certificate.dataset_digest.removeprefix("sha256:")[:16], 16)
+        assert f"drawn by seed {seed}" in found.certificate.assumption
