@@ -19,8 +19,8 @@ from edge_agent.core.input_sampling import InputSampling
 from edge_agent.core.prediction import CertificateUse, Prediction, input_digest, prediction_id
 from edge_agent.inference.allotting import Allotment
 from edge_agent.ports import BindingName, Clock, Decided, PolicyUse, Publish, RowId
-from model_packs.engines.session import Session
-from model_packs.errors import TensorError
+from model_packs.engines.session import Session, batch_limit
+from model_packs.errors import RunTimeoutError, TensorError
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored, score
 from model_packs.tensors import Tensor
@@ -29,6 +29,7 @@ from protos.messages.escalation import Escalation, ItemClass, PredictionId
 from protos.messages.inference import ModelUse
 
 ENGINE_ERROR = "engine_error"
+_FAILED = Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)
 _NS_PER_MS = 1_000_000
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,7 @@ class Answerer:
         self._device = device
         self._binding = binding
         self._model = model
+        self._batch = batch_limit(model.manifest, model.session.facts)
         self._clock = clock
         self._new_row = new_row
         self._on_run = on_run
@@ -176,6 +178,7 @@ class Answerer:
         """
         with self._lock:
             before, self._model = self._model, model
+            self._batch = batch_limit(model.manifest, model.session.facts)
         return before
 
     def answer(self, asked: Sequence[Asked], *, is_durable: bool) -> list[Decided]:
@@ -194,7 +197,7 @@ class Answerer:
             names = [prediction_id(self._device, self._binding, *one.window.identity) for one in asked]
             strange = self._strangeness(asked, names)
             drawn = allotment.draw(names, policy, strange)  # before anything is answered
-            size = self._model.manifest.max_batch
+            size = self._batch
             scored: list[Scored] = []
             for first in range(0, len(asked), size):
                 scored += self._infer([one.window for one in asked[first : first + size]])
@@ -233,7 +236,7 @@ class Answerer:
         if len(windows) > 1:  # one window must not take the others down with it
             return [one for window in windows for one in self._infer([window])]
         self._on_engine_failure(self._binding, self._model.use)
-        return [Scored(output=None, confidence=0.0, unscorable=ENGINE_ERROR)]
+        return [_FAILED]
 
     def _tell(self, scored: Sequence[Scored]) -> None:
         failed = sum(one.unscorable is not None for one in scored)
@@ -250,6 +253,9 @@ class Answerer:
         began_s = self._clock.monotonic_s()
         try:
             outputs = self._model.session.run({name: batch})
+        except RunTimeoutError:  # each window alone might take as long: none is tried again
+            logger.exception("engine_took_too_long", extra=facts)
+            return [_FAILED] * len(windows)
         except Exception:  # calling an engine: whatever it does, the windows are unscorable and the flow goes on
             logger.exception("engine_failed", extra=facts)
             return None

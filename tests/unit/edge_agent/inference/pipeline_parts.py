@@ -193,6 +193,8 @@ class SteadySession:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.poison: float | None = None
+        self.failure: EngineError = EngineError("the engine broke", "mend it")
+        self.tries = 0
         self.output = "logits"
 
     def open(self) -> None:
@@ -207,8 +209,9 @@ class SteadySession:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Logits [batch, 3]."""
         windows = inputs["window"]
+        self.tries += 1
         if self.poison is not None and (windows == np.float32(self.poison)).any():
-            raise EngineError("the engine broke", "mend it")
+            raise self.failure
         self.batches.append(len(windows))
         logits = np.zeros((len(windows), 3), np.float32)
         logits[:, 0] = 9.0

@@ -11,6 +11,7 @@ from edge_agent.core.decision import Barrier, Policy
 from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL
 from edge_agent.inference.rationing import Ration
 from edge_agent.ports import Unit
+from model_packs.errors import RunTimeoutError
 from protos.messages.escalation import ItemClass, Reason
 from tests.unit.edge_agent.inference.pipeline_parts import BROKER, SAMPLES, Bench, message
 
@@ -148,6 +149,20 @@ def test_an_engine_error_makes_only_its_own_window_unscorable() -> None:
     assert [event["confidence"] > 0 for event in bench.events()] == [True, False, True]
     assert bench.events()[1]["escalation"]["reason"] == "unscorable"
     assert bench.events()[1]["output"] is None
+    assert bench.store.broken_equations() == []
+
+
+def test_a_run_that_took_too_long_is_not_tried_again_window_by_window() -> None:
+    """Each might take as long: all are unscorable at once, and each counts against the pack."""
+    bench = Bench()
+    bench.session.poison = 7.0
+    bench.session.failure = RunTimeoutError("it took more than 10 s", "use a smaller model")
+    bench.send(0)
+    bench.send(1, message(1, value=7.0))
+    bench.run()
+    assert bench.session.tries == 1
+    assert [event["escalation"]["reason"] for event in bench.events()] == ["unscorable"] * 2
+    assert len(bench.engine_failures) == 2
     assert bench.store.broken_equations() == []
 
 

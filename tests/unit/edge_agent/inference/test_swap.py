@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.inference.answering import Model
+from model_packs.engines.tuning import BatchPoint, Tuning
 from model_packs.errors import EngineError
 from protos.messages.inference import ModelUse
 from tests.unit.edge_agent.inference.pipeline_parts import Bench, SteadySession, message
@@ -75,6 +76,20 @@ def test_windows_in_flight_are_answered_by_the_next_model() -> None:
     assert len({event["id"] for event in bench.events()}) == len(bench.events())
     assert set(bench.session.batches[before:]) == {1}, "the new model's largest batch holds"
     assert bench.store.broken_equations() == []
+
+
+def test_batches_are_as_large_as_was_measured_to_pay() -> None:
+    """The pack allows more; on this machine windows in company take as long as alone."""
+    bench = Bench()
+    curve = (BatchPoint(1, 5.0, 5.0), BatchPoint(4, 20.0, 20.0))
+    bench.session.facts = replace(
+        SteadySession.facts, tuning=Tuning(SteadySession.facts.graph_digest, "1", "cpu", 1, 1, curve)
+    )
+    bench.answerer.swap(new_model(bench))
+    for number in range(3):
+        bench.send(number)
+    bench.run()
+    assert bench.session.batches == [1, 1, 1]
 
 
 def test_a_swap_waits_for_the_pass_in_hand() -> None:
