@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 
 from cloud_hub.adapters.engine.answerer import Answerer
@@ -52,6 +51,7 @@ from cloud_hub.admission import Admission
 from cloud_hub.config import HubConfig, is_loopback
 from cloud_hub.core.sign_in_throttle import SignInThrottle
 from cloud_hub.core.waiting_room import WaitingRoom
+from cloud_hub.engine_options import engine_options
 from cloud_hub.errors import NoDatabaseError, StorageError
 from cloud_hub.fleet_watch import FleetWatch
 from cloud_hub.inviting import Inviting
@@ -64,7 +64,6 @@ from cloud_hub.serving.serving import Serving
 from cloud_hub.serving.terms import serving_terms
 from model_packs.engines.machine import this_machine
 from model_packs.engines.opening import open_session
-from model_packs.engines.options import EngineOptions
 from model_packs.process.metrics import Registry
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
@@ -326,7 +325,7 @@ class Hub:
 
 def _engine_session(config: HubConfig) -> OpenSession:
     remote = remote_openers(config.model_server, config.folder.root)
-    return partial(open_session, options=EngineOptions(threads=config.inference.threads), openers=remote)
+    return lambda pack: open_session(pack, engine_options(config), openers=remote)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -16,6 +16,7 @@ from cloud_hub.errors import DeviceNameError
 from cloud_hub.model_servers import ModelServerConfig
 from cloud_hub.oip_config import OipConfig
 from cloud_hub.serving_config import ServingConfig
+from model_packs.engines.options import DEFAULT_PROVIDERS, provider_problems
 from model_packs.process.settings import load_toml, sample_toml, setting
 from protos.messages.fleet import PolicyMode
 
@@ -97,7 +98,17 @@ class InferenceConfig:
     """How full models run."""
 
     max_batch: int = setting(64, doc="Most windows in one run; a pack's own limit holds, too.")
-    threads: int = setting(1, doc="Threads of one full model's session.")
+    threads: int | None = setting(
+        None,
+        doc="Threads of one full model's session. Without it: as many as `model-pack bench` measured to pay, else 1.",
+        example=1,
+    )
+    providers: tuple[str, ...] = setting(
+        DEFAULT_PROVIDERS,
+        doc='Where ONNX graphs run, the preferred one first: "tensorrt", "cuda", "cpu". The first that carries out a '
+        "real inference is taken.",
+    )
+    run_limit_s: float = setting(60.0, doc="A model run that takes longer is ended, and fails, in seconds.")
     inline_below_ms: float = setting(
         1.0, doc="A model whose full batch ran in less than this at load runs between two messages, others in a thread."
     )
@@ -106,8 +117,11 @@ class InferenceConfig:
         """Check what types cannot say."""
         if not 1 <= self.max_batch <= _MAX_BATCH:
             yield "max_batch", f"expected 1 to {_MAX_BATCH}"
-        if self.threads < 1:
+        if self.threads is not None and self.threads < 1:
             yield "threads", "expected at least 1"
+        yield from provider_problems(self.providers)
+        if self.run_limit_s <= 0:
+            yield "run_limit_s", "expected more than 0"
         if self.inline_below_ms < 0:
             yield "inline_below_ms", "expected 0 or more"
 

@@ -35,6 +35,8 @@ def test_the_sample_loads_to_the_defaults(tmp_path: Path) -> None:
         ("[http]\nsession_life_s = 0", "http.session_life_s"),
         ("[identity]\norg_id = 'Big Corp'", "identity.org_id"),
         ("[identity]\ncertificate_days = 0", "identity.certificate_days"),
+        ("[inference]\nproviders = ['rocm']", "expected one of tensorrt, cuda, cpu"),
+        ("[inference]\nrun_limit_s = 0", "inference.run_limit_s"),
         ("[inference]\nmax_batch = 0\nthreads = 0\ninline_below_ms = -1", "inference.inline_below_ms"),
         ("[escalation]\ncredit_items = 0", "escalation.credit_items"),
         ("[model_server.a]\nengine = 'oip'\naddress = 'http://h:1'", "grpc://HOST:PORT"),
