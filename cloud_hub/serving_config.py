@@ -52,7 +52,8 @@ class ServingConfig:
 
     window_ms: float = setting(
         1.0,
-        doc="A batch waits for calls whose message is on its way, at most this long, in milliseconds. 0: it does not.",
+        doc="A batch waits for the requests that came together with its own before, at most this long, in milliseconds."
+        " One client alone never waits. 0: nobody does.",
     )
     max_queued: int = setting(2048, doc="Windows that may wait for one model; more are refused, with a time to retry.")
     max_queued_per_caller: int = setting(512, doc="Requests of one caller that may wait for one model.")

@@ -19,7 +19,7 @@ from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
 from cloud_hub.serving.counts import Counts
 from cloud_hub.serving.errors import DeadlinePassedError, InputRefusedError, ModelUnloadedError, ServingFullError
-from cloud_hub.serving.interface import BACKLOG_PRIORITY, Arrival, Caller, Inferred
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, Inferred
 from cloud_hub.serving.run import Arrays, Instance, Ran
 from cloud_hub.serving.window import Window
 from protos.messages.inference import ModelUse
@@ -101,7 +101,7 @@ class BatcherParts:
     """What the batchers of one serving core share.
 
     Attributes:
-        window: Closes their batches.
+        window_s: How long a batch waits for the rest of its wave.
         workers: Runs what is not quick.
         book: What answering cost.
         wall_ns: Wall clock.
@@ -109,7 +109,7 @@ class BatcherParts:
         note_refused: Told of every request without an answer: why.
     """
 
-    window: Window
+    window_s: float
     workers: Executor
     book: CostBook
     wall_ns: Callable[[], int]
@@ -145,7 +145,7 @@ class Batcher:
         self._free = list(instances[: self._n_instances])
         self._queue: FairQueue[Request] = FairQueue()
         self._few = min(terms.bounds.rows, terms.bounds.per_caller)  # while no more wait, no bound is reached
-        self._is_waiting = False
+        self._window = Window(loop, parts.window_s, terms.batch, self.close_window)
         self._is_ending = False
         self._ended = asyncio.Event()
 
@@ -160,7 +160,6 @@ class Batcher:
         caller: Caller,
         deadline_s: float | None,
         priority: int,
-        arrival: Arrival | None,
         *,
         is_scored: bool,
     ) -> Request:
@@ -171,7 +170,6 @@ class Batcher:
             caller: Who asks.
             deadline_s: On the loop's clock; None: none.
             priority: As the caller named it.
-            arrival: What the window gave, if the call was expected.
             is_scored: Label and confidence are wanted.
 
         Returns:
@@ -194,19 +192,11 @@ class Batcher:
         answer: Answer = self._loop.create_future()
         request = Request(inputs, rows, form, caller, rank, deadline_s=deadline_s, answer=answer, is_scored=is_scored)
         queue.push(rank, caller, request)
-        window = self._parts.window
-        if not self._free:  # the next batch is taken when a run ends
-            if arrival is not None:
-                window.forget(arrival)
-        elif queue.rows >= self.terms.batch:
-            if arrival is not None:
-                window.forget(arrival)
-            self.close_window()
-        elif self._is_waiting:
-            window.note(arrival)
-        else:
-            self._is_waiting = True
-            window.wait(self, arrival)
+        if self._free:  # else the next batch is taken when a run ends
+            if queue.rows >= self.terms.batch:
+                self._window.fill()
+            else:
+                self._window.come()
         return request
 
     def withdraw(self, request: Request) -> None:
@@ -215,7 +205,6 @@ class Batcher:
 
     def close_window(self) -> None:
         """Run what has come, as far as there are free instances."""
-        self._is_waiting = False
         while self._free and self._queue.rows:
             batch = self._next_batch()
             if not batch:
@@ -234,6 +223,7 @@ class Batcher:
     async def end(self) -> None:
         """Let nothing more in, and wait until what was let in is answered."""
         self._is_ending = True
+        self._window.cancel()
         self.close_window()
         try:
             if not self.is_idle:

@@ -94,7 +94,7 @@ class Ensembles:
         asked: list[tuple[LoadedModel, Request]] = []
         try:
             for member in members:
-                request = member.batcher.submit(inputs, caller, deadline_s, priority, None, is_scored=is_scored)
+                request = member.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
                 asked.append((member, request))
             said = await asyncio.gather(*(request.answer for _, request in asked))
         except BaseException:  # whatever ended it, its other members need not answer

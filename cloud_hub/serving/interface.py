@@ -6,16 +6,13 @@ How requests are queued, batched and run is behind it (`serving.py`); which prot
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, NewType, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored
 from protos.messages.inference import ModelUse
-
-Arrival = NewType("Arrival", int)
-"""A call that has begun, and whose message is still on its way."""
 
 DEFAULT_PRIORITY = 0
 """No wish; Open Inference Protocol clients send 1 for the most urgent, then 2, 3, …"""
@@ -150,16 +147,6 @@ class ModelStatistics:
 class InferenceServing(Protocol):
     """Answers requests with the full models of this hub. Everything is called on the event loop's thread."""
 
-    def expect(self) -> Arrival:
-        """Note that a call has begun whose message is still being received or decoded.
-
-        A batch that could run waits for it, at most as long as the window is open. Give it to `infer`, or to `forget`
-        when the call ends before; one that is given to neither is forgotten when the window closes.
-        """
-
-    def forget(self, arrival: Arrival) -> None:
-        """Note that an expected call will not infer; an unknown one is none."""
-
     def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:
         """Find the loaded model for a request, by look-ups only.
 
@@ -190,7 +177,6 @@ class InferenceServing(Protocol):
         caller: Caller,
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
-        arrival: Arrival | None = None,
         is_scored: bool = False,
     ) -> Inferred:
         """Answer one request; cancelling the awaiting task takes it out of the queue.
@@ -202,7 +188,6 @@ class InferenceServing(Protocol):
             caller: Who asks.
             deadline_s: When the answer is worth nothing any more, on the clock of `loop.time()`; None: never.
             priority: `DEFAULT_PRIORITY`, 1 (most urgent) and up, or `BACKLOG_PRIORITY`.
-            arrival: What `expect` gave for this call.
             is_scored: Also answer with label and confidence, where the pack's task has them.
 
         Returns:

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cloud_hub.core.serving.costs import CostBook
-from cloud_hub.errors import HubError, StorageError
+from cloud_hub.errors import StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.serving.accounts import Accounts, CostStore
 from cloud_hub.serving.batcher import BatcherParts
@@ -24,7 +24,6 @@ from cloud_hub.serving.ensembles import VERSION, Ensembles
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import (
     DEFAULT_PRIORITY,
-    Arrival,
     Caller,
     Inferred,
     ModelDescription,
@@ -35,7 +34,6 @@ from cloud_hub.serving.interface import (
 from cloud_hub.serving.loading import LoadedModel, OpenedPack, PackSource, load, measure
 from cloud_hub.serving.models import Models
 from cloud_hub.serving.terms import ServingTerms
-from cloud_hub.serving.window import Window
 from model_packs.scoring import score
 
 STOP_S = 2.0
@@ -70,10 +68,11 @@ class Serving:
         self._terms = terms
         self._metrics = metrics
         self._book = CostBook(terms.cost_rows)
-        self._window = Window(self._loop, terms.window_s)
         self._workers = ThreadPoolExecutor(max(terms.loading.cores, terms.loading.instances), "infer")
         self._loaders = ThreadPoolExecutor(1, "load-model")
-        self._parts = BatcherParts(self._window, self._workers, self._book, wall_ns, self._note_run, self._note_refused)
+        self._parts = BatcherParts(
+            terms.window_s, self._workers, self._book, wall_ns, self._note_run, self._note_refused
+        )
         self._models = Models(
             source,
             self._made,
@@ -116,7 +115,6 @@ class Serving:
 
         What is not answered within `STOP_S` is refused; a run that goes on is left to itself.
         """
-        self._window.close()
         try:
             async with asyncio.timeout(STOP_S):
                 await self._models.close()
@@ -129,14 +127,6 @@ class Serving:
         await self._caching.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
-
-    def expect(self) -> Arrival:
-        """Note that a call has begun; see `InferenceServing.expect`."""
-        return self._window.expect()
-
-    def forget(self, arrival: Arrival) -> None:
-        """Note that an expected call will not infer; see `InferenceServing.forget`."""
-        self._window.forget(arrival)
 
     def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:
         """Find a loaded model by look-ups only; see `InferenceServing.resolve`."""
@@ -158,28 +148,19 @@ class Serving:
         caller: Caller,
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
-        arrival: Arrival | None = None,
         is_scored: bool = False,
     ) -> Inferred:
         """Answer one request; see `InferenceServing.infer`."""
+        if model.name in self._cached:
+            return await self._infer_cached(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
         running = self._models.running(model)
-        if running is None or model.name in self._cached:
-            if arrival is not None:
-                self._window.forget(arrival)
-            if model.name in self._cached:
-                return await self._infer_cached(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
+        if running is None:
             return await self._infer_any(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
-        batcher = running.batcher
-        try:
-            request = batcher.submit(inputs, caller, deadline_s, priority, arrival, is_scored=is_scored)
-        except HubError:
-            if arrival is not None:
-                self._window.forget(arrival)
-            raise
+        request = running.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
         try:
             return await request.answer
         except asyncio.CancelledError:
-            batcher.withdraw(request)
+            running.batcher.withdraw(request)
             raise
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:
@@ -254,7 +235,7 @@ class Serving:
         running = self._models.running(model)
         while running is None:
             running = self._models.running(await self._models.find(model.name, model.version, ""))
-        request = running.batcher.submit(inputs, caller, deadline_s, priority, None, is_scored=is_scored)
+        request = running.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
         try:
             return await request.answer
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cloud_hub.serving.interface import Arrival, Caller, InferenceServing, Inferred, ModelDescription
+from cloud_hub.serving.interface import Caller, InferenceServing, Inferred, ModelDescription
 from model_packs.outputs import Classification
 from protos.messages.inference import Tier
 from protos.oip.grpc_codec import GrpcCodec
@@ -68,7 +68,6 @@ class Inference:
         *,
         caller: Caller,
         remaining_s: float | None = None,
-        arrival: Arrival | None = None,
     ) -> Inferred:
         """Answer a request.
 
@@ -78,7 +77,6 @@ class Inference:
             parameters: Of the request.
             caller: Who asks.
             remaining_s: Until the caller gives up; None: it waits.
-            arrival: What was expected when the call began.
 
         Returns:
             The answer, scored where the request holds one window.
@@ -98,7 +96,6 @@ class Inference:
             caller=caller,
             deadline_s=None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s,
             priority=priority,
-            arrival=arrival,
             is_scored=all(len(array) == 1 for array in asked.inputs.values()),
         )
 

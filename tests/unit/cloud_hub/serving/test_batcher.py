@@ -1,6 +1,7 @@
 """No request is lost, answered twice, or answered with another's row; a bad one takes nobody along."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -23,9 +24,8 @@ from cloud_hub.serving.errors import (
     ModelUnloadedError,
     ServingFullError,
 )
-from cloud_hub.serving.interface import BACKLOG_PRIORITY, Arrival, Caller, Inferred
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, Inferred
 from cloud_hub.serving.run import Instance
-from cloud_hub.serving.window import Window
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
 from tests.simulators.loops import in_loop
@@ -52,11 +52,10 @@ class Bench:
         self.book = CostBook(100)
         self.refused: list[str] = []
         self.times = RunTimes()
-        self.window = Window(cast("Any", self.loop), 0.001)
         terms = Terms(PACK, "1.0.0", (), batch, 8, False, Bounds(20, 6), is_quick)
         manifest = cast("PackManifest", FewFacts())
         parts = BatcherParts(
-            self.window, self.workers, self.book, lambda: 7_000_000, lambda _rows, _s: None, self.refused.append
+            0.001, self.workers, self.book, lambda: 7_000_000, lambda _rows, _s: None, self.refused.append
         )
         self.batcher = Batcher(
             cast("Any", self.loop),
@@ -74,11 +73,10 @@ class Bench:
         rows: int = 1,
         deadline_s: float | None = None,
         priority: int = 0,
-        arrival: Arrival | None = None,
     ) -> Request:
         """Submit windows of one value."""
         inputs = {"x": np.full((rows, 2), value, np.float32)}
-        return self.batcher.submit(inputs, caller, deadline_s, priority, arrival, is_scored=False)
+        return self.batcher.submit(inputs, caller, deadline_s, priority, is_scored=False)
 
     async def drain(self) -> None:
         """Let everything go on until nothing does."""
@@ -226,7 +224,7 @@ async def test_a_request_of_no_windows_or_too_many_is_refused(rows: int) -> None
     with pytest.raises(InputRefusedError, match="1 to 8 windows"):
         bench.ask(1.0, rows=rows)
     with pytest.raises(InputRefusedError, match="no inputs"):
-        bench.batcher.submit({}, PRESS, None, 0, None, is_scored=False)
+        bench.batcher.submit({}, PRESS, None, 0, is_scored=False)
 
 
 @in_loop
@@ -246,7 +244,7 @@ async def test_requests_of_other_forms_run_apart_and_at_once() -> None:
     """Where a model leaves an axis open, what has other sizes there does not wait for another window."""
     bench = Bench(is_open_formed=True)
     asked = [
-        bench.batcher.submit({"x": np.ones((1, length), np.float32)}, PRESS, None, 0, None, is_scored=False)
+        bench.batcher.submit({"x": np.ones((1, length), np.float32)}, PRESS, None, 0, is_scored=False)
         for length in (2, 3, 4)
     ]
     await turn_loop()
@@ -289,22 +287,15 @@ class Story:
         self.bench = bench
         self.asked: list[tuple[float, int, Request]] = []
         self.gone: set[int] = set()
-        self.expected: list[Arrival] = []
 
-    async def ask(self, value: float, rows: int, priority: int, time_s: float | None, told: str) -> None:
-        """A request comes, expected before, expected now, or untold."""
+    async def ask(self, value: float, rows: int, priority: int, time_s: float | None) -> None:
+        """A request comes."""
         bench = self.bench
-        arrival = bench.window.expect() if told == "now" else None
-        arrival = self.expected.pop(0) if told == "before" and self.expected else arrival
         value = value if value in (BAD, UNFIT) else value + 100.0 * len(self.asked)
         caller = OVEN if len(self.asked) % 3 else PRESS
         deadline_s = None if time_s is None else bench.loop.time() + time_s
-        try:
-            request = bench.ask(value, caller, rows=rows, deadline_s=deadline_s, priority=priority, arrival=arrival)
-        except (ServingFullError, DeadlinePassedError):
-            if arrival is not None:
-                bench.window.forget(arrival)
-        else:
+        with contextlib.suppress(ServingFullError, DeadlinePassedError):
+            request = bench.ask(value, caller, rows=rows, deadline_s=deadline_s, priority=priority)
             self.asked.append((value, rows, request))
 
     async def leave(self, number: int, *, is_told: bool) -> None:
@@ -327,10 +318,6 @@ class Story:
         """Time goes by."""
         self.bench.loop.move(by_s)
 
-    async def expect(self) -> None:
-        """A call begins."""
-        self.expected.append(self.bench.window.expect())
-
     def check(self) -> None:
         """Each request has ended in its own way."""
         for number, (value, rows, request) in enumerate(self.asked):
@@ -352,12 +339,10 @@ _STEP: st.SearchStrategy[Callable[[Story], Awaitable[None]]] = st.one_of(
         st.integers(1, 5),
         st.sampled_from((0, 1, BACKLOG_PRIORITY)),
         st.sampled_from((None, 0.02, 1.0)),
-        st.sampled_from(("now", "before", "never")),
     ),
     st.builds(lambda number, told: lambda story: story.leave(number, is_told=told), _NUMBER, st.booleans()),
     st.builds(lambda number: lambda story: story.work(number), _NUMBER),
     st.builds(lambda by_s: lambda story: story.move(by_s), st.sampled_from((0.0005, 0.05, 1.0))),
-    st.just(Story.expect),
     st.just(lambda _story: turn_loop()),
 )
 
@@ -367,7 +352,7 @@ _STEP: st.SearchStrategy[Callable[[Story], Awaitable[None]]] = st.one_of(
 def test_under_any_order_of_events_each_request_has_its_own_answer_once(
     steps: list[Callable[[Story], Awaitable[None]]], *, is_quick: bool, instances: int, batch: int
 ) -> None:
-    """Asked, expected, cancelled, withdrawn, expired, broken, in any order: what was let in ends in its own way."""
+    """Asked, cancelled, withdrawn, expired, broken, in any order: what was let in ends in its own way."""
 
     @in_loop
     async def scenario() -> None:

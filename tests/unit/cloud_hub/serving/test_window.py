@@ -1,121 +1,123 @@
-"""A batch closes as soon as nothing more is on its way, and never later than the bound."""
+"""A batch closes as soon as the wave that it came in is whole, and never later than the bound."""
 
 from typing import Any, cast
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cloud_hub.core.serving.wave import PROBE_EVERY, Wave
 from cloud_hub.serving.window import Window
 from tests.simulators.loops import in_loop
 from tests.simulators.serving_parts import ToldLoop, turn_loop
 
 
-class Waiter:
-    """Counts how often the window closed on it."""
+class Closed:
+    """Counts how often the window closed."""
 
-    def __init__(self) -> None:
-        self.closed = 0
+    def __init__(self, bound_s: float = 0.001) -> None:
+        self.times = 0
+        self.loop = ToldLoop()
+        self.window = Window(cast("Any", self.loop), bound_s, 64, self._close)
 
-    def close_window(self) -> None:
-        """Count."""
-        self.closed += 1
+    def _close(self) -> None:
+        self.times += 1
 
-
-def opened(bound_s: float = 0.001) -> tuple[Window, ToldLoop, Waiter]:
-    """A window, its loop and one who waits."""
-    loop = ToldLoop()
-    return Window(cast("Any", loop), bound_s), loop, Waiter()
+    async def wave(self, count: int) -> int:
+        """So many come in one turn; how often the window closed on them."""
+        before = self.times
+        for _ in range(count):
+            self.window.come()
+        await turn_loop()
+        return self.times - before
 
 
 @in_loop
 async def test_one_client_alone_never_waits() -> None:
-    """The only call that was expected closes the window as it comes, in the same turn."""
-    window, _, waiter = opened()
-    window.wait(waiter, window.expect())
-    assert waiter.closed == 1
+    """However often it asks, each of its requests runs at the end of its turn, without a timer."""
+    closed = Closed()
+    assert [await closed.wave(1) for _ in range(100)] == [1] * 100
 
 
 @in_loop
-async def test_what_has_come_waits_for_what_is_on_its_way() -> None:
-    """Two of three have come; the batch closes with the third, not before, whichever it is."""
-    window, _, waiter = opened()
-    first, second, third = window.expect(), window.expect(), window.expect()
-    window.wait(waiter, second)
-    await turn_loop()
-    window.note(third)
-    assert waiter.closed == 0
-    window.note(first)
-    assert waiter.closed == 1
+async def test_what_comes_in_one_turn_runs_together() -> None:
+    """Also where nothing is waited for."""
+    closed = Closed(bound_s=0.0)
+    assert [await closed.wave(3), await closed.wave(1), await closed.wave(3)] == [1, 1, 1]
 
 
 @in_loop
-async def test_the_window_closes_on_all_who_wait() -> None:
-    """Batches of two models close together, each once."""
-    window, _, waiter = opened()
-    other = Waiter()
-    first, second = window.expect(), window.expect()
-    window.wait(waiter, first)
-    window.wait(other, second)
-    await turn_loop()
-    assert (waiter.closed, other.closed) == (1, 1)
+async def test_what_came_together_is_waited_for_until_it_is_whole() -> None:
+    """After three together, one waits for others; with them there it runs at once, before the bound."""
+    closed = Closed()
+    await closed.wave(3)
+    assert [await closed.wave(1), await closed.wave(4)] == [0, 0]
+    closed.loop.move(0.0011)
+    assert closed.times == 2
+    assert [await closed.wave(2), await closed.wave(3)] == [0, 1]
 
 
 @in_loop
-async def test_a_call_that_ends_before_it_asks_holds_nobody_up() -> None:
-    """Forgotten, it closes the window on who waited for it; forgetting it again does nothing."""
-    window, _, waiter = opened()
-    first, second = window.expect(), window.expect()
-    window.wait(waiter, first)
-    window.forget(second)
-    window.forget(second)
-    assert waiter.closed == 1
+async def test_clients_that_went_are_waited_for_once() -> None:
+    """The bound ends the wait for a wave that is not whole; the next is as small as this one was."""
+    closed = Closed()
+    await closed.wave(8)
+    assert await closed.wave(1) == 0
+    closed.loop.move(0.0009)
+    assert closed.times == 1
+    closed.loop.move(0.0002)
+    assert closed.times == 2
+    assert await closed.wave(1) == 1
 
 
 @in_loop
-async def test_a_call_that_stalls_holds_a_batch_up_once() -> None:
-    """The batch closes at the bound; the next one does not wait for the same call again."""
-    window, loop, waiter = opened()
-    window.expect()
-    window.wait(waiter, window.expect())
+async def test_a_full_batch_waits_for_nothing() -> None:
+    """It closes within the call, whatever was waited for, and no timer is left."""
+    closed = Closed()
+    await closed.wave(3)
+    closed.window.come()
+    closed.window.fill()
+    assert closed.times == 2
+    closed.loop.move(1.0)
     await turn_loop()
-    loop.move(0.0009)
-    assert waiter.closed == 0
-    loop.move(0.0002)
-    assert waiter.closed == 1
-    window.wait(waiter, window.expect())
-    assert waiter.closed == 2
-
-
-@pytest.mark.parametrize("bound_s", [0.0, 0.001])
-@in_loop
-async def test_without_knowledge_a_batch_is_one_turn_of_the_loop(bound_s: float) -> None:
-    """Who tells nothing is put together with what comes in the same turn; nothing waits for a time."""
-    window, _, waiter = opened(bound_s)
-    window.wait(waiter, None)
-    window.note(None)
-    assert waiter.closed == 0
-    await turn_loop()
-    assert waiter.closed == 1
+    assert closed.times == 2
 
 
 @in_loop
-async def test_a_bound_of_nothing_waits_for_no_message() -> None:
-    """With a bound of zero what is on its way is not waited for, beyond the turn."""
-    window, _, waiter = opened(0.0)
-    window.expect()
-    window.wait(waiter, window.expect())
+async def test_a_cancelled_window_closes_on_nobody() -> None:
+    """Neither turn nor timer."""
+    closed = Closed()
+    closed.window.come()
+    closed.window.cancel()
+    closed.window.cancel()
     await turn_loop()
-    assert waiter.closed == 1
+    closed.loop.move(1.0)
+    assert closed.times == 0
 
 
-@in_loop
-async def test_a_closed_window_closes_on_nobody() -> None:
-    """After its end neither turn nor timer tells anybody."""
-    window, loop, waiter = opened()
-    window.expect()
-    window.wait(waiter, None)
-    await turn_loop()
-    window.close()
-    window.close()
-    loop.move(1.0)
-    await turn_loop()
-    assert waiter.closed == 0
+def wave_of(clients: int, waves: int) -> tuple[Wave, int]:
+    """A wave after so many clients came together so often, and how often the wait was in vain."""
+    wave, late = Wave(64), 0
+    for _ in range(2):  # by chance two came in one turn
+        wave.come()
+    wave.end(is_late=False)
+    for _ in range(waves):
+        for _ in range(min(clients, wave.size)):
+            wave.come()
+        late += not wave.is_whole
+        wave.end(is_late=not wave.is_whole)
+    return wave, late
+
+
+@given(st.integers(2, 60))
+def test_a_wave_grows_to_the_number_of_clients_and_probes_seldom(clients: int) -> None:
+    """Within a few waves all are waited for, and then one more only now and then."""
+    wave, _ = wave_of(clients, 8)
+    assert wave.size == clients
+    _, late = wave_of(clients, 8 + 10 * PROBE_EVERY)
+    assert late <= 12
+
+
+def test_a_wave_is_no_larger_than_may_be_waited_for() -> None:
+    """Where more come than fit, it is the most."""
+    wave, late = wave_of(500, 40)
+    assert (wave.size, late) == (64, 0)

@@ -17,7 +17,7 @@ from cloud_hub.errors import StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Delivered, OpenedSession, WaitingItem
 from cloud_hub.serving.errors import ModelFailedError, ModelUnknownError, ServingFullError
-from cloud_hub.serving.interface import BACKLOG_PRIORITY, Arrival, Caller, Inferred, ModelDescription
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, Inferred, ModelDescription
 from model_packs.manifest import PackManifest
 from model_packs.process.metrics import Registry
 from model_packs.scoring import score
@@ -68,11 +68,10 @@ class FakeServing:
         caller: Caller,
         deadline_s: float | None = None,
         priority: int = 0,
-        arrival: Arrival | None = None,
         is_scored: bool = False,
     ) -> Inferred:
         """Answer one window."""
-        assert (model, deadline_s, arrival) == (self.model, None, None)
+        assert (model, deadline_s) == (self.model, None)
         self.asked.append((caller, priority, is_scored))
         window = inputs["window"]
         if (window == 13).any():

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cloud_hub.errors import HubError
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import (
-    Arrival,
     Inferred,
     ModelDescription,
     ModelEntry,
@@ -51,13 +50,6 @@ class FakeServing:
         """Serve a pack under its own name."""
         ref = manifest.ref
         return cls(ModelDescription(ref.name, ref.version, (ref.version,), manifest, manifest.digest, 4, ()))
-
-    def expect(self) -> Arrival:
-        """Nothing is expected."""
-        return Arrival(0)
-
-    def forget(self, arrival: Arrival) -> None:
-        """Nothing was expected."""
 
     def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:  # noqa: ARG002 - the port's
         """Find the model."""
