@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from model_packs.digests import digest_of
 from model_packs.manifest import PackManifest, PackRef, Variant
@@ -16,12 +17,13 @@ from tests.simulators.packs import build_tiny
 FILE = "remote.json"
 
 
-def oip_pack(folder: Path, document: object = None) -> Pack:
+def oip_pack(folder: Path, document: object = None, **changes: Any) -> Pack:  # noqa: ANN401 - as dataclasses.replace
     """Build the tiny pack with another server's model.
 
     Args:
         folder: An existing folder.
         document: The file in the graph's place; by default it means the model of `OipModelServer`.
+        **changes: Fields of `SPEC` to change.
 
     Returns:
         The pack.
@@ -29,7 +31,7 @@ def oip_pack(folder: Path, document: object = None) -> Pack:
     (folder / "sources").mkdir(exist_ok=True)
     text = json.dumps(document or {"schema": "tandem.remote/1", "model": MODEL, "version": "1"})
     (folder / "sources" / FILE).write_text(text)
-    return build_tiny(folder, variants=(VariantEntry(id="fp32", engine="oip", file=FILE),))
+    return build_tiny(folder, variants=(VariantEntry(id="fp32", engine="oip", file=FILE),), **changes)
 
 
 def remote_manifest(
