@@ -8,7 +8,7 @@ beside).
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from model_packs.errors import OutputError, TensorError
@@ -182,15 +182,18 @@ def spoken(label: str, like: Output | None) -> Output | None:
         like: What a model answered there; None: it could not, or it is not known.
 
     Returns:
-        An answer of the same task, certain; None if what they said is no such answer (no number, or raw tensors, which
-        nobody can say).
+        An answer of the same task, certain; None if what they said is no such answer (no number, a text as long as a
+        label may be, which was cut, or raw tensors, which nobody can say). Who calls the model's answer right, by what
+        it `told`, means the whole of it.
     """
     if isinstance(like, RawTensors):
         return None
     if isinstance(like, Text):
-        return Text(label)
+        return like if label == like.told else Text(label) if len(label) < MAX_LABEL_CHARS else None
     if not isinstance(like, Regression):
         return Classification(label, {label: 1.0})
+    if label == like.told:
+        return replace(like, low=None, high=None)
     try:
         value = float(label.removesuffix(like.unit))
     except ValueError:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model_packs.errors import OutputError
 from model_packs.outputs import (
+    MAX_LABEL_CHARS,
     MAX_RAW_BYTES,
     MAX_TEXT_CHARS,
     Classification,
@@ -90,6 +91,10 @@ def test_answers_agree_as_their_task_counts(first: Output | None, second: Output
         ("nan", OTHERS[0], None),
         ("1e999", OTHERS[0], None),
         ("stop", Text("go"), Text("stop")),
+        ("a b", Text("a\n b"), Text("a\n b")),
+        ("x" * MAX_LABEL_CHARS, Text("x" * 300), Text("x" * 300)),
+        ("x" * MAX_LABEL_CHARS, Text("go"), None),
+        ("0.333333 mm", Regression(1 / 3, 0.0, 1.0, 0.5, "mm"), Regression(1 / 3, None, None, 0.5, "mm")),
         ("y", OTHERS[-1], None),
     ],
 )
