@@ -11,7 +11,7 @@ from model_packs.engines.opening import open_session
 from model_packs.engines.options import EngineOptions, PassedOver
 from model_packs.engines.tuning import BatchPoint, Tuning, Tunings
 from model_packs.pack_spec import VariantEntry
-from model_packs.quantising import Form, is_worth
+from model_packs.quantising import LARGEST_LOSS, LARGEST_TIME_SHARE, Form, is_worth
 from tests.simulators.packs import build_tiny
 
 
@@ -33,6 +33,13 @@ def test_a_quantised_form_is_kept_if_it_is_faster_and_as_good(time_us: float, ri
     assert is_worth(Form(1000, 10.0, 0.97), Form(250, time_us, right)) is is_kept
 
 
+def test_the_shipped_digits_were_judged_by_the_same_rule() -> None:
+    """Their training code is pinned by the digests in the published packs, so its copy of the limits stays."""
+    source = (ROOT / "model_packs/shipped/form_digits/training/quantising.py").read_text(encoding="utf-8")
+    stated = {line for line in source.splitlines() if line.startswith("LARGEST_")}
+    assert stated == {f"LARGEST_TIME_SHARE = {LARGEST_TIME_SHARE}", f"LARGEST_LOSS = {LARGEST_LOSS}"}
+
+
 def test_a_quantised_variant_that_is_no_faster_names_the_better_one(tmp_path: Path) -> None:
     """Both run the same graph here, so the one that calls itself INT8 cannot win a tenth of the time by merit."""
     variants = (
@@ -49,6 +56,7 @@ def test_a_quantised_variant_that_is_no_faster_names_the_better_one(tmp_path: Pa
     assert len(done) == steps(pack, QUICK)
 
 
+ROOT = Path(__file__).parents[4]
 CERTIFICATE_OF_INT8 = Certificate(
     risk="disagreement_with_hub",
     reference="tiny-hub@1.0.0",
