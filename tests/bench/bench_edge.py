@@ -258,7 +258,7 @@ async def stream_rows(hub_port: int, echo_port: int, folder: Path, sizes: Sizes)
             acks.append(median(trips.ack))
             echoes.append(median(await edge_link.echo(echo_port, size_bytes, sizes.questions)))
             syncs.append(median(edge_link.syncs(folder, sizes.questions)))
-    note = f"{size_bytes} bytes on the wire"
+    note = f"a 1 kB message is {size_bytes} bytes on this wire"
     verdict = "escalation: item to verdict, less the model, p50"
     return [
         row(verdict, "ms", median(verdicts), baseline=median(echoes), goal=OF_ECHO, note=f"{note}; beside a bare echo"),

@@ -29,16 +29,12 @@ def second_opinion(target: Target, clients: int) -> list[Row]:
         clients: Requests in flight.
     """
     program = shutil.which("perf_analyzer")
-    rows = []
-    for name, mode in MODES.items():
-        case = f"perf_analyzer{name}, {clients} in flight: {target.name}"
-        if program is None:
-            rows.append(not_run(case, _UNIT, _MISSING))
-        elif target.address is None:
-            rows.append(not_run(case, _UNIT, target.reason or "it was not started"))
-        else:
-            rows.append(_measured(case, program, target, clients, mode))
-    return rows
+    case = f"{target.name} by perf_analyzer, {clients} in flight"
+    if program is None:
+        return [not_run(case, _UNIT, _MISSING)]
+    if target.address is None:
+        return [not_run(case, _UNIT, target.reason or "it was not started")]
+    return [_measured(f"{case}{name}", program, target, clients, mode) for name, mode in MODES.items()]
 
 
 def _measured(case: str, program: str, target: Target, clients: int, mode: tuple[str, ...]) -> Row:

@@ -16,6 +16,7 @@ from tests.bench.serving.target import Target, short
 
 WIDTH_PX: Final = 760
 HEIGHT_PX: Final = 300
+_ABOVE: Final = 0.02
 
 
 def beside(
@@ -84,7 +85,7 @@ def plot(title: str, unit: str, bars: Sequence[tuple[str, float, bool]]) -> str:
     for place, (name, value, is_ours) in enumerate(bars):
         look = "edge" if is_ours else "faint"
         chart.bar((place - 0.35, 0.0), (place + 0.35, value), look, f"{name}: {value:.4g} {unit}")
-        chart.note(place - 0.2, value, f"{value:.3g}")
+        chart.note(place - 0.2, value + y.high * _ABOVE, _figure(value))
     style = f":root {{ color-scheme: light dark; {TOKENS} }} {STYLE} svg.chart {{ background: var(--panel); }}"
     return chart.svg(style) + "\n"
 

@@ -3,6 +3,7 @@
 A target that fails at anything says so once and takes no further part: a bench goes on without it.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from tests.simulators.network import is_listening
 from tests.simulators.processes import Process
 
 START_DEADLINE_S: Final = 60.0
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 _POLL_S: Final = 0.005
 _TOLERANCE: Final = 1e-3
 _REASON_CHARS: Final = 200
@@ -233,7 +235,7 @@ def measure(
 
 def short(name: str) -> str:
     """A name without its version."""
-    return " ".join(part for part in name.split() if not part[0].isdigit())
+    return " ".join(part for part in name.split() if not _VERSION.fullmatch(part))
 
 
 def say(text: str) -> None:
