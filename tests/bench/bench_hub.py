@@ -61,9 +61,9 @@ def main() -> None:
         f"1 caller, {CORES} threads": raw.runner(graph, CNN, callers=1, threads=CORES),
         f"{CORES} callers, 1 thread each": raw.runner(graph, CNN, callers=CORES, threads=1),
     }
-    raw_per_s, _ = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops)
+    raw_per_s, more_cnn = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops)
 
-    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, *cnn) + more
+    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, *cnn) + more + more_cnn
     titles = {f"tiny model, {TINY_CLIENTS} clients": tiny, f"EfficientNet-Lite0's size, {CNN_CLIENTS} clients": cnn}
     pictures = {}
     for title, targets in titles.items():
