@@ -6,6 +6,7 @@
                                   └─Unit→ announcer ─dead letters, and the status now and then→ broker
              store ─its commit wakes→ book ─escalation→ hub link ─verdict, ack, reject→ book → store
              store ─`revised` after a verdict, `unrevised` after a reject or an expiry (upkeep)→ publisher → broker
+             caller ─call→ local serving ─answer→ caller; ─Unit→ store
     packs    hub ─desire→ slots; installer ─fetches, verifies, probes, `trial`→ slots
              keeper ─another model, between two passes→ pipeline; ─`committed`, or back→ slots ─report→ hub
     close    hub → pipeline → store (commits, acknowledges) → brokers (`stopped`) → HTTP → sessions
@@ -23,20 +24,14 @@ from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
-from edge_agent.adapters.grpc.dialling import Dialler, hub_dialler
-from edge_agent.adapters.grpc.escalation_link import EscalationLink
-from edge_agent.adapters.grpc.feedback_link import FeedbackLink
-from edge_agent.adapters.grpc.fleet_session import FleetSession
-from edge_agent.adapters.grpc.pack_fetch import PackFetch
 from edge_agent.adapters.http import AgentHttp
-from edge_agent.adapters.mqtt.broker import MqttBroker
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
+from edge_agent.adapters.oip.rest_server import PATH as REST_PATH
 from edge_agent.adapters.pillow import pillow_decoder
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.desk import FOLDER_NAME as DESK_FOLDER_NAME
 from edge_agent.adapters.sqlite.desk import RequestDesk
-from edge_agent.adapters.sqlite.paid_book import PaidBook
 from edge_agent.adapters.sqlite.store import Store, StoreSettings
 from edge_agent.adapters.watch_api import WatchApi
 from edge_agent.binding_config import BindingConfig, Retained
@@ -48,19 +43,20 @@ from edge_agent.delivery.announcer import Announcer, OwnTopics
 from edge_agent.delivery.publisher import Publisher
 from edge_agent.identity import identity_facts, require_same_device
 from edge_agent.inference.allotting import Allotment
-from edge_agent.inference.answering import Answerer
+from edge_agent.inference.answering import Answerer, Model
+from edge_agent.inference.call_tally import CallTally
 from edge_agent.inference.feedback_lane import FeedbackLane
 from edge_agent.inference.image_intake import ImageIntake
 from edge_agent.inference.input_watch import InputWatch
 from edge_agent.inference.lane import Lane, LaneSpec
 from edge_agent.inference.pipeline import Pipeline, Taker
 from edge_agent.inference.rationing import Ration
+from edge_agent.inference.revisions import Revisions
 from edge_agent.inference.window_intake import WindowIntake
+from edge_agent.local_serving import LocalServing, Neighbours
 from edge_agent.packs.device_slots import DeviceSlots
-from edge_agent.packs.installer import Installer
 from edge_agent.packs.keeper import Keeper
 from edge_agent.packs.models import Models, OpenedModel
-from edge_agent.packs.probing import Probe
 from edge_agent.packs.trusted_packs import TrustedPacks
 from edge_agent.ports import AckHandle, BindingName, Broker, Clock, DeadLetter, Delivery, RowId
 from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
@@ -73,15 +69,13 @@ from model_packs.manifest import PackRef
 from model_packs.process.crash_points import CrashPoint, crash_point
 from model_packs.process.metrics import Registry
 from model_packs.signing import PublicKey
-from model_packs.store import PackStore
 from protos.link.backoff import Backoff
-from protos.messages.fleet import Desired, DeviceHello, PolicyReport
+from protos.messages.fleet import Desired, PolicyReport
 from protos.topics import TopicTemplate
 
 _DISTRIBUTION = "tandem-edge"
 _SWITCH_INTERVAL_S = 0.0005
 _RECONNECT_CAP_S = 15.0
-_CAPABILITIES = ("desired", "policy")
 _SWEEP_EVERY_S = 1.0
 
 # A 3.1.1 broker may leave 1000 messages unacknowledged (the mosquitto.conf that we ship), whatever we would like.
@@ -119,6 +113,7 @@ class Agent:
         self._registry = Registry()
         self._metrics = Metrics(self._registry)
         self._health = Health(_peers(config), self._metrics.peer)
+        self._revisions = Revisions()
         self._store = Store(
             config.agent.device.state_dir,
             clock,
@@ -129,6 +124,7 @@ class Agent:
             on_commit=self._metrics.committed,
             on_dead_letters=self._died,
             on_failure=self._metrics.loop_failed,
+            on_revised=self._revisions.told,
         )
         self._desk = RequestDesk(config.agent.device.state_dir / DESK_FOLDER_NAME, self._store.handling.handle)
         self._slots = DeviceSlots(SlotFile(config.agent.device.packs_dir))
@@ -136,13 +132,14 @@ class Agent:
         fetch = None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub)
         self._models = Models(config, self._slots, self._trust, fetch, clock)
         self._answerers: dict[BindingName, Answerer] = {}
+        self._serving: LocalServing | None = None
         self._keeper = Keeper(
             config.bindings.binding,
             self._slots,
             self._models,
             clock,
             bake_s=config.agent.packs.bake_s,
-            swap=lambda binding, model: self._answerers[binding].swap(model),
+            swap=self._swap,
         )
         self._latencies = Latencies(clock)
         self._inputs = InputWatch(self._store.note, self._store.set_note, self._metrics.drifted)
@@ -157,6 +154,11 @@ class Agent:
     def http(self) -> Address:
         """Where metrics, health and status are served, once it is open."""
         return self._http.bound
+
+    @property
+    def oip(self) -> Address | None:
+        """Where local calls are answered over gRPC, once it is open; None where there are none."""
+        return None if self._serving is None else self._serving.bound
 
     def open(self) -> None:
         """Open everything and return; from then on it answers.
@@ -200,12 +202,15 @@ class Agent:
 
         # From here on in the order of the story; closing goes the other way.
         watch = ThreadWatch(lambda: self._clock.monotonic_s() - self._pipeline.last_pass_s)
+        tally = self._new_tally()
+        serving = self._serving = self._new_serving(tally, watch)
         self._http = AgentHttp(
             self._config.agent.http.address,
             self._registry,
             watch.reasons,
             reporter.document,
             WatchApi(self._store.news),
+            calls=None if serving is None else {REST_PATH: serving.rest.answer},
         )
         self._start(self._http)
         for broker in self._brokers.values():
@@ -223,66 +228,39 @@ class Agent:
             ("budget", self._ration.run_once),
         ):
             self._supervise(name, body, watch)
+        if serving is not None:
+            self._supervise("local-calls", tally.run_once, watch)
+            self._start(serving)
+            self._metrics.watch_calls(tally.figures, serving.models.refusals)
         for broker in self._brokers.values():
             broker.open()
         self._slots.on_change(self._keeper.wake)
         if self._config.agent.hub is not None:
             self._open_hub(self._config.agent.hub, reporter, watch)
-        logger.info("agent_running", extra={"device": self._device, "http": str(self.http)})
+        oip = None if serving is None else str(serving.bound)
+        logger.info("agent_running", extra={"device": self._device, "http": str(self.http), "oip": oip})
 
     def _open_hub(self, hub: HubConfig, reporter: Reporter, watch: ThreadWatch) -> None:
-        dialler = self._dialler(hub)
-        installer = self._installer(dialler)
+        from edge_agent.hub_side import HubSide, Parts  # noqa: PLC0415 - loaded where there is a hub
+
+        parts = Parts(
+            self._config,
+            self._clock,
+            self._version,
+            self._store,
+            self._slots,
+            self._models,
+            self._trust,
+            self._health,
+            self._metrics,
+        )
+        side = HubSide(hub, parts)
+        installer = side.installer()
         self._slots.on_change(installer.wake)
         self._supervise("pack-installer", installer.run_once, watch)
         self._closing.callback(installer.stop)
-        self._start(
-            EscalationLink(
-                dialler,
-                PaidBook(self._store.book, self._store.budget),
-                self._health,
-                self._clock,
-                Backoff(cap_s=_RECONNECT_CAP_S),
-                on_failure=self._metrics.loop_failed,
-            )
-        )
-        self._start(
-            FeedbackLink(
-                dialler,
-                self._store.feedback,
-                Backoff(cap_s=_RECONNECT_CAP_S),
-                on_state=self._health.feedback_changed,
-                on_failure=self._metrics.loop_failed,
-            )
-        )
-        fleet = FleetSession(
-            dialler,
-            hello=lambda: DeviceHello(self._version, self._store.book.hello().store_id, _CAPABILITIES),
-            heartbeat=reporter.heartbeat,
-            clock=self._clock,
-            backoff=Backoff(cap_s=_RECONNECT_CAP_S),
-            on_state=self._health.fleet_changed,
-            on_desired=self._desired,
-            on_failure=self._metrics.loop_failed,
-        )
-        self._slots.on_change(fleet.report_soon)
-        self._start(fleet)
-
-    def _installer(self, dialler: Dialler) -> Installer:
-        agent = self._config.agent
-        store = PackStore(agent.device.packs_dir)
-        probe = Probe(agent.device.packs_dir, engine=agent.engine, timeout_s=agent.packs.probe_timeout_s)
-        return Installer(
-            self._config.bindings.binding,
-            self._slots,
-            self._models,
-            self._clock,
-            source=PackFetch(dialler, store),
-            trust=self._trust,
-            probe=probe,
-            store=store,
-            keep_free_bytes=agent.packs.keep_free_bytes,
-        )
+        for link in side.links(reporter, self._desired):
+            self._start(link)
 
     def _supervise(self, name: str, body: Callable[[], None], watch: ThreadWatch) -> None:
         loop = Loop(name, body, self._metrics.loop_failed)
@@ -318,7 +296,7 @@ class Agent:
             on_answered=self._latencies.answered,
             on_scored=self._keeper.answered,
             on_engine_failure=self._keeper.engine_failed,
-            allotment=Allotment(self._ration, _unscorable_limit(binding), self._store.audit_key, self._clock),
+            allotment=self._allotment(binding),
             look=self._inputs.look,
         )
         self._answerers[binding.id] = answerer
@@ -338,7 +316,41 @@ class Agent:
         payload_spec = binding.payload_spec(manifest.window.channels)
         return new_lane(WindowIntake(binding.id, binding.partition, payload_spec, windows, self._store))
 
-    def _broker(self, name: str, capacity: int) -> MqttBroker:
+    def _new_tally(self) -> CallTally:
+        return CallTally(
+            self._store,
+            on_unit=self._metrics.called,
+            on_answered=self._latencies.answered,
+            on_scored=self._keeper.answered,
+            look=self._inputs.look,
+        )
+
+    def _new_serving(self, tally: CallTally, watch: ThreadWatch) -> LocalServing | None:
+        if self._config.agent.oip is None:
+            return None
+        models = self._models.opened
+        neighbours = Neighbours(
+            device=self._device,
+            version=self._version,
+            clock=self._clock,
+            store=self._store,
+            tally=tally,
+            revisions=self._revisions,
+            look=self._inputs.look,
+            on_engine_failure=self._keeper.engine_failed,
+            allotment=self._allotment,
+            slots=lambda: self._slots.twin(self._models.factories).reports,
+            is_ready=lambda: not watch.reasons(),
+        )
+        bindings = [(one, models[one.id].model) for one in self._config.bindings.binding]
+        return LocalServing(self._config.agent.oip, bindings, neighbours)
+
+    def _allotment(self, binding: BindingConfig) -> Allotment:
+        return Allotment(self._ration, _unscorable_limit(binding), self._store.audit_key, self._clock)
+
+    def _broker(self, name: str, capacity: int) -> Broker:
+        from edge_agent.adapters.mqtt.broker import MqttBroker  # noqa: PLC0415 - loaded where there is a broker
+
         settings = self._config.bindings.mqtt[name].settings(name, self._device)
         sources = [
             Source(one.id, one.template, one.qos, takes_retained=one.retained is Retained.USE)
@@ -397,13 +409,10 @@ class Agent:
             broker_of={one.id: one.broker for one in bindings.binding if one.is_fed},
         )
 
-    def _dialler(self, hub: HubConfig) -> Dialler:
-        return hub_dialler(hub, self._config.agent.device, self._clock)
-
     def _fetch_pack(self, hub: HubConfig, ref: PackRef, trusted: tuple[PublicKey, ...]) -> None:
-        store = PackStore(self._config.agent.device.packs_dir)
-        store.open()
-        PackFetch(self._dialler(hub), store).bring(ref, trusted)
+        from edge_agent.hub_side import fetch_pack  # noqa: PLC0415 - loaded where there is a hub
+
+        fetch_pack(self._config, hub, self._clock, ref, trusted)
 
     def _store_facts(self) -> StoreFacts:
         store = self._store
@@ -415,6 +424,15 @@ class Agent:
         self._store.sweep()
         self._inputs.keep()
         self._desk.answer_all()
+
+    def _swap(self, binding: BindingName, model: Model) -> Model:
+        """Put a model in place for messages and for calls; whatever used the one before has let go of it."""
+        before = self._models.opened[binding].model
+        if binding in self._answerers:
+            before = self._answerers[binding].swap(model)
+        if self._serving is not None:
+            self._serving.swap(binding, model)
+        return before
 
     # What the adapters call, from their threads.
 

@@ -1,4 +1,4 @@
-"""Owns the agent's HTTP port: `/metrics`, `/livez`, `/readyz`, `/status`, and the watch API below `/v1/`.
+"""Owns the agent's HTTP port: `/metrics`, `/livez`, `/readyz`, `/status`, the watch API, and local calls over REST.
 
 There is no login; it binds to loopback unless the config says otherwise. What the pages say is the app's,
 the watch API is `watch_api.py`.
@@ -11,7 +11,7 @@ from typing import Any
 from edge_agent.adapters.watch_api import WATCH_PATH, WatchApi
 from edge_agent.config import Address
 from edge_agent.errors import ConfigurationError
-from model_packs.process.metrics import Readiness, Registry, Server
+from model_packs.process.metrics import Page, Readiness, Registry, Server
 
 STATUS_PATH = "/status"
 
@@ -25,6 +25,7 @@ class AgentHttp:
         readiness: Why the agent is not ready.
         status: The document of `/status`.
         watch: Answers below `/v1/`.
+        calls: Answers local calls by the beginning of their path; None: there are none.
     """
 
     def __init__(
@@ -34,12 +35,15 @@ class AgentHttp:
         readiness: Readiness,
         status: Callable[[], Mapping[str, Any]],
         watch: WatchApi,
+        *,
+        calls: Mapping[str, Page] | None = None,
     ) -> None:
         self._address = address
         self._registry = registry
         self._readiness = readiness
         self._status = status
         self._watch = watch
+        self._calls = calls or {}
         self._server: Server | None = None
 
     @property
@@ -60,7 +64,7 @@ class AgentHttp:
                 self._address.port,
                 self._readiness,
                 {STATUS_PATH: self._document},
-                {WATCH_PATH: self._watch.answer},
+                {WATCH_PATH: self._watch.answer, **self._calls},
             )
         except OSError as error:
             raise ConfigurationError(

@@ -115,6 +115,7 @@ class WatchApi:
             request.send_response(HTTPStatus.OK)
             request.send_header("Content-Type", "text/event-stream")
             request.send_header("Cache-Control", "no-store")
+            request.send_header("Connection", "close")  # a stream has no length: it ends with its connection
             request.end_headers()
             self._tell(request, begin, query.get("binding", [None])[0])
         finally:

@@ -30,7 +30,7 @@ def add(subparsers: Subparsers) -> None:
         "--ready-file",
         type=Path,
         metavar="FILE",
-        help="write this JSON file (pid, device, http_host, http_port) once everything runs",
+        help="write this JSON file (pid, device, http_host, http_port, oip_host, oip_port) once everything runs",
     )
     parser.set_defaults(run=run)
 
@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
     try:
-        running = Running(os.getpid(), config.agent.device.id, agent.http.host, agent.http.port)
+        oip = agent.oip
+        calls = () if oip is None else (oip.host, oip.port)
+        running = Running(os.getpid(), config.agent.device.id, agent.http.host, agent.http.port, *calls)
         for path in (run_file, *([args.ready_file] if args.ready_file else [])):
             running.write(path)
         stop_signals.get()

@@ -5,15 +5,22 @@ shown by `audit`.
 """
 
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import accumulate
 from typing import Protocol
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 
 from edge_agent.adapters.sqlite.reading import ClassUse
 from edge_agent.core.accounting import DEVICE, Count
-from edge_agent.ports import CounterKey, Unit
+from edge_agent.core.decision import AnswerStatus
+from edge_agent.core.local_call import LATENCY_BUCKETS_S, CallFigures
+from edge_agent.ports import BindingName, CounterKey, Unit
 from model_packs.process.metrics import Registry
 from protos.messages.escalation import ItemClass
+from protos.messages.inference import ModelUse
 
 _OUTCOMES = {
     Count.RECORDS_JOURNALED: "journaled",
@@ -27,6 +34,46 @@ _DECISIONS = {
     Count.DECISIONS_AUDITED: "audit",
     Count.DECISIONS_DOUBTED: "",
 }
+
+
+_FINAL = AnswerStatus.FINAL.value
+
+CallFiguresOf = Callable[[], Mapping[tuple[BindingName, ModelUse], CallFigures]]
+
+
+class _Calls:
+    """Local calls as metrics: their books are kept elsewhere, so nothing is counted here."""
+
+    def __init__(self, figures: CallFiguresOf, refusals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._figures = figures
+        self._refusals = refusals
+
+    def collect(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily(
+            "edge_local_calls",
+            "Calls of programs on the device, by what became of them.",
+            labels=["binding", "outcome"],
+        )
+        latency = HistogramMetricFamily(
+            "edge_local_call_seconds",
+            "Time of one answered local call: from its request in hand to its decision, without a wait for the hub.",
+            labels=["binding"],
+        )
+        by_binding: dict[BindingName, list[CallFigures]] = {}
+        for (binding, _), one in self._figures().items():
+            by_binding.setdefault(binding, []).append(one)
+        for binding, packs in sorted(by_binding.items()):
+            calls.add_metric([binding, "answered"], sum(one.calls for one in packs))
+            failed = sum(one.failed for one in packs)
+            if failed:
+                calls.add_metric([binding, "engine_failed"], failed)
+            counts = accumulate(map(sum, zip(*(one.by_bucket for one in packs), strict=True)))
+            bounds = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
+            latency.add_metric([binding], list(zip(bounds, counts, strict=True)), sum(one.total_s for one in packs))
+        for labels, count in sorted(self._refusals().items()):
+            calls.add_metric(labels, count)
+        yield calls
+        yield latency
 
 
 class WatchedStore(Protocol):
@@ -50,6 +97,7 @@ class Metrics:
     """
 
     def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._messages = registry.counter(
             "edge_mqtt_messages_total", "Records received, by what became of them.", ["binding", "outcome"]
         )
@@ -97,6 +145,15 @@ class Metrics:
             "edge_outbox_oldest_age_seconds", "Age of the oldest waiting item; 0 when none waits.", ["class"]
         )
 
+    def watch_calls(self, figures: CallFiguresOf, refusals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Ask for the local calls at every scrape.
+
+        Args:
+            figures: What became of those that were answered, by binding and pack.
+            refusals: How many were not, by binding and status.
+        """
+        self._registry.add(_Calls(figures, refusals))
+
     def watch_store(self, store: WatchedStore) -> None:
         """Ask the store at every scrape.
 
@@ -135,12 +192,25 @@ class Metrics:
             unit: What it handed to the store.
             took_s: How long it took.
         """
+        self.called(unit)
+        self._pass.observe(took_s)
+
+    def called(self, unit: Unit) -> None:
+        """Count what a unit holds: of a pass, or of local calls.
+
+        Args:
+            unit: What was handed to the store.
+        """
         for (binding, name), amount in unit.counts.items():
             count, _, reason = name.removesuffix("}").partition("{")
             if count in _OUTCOMES:
                 self._messages.labels(binding, _OUTCOMES[Count(count)]).inc(amount)
             elif count == Count.WINDOWS_SKIPPED:
                 self._windows_skipped.labels(binding, reason).inc(amount)
+            elif unit.returned:
+                self._count_decision(binding, name, amount)
+        for held in unit.returned:
+            self._predictions.labels(held.binding, _FINAL).inc(held.amount)
         decided: Mapping[tuple[str, str], int] = Tally((one.binding, one.status) for one in unit.decided)
         for labels, amount in decided.items():
             self._predictions.labels(*labels).inc(amount)
@@ -149,14 +219,13 @@ class Metrics:
                 self._count_decision(one.binding, name)
             if one.escalate is not None:
                 self._escalations.labels(one.binding, one.escalate.reason.value).inc()
-        self._pass.observe(took_s)
 
-    def _count_decision(self, binding: str, name: str) -> None:
+    def _count_decision(self, binding: str, name: str, amount: int = 1) -> None:
         count, _, reason = name.removesuffix("}").partition("{")
         if count in _DECISIONS:
-            self._decisions.labels(binding, reason or _DECISIONS[Count(count)]).inc()
+            self._decisions.labels(binding, reason or _DECISIONS[Count(count)]).inc(amount)
         elif count == Count.ESCALATIONS_SUPPRESSED_BUDGET:
-            self._suppressed.labels(binding, reason).inc()
+            self._suppressed.labels(binding, reason).inc(amount)
 
     def drifted(self, binding: str, signal: str) -> None:
         """Note that a statistic of the inputs has changed."""

@@ -11,12 +11,17 @@ FILE_NAME = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running agent: its process, and where it serves metrics, health and status."""
+    """A running agent: its process, and where it serves metrics, health and status, and local calls over gRPC.
+
+    Without local calls the last two are None.
+    """
 
     pid: int
     device: str
     http_host: str
     http_port: int
+    oip_host: str | None = None
+    oip_port: int | None = None
 
     def write(self, path: Path) -> None:
         """Write the file; its appearance says that the agent runs."""

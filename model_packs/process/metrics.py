@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 Readiness = Callable[[], Sequence[str]]
 """Returns the reasons why the program is not ready; none means ready. Called on every `/readyz`."""
@@ -20,7 +21,7 @@ Document = Callable[[], bytes]
 """Returns the body of a JSON document."""
 
 Page = Callable[[BaseHTTPRequestHandler], None]
-"""Answers one GET by itself, from the server's thread of that connection; may take long."""
+"""Answers one GET or POST by itself, from the server's thread of that connection; may take long."""
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -122,6 +123,17 @@ class Registry:
         """
         return Histogram(name, doc, labels, registry=self._collectors, buckets=tuple(buckets))
 
+    def add(self, collector: Collector) -> None:
+        """Add metrics whose numbers are kept elsewhere, and asked for at every scrape.
+
+        Args:
+            collector: Gives them.
+
+        Raises:
+            ValueError: A name is taken already.
+        """
+        self._collectors.register(collector)
+
     def expose(self) -> bytes:
         """Render every metric in the Prometheus text format.
 
@@ -156,18 +168,31 @@ class Registry:
 
         class Handler(BaseHTTPRequestHandler):
             timeout = _REQUEST_TIMEOUT_S
+            protocol_version = "HTTP/1.1"  # connections go on: every answer tells its length, or closes
+            disable_nagle_algorithm = True
 
             def do_GET(handler) -> None:  # noqa: N805 - the library's name; `self` is the registry here
-                for beginning, page in (pages or {}).items():
-                    if handler.path.startswith(beginning):
-                        page(handler)
-                        return
+                page = handler._page()
+                if page is not None:
+                    page(handler)
+                    return
                 status, body, content_type = self._answer(handler.path.partition("?")[0], readiness, documents or {})
                 handler.send_response(status)
                 handler.send_header("Content-Type", content_type)
                 handler.send_header("Content-Length", str(len(body)))
                 handler.end_headers()
                 handler.wfile.write(body)
+
+            def do_POST(handler) -> None:  # noqa: N805 - as above
+                page = handler._page()
+                if page is not None:
+                    page(handler)
+                    return
+                handler.close_connection = True  # its body stays unread
+                handler.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
+
+            def _page(handler) -> Page | None:  # noqa: N805 - as above
+                return next((page for path, page in (pages or {}).items() if handler.path.startswith(path)), None)
 
             def log_message(handler, format: str, *args: object) -> None:  # noqa: A002, N805 - the library's signature
                 """Write nothing: a scrape every few seconds is no event."""
