@@ -51,7 +51,7 @@ class ServingConfig:
     """How requests reach full models."""
 
     window_ms: float = setting(
-        1.0,
+        4.0,
         doc="A batch waits for the requests that came together with its own before, at most this long, in milliseconds."
         " One client alone never waits. 0: nobody does.",
     )
