@@ -28,7 +28,7 @@ class GrpcCodec:
     """
 
     def __init__(self, signature: Signature) -> None:
-        self._signature = signature
+        self.signature = signature
         self._heads: dict[tuple[object, ...], pb.ModelInferResponse] = {}
 
     def read(self, request: pb.ModelInferRequest, regions: Regions | None = None) -> Asked:
@@ -44,7 +44,7 @@ class GrpcCodec:
         Raises:
             TensorError: The request's fault; the message names the tensor and what was expected.
         """
-        signature = self._signature
+        signature = self.signature
         tensors, raws = request.inputs, request.raw_input_contents
         outputs = request.outputs
         if len(raws) != len(tensors) or not raws:
@@ -84,7 +84,7 @@ class GrpcCodec:
             TensorError: An output does not fit the shared memory that the caller gave for it.
         """
         wanted = asked.wanted
-        is_raw = asked.is_raw or not all(is_typed(self._signature.datatype(name)) for name in wanted)
+        is_raw = asked.is_raw or not all(is_typed(self.signature.datatype(name)) for name in wanted)
         response = pb.ModelInferResponse()
         response.MergeFrom(self._head(wanted, [outputs[name].shape for name in wanted]))
         if request_id:
@@ -109,17 +109,17 @@ class GrpcCodec:
         key = (wanted, *shapes)
         head = self._heads.get(key)
         if head is None:
-            model = self._signature.model
+            model = self.signature.model
             head = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
             for name, shape in zip(wanted, shapes, strict=True):
-                head.outputs.add(name=name, datatype=self._signature.datatype(name), shape=shape)
+                head.outputs.add(name=name, datatype=self.signature.datatype(name), shape=shape)
             if len(self._heads) < _MAX_HEADS:
                 self._heads[key] = head
         return head
 
     def _read_mixed(self, request: pb.ModelInferRequest, regions: Regions | None) -> Asked:
         """Read a request whose tensors are not all raw bytes in the message."""
-        signature = self._signature
+        signature = self.signature
         raws = iter(request.raw_input_contents)
         inputs: dict[str, NDArray[Any]] = {}
         is_raw = bool(request.raw_input_contents)

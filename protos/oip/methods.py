@@ -102,7 +102,7 @@ def add_to_server(
         server: Not started yet.
         behaviours: By method name what is called with (request or iterator of requests, context), as generated code
             would call a servicer's method. A method without one answers UNIMPLEMENTED.
-        unparsed: Methods whose behaviours take a request's bytes (a stream's, one by one) and parse them themselves.
+        unparsed: Methods whose behaviours take and give bytes (a stream's, one by one), and parse them themselves.
 
     Raises:
         KeyError: A name is no method of the protocol.
@@ -120,5 +120,5 @@ def _handler(method: Method, behaviour: Callable[..., Any], *, is_parsed: bool) 
     return make(
         behaviour,
         request_deserializer=method.request.FromString if is_parsed else None,
-        response_serializer=method.response.SerializeToString,
+        response_serializer=method.response.SerializeToString if is_parsed else None,
     )

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from cloud_hub.adapters.oip.callers import ANYBODY, AUTHORIZATION, Admitted, Callers
 from cloud_hub.adapters.oip.inference import NO_PARAMETERS, Inference, answer_parameters, shown
+from cloud_hub.adapters.oip.quick_way import QuickWay
 from cloud_hub.adapters.oip.refusals import EXPECTED, Refusal, refusal_of
 from cloud_hub.serving.interface import InferenceServing, ModelDescription, ModelState
 from protos.codec.errors import CodecError
@@ -24,7 +25,7 @@ from protos.status import Status
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
 UNPARSED: Final = ("ModelInfer", "ModelStreamInfer")
-"""What is parsed here, so that bytes that are no request get a status that says so."""
+"""What is parsed and written here: repeats need neither, and bytes that are no request get a status that says so."""
 
 STREAM_WINDOW: Final = 16
 """Requests of one stream that are read and not yet answered."""
@@ -60,6 +61,7 @@ class GrpcService:
         self._callers = callers
         self._reasons_not_ready = reasons_not_ready
         self._version = version
+        self._quick = QuickWay(serving)
 
     def behaviours(self) -> Mapping[str, Callable[..., Any]]:
         """List what each method does, by its name."""
@@ -83,20 +85,29 @@ class GrpcService:
             "CudaSharedMemoryUnregister": self._unregister_cuda,
         }
 
-    async def _infer(self, data: bytes, context: Context) -> pb.ModelInferResponse:
+    async def _infer(self, data: bytes, context: Context) -> bytes:
         try:
             admitted = await self._admit(context) if self._callers.needs_token else ANYBODY
-            return await self._answer(_parsed(data), admitted, context.time_remaining())
+            known = self._quick.read(data)
+            if known is None:
+                answer = await self._answer(data, admitted, context.time_remaining())
+                return answer.SerializeToString()
+            inferred = await self._inference.run(
+                known.served, known.inputs, NO_PARAMETERS, caller=admitted.caller, remaining_s=context.time_remaining()
+            )
+            return self._quick.write(known, inferred)
         except EXPECTED as error:
             await _abort(context, refusal_of(error))
 
-    async def _answer(
-        self, request: pb.ModelInferRequest, admitted: Admitted, remaining_s: float | None
-    ) -> pb.ModelInferResponse:
+    async def _answer(self, data: bytes, admitted: Admitted, remaining_s: float | None) -> pb.ModelInferResponse:
+        request = _parsed(data)
         served = await self._inference.find(request.model_name, request.model_version, request.id)
         asked = served.grpc.read(request)
+        self._quick.learn(data, request, asked, served)
         parameters = parameters_of(request.parameters) if request.parameters else NO_PARAMETERS
-        inferred = await self._inference.run(served, asked, parameters, caller=admitted.caller, remaining_s=remaining_s)
+        inferred = await self._inference.run(
+            served, asked.inputs, parameters, caller=admitted.caller, remaining_s=remaining_s
+        )
         return served.grpc.write(
             asked,
             inferred.outputs,
@@ -105,12 +116,10 @@ class GrpcService:
             parameters=answer_parameters(inferred),
         )
 
-    async def _stream_infer(
-        self, requests: AsyncIterator[bytes], context: Context
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+    async def _stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async with _refusals_told(context):
             admitted = await self._admit(context)
-        answers: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue(STREAM_WINDOW)
+        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
         async with asyncio.TaskGroup() as group:
 
             async def read() -> None:
@@ -125,13 +134,12 @@ class GrpcService:
             finally:
                 reader.cancel()
 
-    async def _stream_one(self, data: bytes, admitted: Admitted) -> pb.ModelStreamInferResponse:
-        request = pb.ModelInferRequest()
+    async def _stream_one(self, data: bytes, admitted: Admitted) -> bytes:
         try:
-            request = _parsed(data)
-            return stream_answer(await self._answer(request, admitted, None))
+            answer = stream_answer(await self._answer(data, admitted, None))
         except EXPECTED as error:
-            return stream_error(request.id, str(error))
+            answer = stream_error(_id_of(data), str(error))
+        return answer.SerializeToString()
 
     async def _server_live(self, _request: pb.ServerLiveRequest, _context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -232,6 +240,14 @@ def _parsed(data: bytes) -> pb.ModelInferRequest:
         return pb.ModelInferRequest.FromString(data)
     except DecodeError as error:
         raise CodecError("request", "is no ModelInferRequest, or truncated") from error
+
+
+def _id_of(data: bytes) -> str:
+    """The id of a request that was refused; none where it is no request."""
+    try:
+        return pb.ModelInferRequest.FromString(data).id
+    except DecodeError:
+        return ""
 
 
 def _authorization(context: Context) -> str | None:

@@ -6,7 +6,9 @@ Which model answers, its codecs, how urgent a request is and until when it count
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from cloud_hub.serving.interface import Caller, InferenceServing, Inferred, ModelDescription
 from model_packs.outputs import Classification
@@ -14,8 +16,9 @@ from protos.messages.inference import Tier
 from protos.oip.grpc_codec import GrpcCodec
 from protos.oip.model import OipModel
 from protos.oip.parameters import priority_of, timeout_s
+from protos.oip.quick_forms import Pieces
 from protos.oip.rest_codec import RestCodec
-from protos.oip.signature import Asked, Parameter, Signature
+from protos.oip.signature import Parameter, Signature
 
 NO_PARAMETERS: Final[Mapping[str, Parameter]] = {}
 
@@ -30,6 +33,7 @@ class Served:
     model: OipModel
     grpc: GrpcCodec
     rest: RestCodec
+    pieces: Pieces
 
 
 class Inference:
@@ -63,7 +67,7 @@ class Inference:
     async def run(
         self,
         served: Served,
-        asked: Asked,
+        inputs: dict[str, NDArray[Any]],
         parameters: Mapping[str, Parameter],
         *,
         caller: Caller,
@@ -73,7 +77,7 @@ class Inference:
 
         Args:
             served: The model.
-            asked: What the request asks for.
+            inputs: One array per declared input, checked.
             parameters: Of the request.
             caller: Who asks.
             remaining_s: Until the caller gives up; None: it waits.
@@ -92,18 +96,18 @@ class Inference:
                 remaining_s = limit_s if remaining_s is None else min(limit_s, remaining_s)
         return await self._serving.infer(
             served.description,
-            asked.inputs,
+            inputs,
             caller=caller,
             deadline_s=None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s,
             priority=priority,
-            is_scored=all(len(array) == 1 for array in asked.inputs.values()),
+            is_scored=all(len(array) == 1 for array in inputs.values()),
         )
 
     def _keep(self, description: ModelDescription) -> Served:
         if len(self._served) >= _MAX_KEPT:
             self._served.clear()
         signature = Signature(shown(description))
-        served = Served(description, signature.model, GrpcCodec(signature), RestCodec(signature))
+        served = Served(description, signature.model, GrpcCodec(signature), RestCodec(signature), Pieces(signature))
         self._served[description] = served
         return served
 

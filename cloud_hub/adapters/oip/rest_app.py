@@ -125,7 +125,7 @@ class RestApp:
         served = await self._inference.find(address.model, address.version, "")
         asked = served.rest.read(body, header_length(request.headers.get(HEADER_LENGTH), len(body)))
         inferred = await _unless_gone(
-            request, self._inference.run(served, asked.asked, asked.parameters, caller=admitted)
+            request, self._inference.run(served, asked.asked.inputs, asked.parameters, caller=admitted)
         )
         answer = served.rest.write(
             asked, inferred.outputs, version=inferred.version, parameters=answer_parameters(inferred)

@@ -1,0 +1,73 @@
+"""The hub's quick way: repeats are answered as the first was, and a model that changed is looked up again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from cloud_hub.adapters.oip.inference import Inference
+from cloud_hub.adapters.oip.quick_way import QuickWay
+from model_packs.manifest import PackManifest
+from model_packs.scoring import Scored
+from protos.oip.parameters import parameters_of
+from protos.tandem.oip.v2 import grpc_service_pb2 as pb
+from tests.simulators.loops import in_loop
+from tests.simulators.packs import build_tiny
+from tests.unit.cloud_hub.adapters.oip.fake_serving import FakeServing
+from tests.unit.cloud_hub.adapters.oip.test_listeners import MODEL, listening, request
+
+
+def tiny(folder: Path) -> PackManifest:
+    """A hub pack's manifest."""
+    return build_tiny(folder, name=MODEL, role="hub", escalates_to=None).manifest
+
+
+def repeated() -> pb.ModelInferRequest:
+    """A request that repeats itself."""
+    message = request()
+    message.id = ""
+    return message
+
+
+@in_loop
+async def test_repeats_are_answered_as_the_first_was(tmp_path: Path) -> None:
+    """The answer by prepared pieces is the codec's, parameters and all."""
+    async with listening(tiny(tmp_path)) as hub:
+        first = await hub.call("ModelInfer", repeated())
+        assert isinstance(first, pb.ModelInferResponse)
+        assert parameters_of(first.parameters) == {"tier": "hub", "confidence": 0.75, "label": "ok"}
+        for _ in range(3):
+            assert await hub.call("ModelInfer", repeated()) == first
+
+
+@in_loop
+async def test_a_model_that_changed_is_looked_up_again(tmp_path: Path) -> None:
+    """A head is bound to the model that answered it: a newer version is another one."""
+    serving = FakeServing.of(tiny(tmp_path))
+    quick, inference = QuickWay(serving), Inference(serving)
+    data = repeated().SerializeToString()
+    message = pb.ModelInferRequest.FromString(data)
+    served = await inference.find(MODEL, "", "")
+    assert quick.read(data) is None
+    quick.learn(data, message, served.grpc.read(message), served)
+    assert quick.read(data) is not None
+    serving.description = replace(serving.description, version="2.0.0")
+    assert quick.read(data) is None
+
+
+@in_loop
+async def test_what_could_not_be_scored_says_why(tmp_path: Path) -> None:
+    """Without a class the parameters are written as the codec's are: confidence 0 and the reason."""
+    serving = FakeServing.of(tiny(tmp_path))
+    quick = QuickWay(serving)
+    served = await Inference(serving).find(MODEL, "", "")
+    message = repeated()
+    data = message.SerializeToString()
+    quick.learn(data, message, served.grpc.read(message), served)
+    known = quick.read(data)
+    assert known is not None
+    inferred = await serving.infer(served.description, known.inputs)
+    for scored, expected in (
+        (None, {"tier": "hub"}),
+        ((Scored(None, 0.0, "non_finite"),), {"tier": "hub", "confidence": 0.0, "reason": "non_finite"}),
+    ):
+        answer = pb.ModelInferResponse.FromString(quick.write(known, inferred._replace(scored=scored)))
+        assert parameters_of(answer.parameters) == expected

@@ -1,0 +1,108 @@
+"""The quick way: a known head and prepared pieces give exactly what the codec gives."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from model_packs.errors import TensorError
+from model_packs.tensors import TensorSpec
+from protos.oip.grpc_codec import GrpcCodec
+from protos.oip.parameters import set_parameters
+from protos.oip.quick_forms import Head, Pieces, head_of, parameters_piece
+from protos.oip.signature import Parameter, Signature
+from protos.tandem.oip.v2 import grpc_service_pb2 as pb
+from tests.unit.protos.oip.oip_models import MODEL, raw_request, rows, taking
+
+SIGNATURE = Signature(MODEL)
+CODEC = GrpcCodec(SIGNATURE)
+
+
+def plain(*wanted: str) -> pb.ModelInferRequest:
+    """A request that repeats itself: without an id."""
+    request = raw_request(*wanted, x=rows())
+    request.id = ""
+    return request
+
+
+def learnt(request: pb.ModelInferRequest) -> Head | None:
+    """What is learnt of a request."""
+    return head_of(request.SerializeToString(), request, CODEC.read(request), SIGNATURE)
+
+
+def test_a_known_head_gives_the_same_array() -> None:
+    """The next request with the head is a view of its own bytes, with the outputs that were asked for."""
+    head = learnt(plain("sure"))
+    assert head is not None
+    request = plain("sure")
+    request.raw_input_contents[0] = (rows() * 2).tobytes()
+    data = request.SerializeToString()
+    assert data.startswith(head.data)
+    values = head.read(data)["x"]
+    assert np.array_equal(values, rows() * 2)
+    assert not values.flags.writeable
+    assert (head.model, head.version, head.wanted) == ("press", "", ("sure",))
+
+
+def test_a_value_that_is_not_finite_is_refused_on_the_quick_way_too() -> None:
+    """The check of values is not a part of the head."""
+    head = learnt(plain())
+    assert head is not None
+    request = plain()
+    request.raw_input_contents[0] = np.full((1, 4), np.nan, np.float32).tobytes()
+    with pytest.raises(TensorError, match=r"tensor 'x' must be finite: nan at \[0, 0\]"):
+        head.read(request.SerializeToString())
+
+
+def with_id(request: pb.ModelInferRequest) -> None:
+    """Ids differ from request to request."""
+    request.id = "7"
+
+
+def with_parameter(request: pb.ModelInferRequest) -> None:
+    """Parameters have to be looked at."""
+    request.parameters["priority"].int64_param = 1
+
+
+def typed(request: pb.ModelInferRequest) -> None:
+    """A typed list stands elsewhere."""
+    request.inputs[0].contents.fp32_contents.extend((1, 2, 3, 4))
+    del request.raw_input_contents[:]
+
+
+@pytest.mark.parametrize("change", [with_id, with_parameter, typed])
+def test_what_is_not_of_the_form_has_no_head(change: Callable[[pb.ModelInferRequest], None]) -> None:
+    """Ids, parameters and typed lists are read by the codec."""
+    request = plain()
+    change(request)
+    assert learnt(request) is None
+
+
+def test_a_message_that_does_not_end_with_its_values_has_no_head() -> None:
+    """Fields may stand in any order: the raw bytes in front of the name are the same request, and no head."""
+    request = plain()
+    head = request.SerializeToString()[: -len(rows().tobytes()) - 2]
+    swapped = pb.ModelInferRequest(raw_input_contents=[rows().tobytes()]).SerializeToString() + head
+    parsed = pb.ModelInferRequest.FromString(swapped)
+    assert parsed == request
+    assert head_of(swapped, parsed, CODEC.read(parsed), SIGNATURE) is None
+
+
+@pytest.mark.parametrize("wanted", [("logits", "sure"), ("sure",), ("sure", "logits")])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_pieces_are_the_codecs_answer(wanted: tuple[str, ...], n_rows: int) -> None:
+    """Strung together they parse as what the codec writes, for every order, size and parameter."""
+    outputs = {"logits": np.ones((n_rows, 2), np.float32), "sure": np.full(n_rows, 0.5, np.float32)}
+    parameters: dict[str, Parameter] = {"tier": "hub", "confidence": 0.0}
+    pieces = Pieces(SIGNATURE)
+    answer = pieces.answer(wanted, outputs, "2.0.0", parameters_piece(parameters))
+    expected = CODEC.write(CODEC.read(raw_request(*wanted, x=rows())), outputs, request_id="")
+    set_parameters(expected.parameters, parameters)
+    assert pb.ModelInferResponse.FromString(answer) == expected
+
+
+def test_texts_have_no_pieces() -> None:
+    """Outputs of elements of any length are the codec's."""
+    texts = Pieces(Signature(taking(TensorSpec("t", "BYTES", (-1,)))))
+    assert not texts.is_numeric(("t",))
+    assert Pieces(SIGNATURE).is_numeric(("logits", "sure"))
