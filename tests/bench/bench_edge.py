@@ -131,12 +131,7 @@ class Lane:
     def pace(self, count: int, per_s: float) -> float:
         """Messages at a fixed pace; the median time to the answer in ms."""
         first = self._tap.count
-        sent: dict[str, float] = {}
-        began_s = time.monotonic()
-        for number, (topic, payload) in enumerate(self._watch.messages(count)):
-            made = publish(topic, payload, self._qos, number + 1)
-            time.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
-            sent[f"{topic}/inference {_instant(json.loads(payload)['t0'])}"] = self._flood.send(made)
+        sent = paced(self._flood, self._watch, self._qos, count, per_s)
         self._tap.wait_for(first + count, _DEADLINE_S)
         if self._qos:
             self._flood.settle(count)
@@ -146,6 +141,20 @@ class Lane:
         self.figures.p50_ms.append(p50_ms)
         self.figures.p99_ms.append(p99_ms)
         return p50_ms
+
+
+def paced(flood: Flood, watch: Watch, qos: int, count: int, per_s: float) -> dict[str, float]:
+    """Send so many messages at a fixed pace; when each was sent, by what `_window_of` says of its answer."""
+    made = [
+        (f"{topic}/inference {_instant(json.loads(payload)['t0'])}", publish(topic, payload, qos, number))
+        for number, (topic, payload) in enumerate(watch.messages(count), start=1)
+    ]
+    sent: dict[str, float] = {}
+    began_s = time.monotonic()
+    for number, (window, packet) in enumerate(made):
+        time.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
+        sent[window] = flood.send(packet)
+    return sent
 
 
 def main() -> None:
@@ -280,10 +289,7 @@ def site_rows(broker: Mosquitto, folder: Path, hub_port: int, sizes: Sizes, stac
     flood = Flood((broker.host, broker.port))
     stack.callback(flood.close)
     flood.open()
-    began_s = time.monotonic()
-    for number, (topic, payload) in enumerate(Watch("agent", 1).messages(sizes.questions)):
-        time.sleep(max(0.0, began_s + number / _SITE_PACE_PER_S - time.monotonic()))
-        flood.send(publish(topic, payload, 1, number + 1))
+    paced(flood, Watch("agent", 1), 1, sizes.questions, _SITE_PACE_PER_S)
     tap.wait_for(2 * sizes.questions, _DEADLINE_S)
     seen: dict[str, list[float]] = {}
     for at_s, content in tap.arrived:
