@@ -1,5 +1,7 @@
 """A real hub with packs of other tasks, and with one that another server runs: escalated, answered, kept, listed."""
 
+import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,12 +12,16 @@ import pytest
 
 from cloud_hub.app import Listening
 from cloud_hub.model_servers import ModelServerConfig
-from model_packs.outputs import Classification, Output, RawTensors, Regression
+from model_packs.build import build_spec
+from model_packs.outputs import Classification, Output, RawTensors, Regression, Text
 from model_packs.pack import Pack
+from model_packs.pack_spec import OutputEntry, TensorEntry, VariantEntry
 from model_packs.tensors import Tensor
 from protos.link.tokens import JoinToken
 from protos.messages.escalation import Escalation, Verdict, Welcome
 from protos.messages.inference import Tier
+from tests.simulators.chat_model_server import MODEL as CHAT_MODEL
+from tests.simulators.chat_model_server import ChatModelServer
 from tests.simulators.hub_device import HandStream, device_channel, enrol, hello, identity_of, question
 from tests.simulators.hubs import HubSite
 from tests.simulators.loops import in_loop
@@ -110,3 +116,44 @@ async def test_a_hub_pack_is_answered_by_another_server(site: HubSite, elsewhere
     assert isinstance(verdict.output, Classification)
     assert verdict.output.label == LABELS[int((values.reshape(-1) @ weights()).argmax())]
     assert verdict.models[0].pack == "tiny-hub@1.0.0"
+
+
+@pytest.fixture
+def texts(site: HubSite, tmp_path: Path) -> None:
+    """A published pack of texts that a server of language models answers."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    document = {"schema": "tandem.remote/1", "model": CHAT_MODEL, "system": "shout"}
+    (folder / "remote.json").write_text(json.dumps(document))
+    spec = replace(
+        TENSOR,
+        name="texts-hub",
+        family="texts",
+        task="text",
+        window=None,
+        inputs=(TensorEntry(name="prompt", datatype="BYTES", shape=(-1,)),),
+        outputs=(OutputEntry(name="text", datatype="BYTES", shape=(-1,)), OutputEntry(name="sure", shape=(-1,))),
+        variants=(VariantEntry(id="there", engine="openai", file="remote.json"),),
+    )
+    build_spec(spec, folder, folder / "layout")
+    site.command("packs", "publish", str(folder / "layout"))
+
+
+@in_loop
+@pytest.mark.usefixtures("texts")
+async def test_a_text_is_answered_by_a_language_model(site: HubSite, token: JoinToken) -> None:
+    """The words that a device asks about go to the server once, and its answer comes back with how sure it was."""
+    server = ChatModelServer()
+    with server.running() as port:
+        vllm = ModelServerConfig(engine="openai", address=f"http://127.0.0.1:{port}/v1", deadline_s=30.0)
+        there = replace(site, config=replace(site.config, model_server={"vllm": vllm}))
+        async with there.running() as listening, connected(listening, token) as stream:
+            item = question(1, np.zeros((1, 1)), hub_pack="texts-hub@1.0.0")
+            assert isinstance(item.body, Escalation)
+            words = Tensor.from_array("prompt", np.array([b"stop the line"], dtype=object))
+            body = replace(item.body, inputs=(words,), input_digest=words.digest(), edge_output=Text("go on"))
+            await stream.say(replace(item, body=body))
+            verdict = await stream.hear_until(Verdict)
+    assert verdict.output == Text("STOP THE LINE")
+    assert verdict.confidence == pytest.approx(math.exp(-0.2))
+    assert [asked["messages"][-1]["content"] for asked in server.asked] == ["stop the line"]
