@@ -41,6 +41,12 @@ def daemon() -> set[str]:
         "edge_agent.examination",  # the doctor's
         "edge_agent.commands.doctor",
         "edge_agent.adapters.grpc.enrolment",
+        "edge_agent.hub_side",  # loaded where there is a hub
+        "edge_agent.adapters.grpc.escalation_link",
+        "edge_agent.packs.installer",
+        "edge_agent.adapters.mqtt.broker",  # loaded where there is a broker
+        "paho",
+        "cryptography.x509",  # loaded where there is an identity
         "model_packs.build",
         "model_packs.report",
     ],
