@@ -5,11 +5,16 @@ That it runs like every session is tests/contract/test_session_contract.py. The 
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from cloud_hub.adapters.remote.opening import remote_openers
 from cloud_hub.model_servers import ModelServerConfig
@@ -224,3 +229,52 @@ def test_the_token_goes_along(pack: Pack, server: OipModelServer, port: int, tmp
     session.close()
     with pytest.raises(EngineError, match=r"\[model_server.triton\]: .*absent cannot be read"):
         open_on(pack, tmp_path, triton=at(port, token_file="absent"))  # noqa: S106 - a file's name
+
+
+def certificate_for(host: str) -> tuple[bytes, bytes]:
+    """A certificate that signs itself, and its key (PEM)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return certificate.public_bytes(serialization.Encoding.PEM), pem
+
+
+def test_tls_is_mutual_where_the_configuration_says_so(pack: Pack, server: OipModelServer, tmp_path: Path) -> None:
+    """The server must chain to `ca`, the hub shows its certificate; neither a stranger nor plain text gets through."""
+    (there, there_key), (here, here_key) = certificate_for("localhost"), certificate_for("hub")
+    for name, data in (("there.crt", there), ("here.crt", here), ("here.key", here_key)):
+        (tmp_path / name).write_bytes(data)
+    credentials = grpc.ssl_server_credentials([(there_key, there)], here, require_client_auth=True)
+    with server.running(credentials) as port:
+        whole = ModelServerConfig(
+            engine="oip",
+            address=f"grpcs://localhost:{port}",
+            deadline_s=30.0,
+            ca="there.crt",
+            certificate="here.crt",
+            key="here.key",
+        )
+        session = open_on(pack, tmp_path, triton=whole)
+        assert session.run({"window": WINDOWS})["logits"].shape == (2, 3)
+        session.close()
+        for wrong in (
+            replace(whole, ca="here.crt"),
+            replace(whole, certificate="", key=""),
+            replace(whole, address=f"grpc://localhost:{port}", ca="", certificate="", key=""),
+        ):
+            with pytest.raises(EngineError, match="UNAVAILABLE"):
+                open_on(pack, tmp_path, triton=wrong)
