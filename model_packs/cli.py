@@ -18,7 +18,7 @@ from model_packs.build import build_pack
 from model_packs.certificate.errors import CertificateError
 from model_packs.certification import SPEC_FILE
 from model_packs.errors import EngineError, ModelPackError, PackError, SigningError
-from model_packs.manifest import PackRef
+from model_packs.manifest import PackManifest, PackRef
 from model_packs.pack import Pack
 from model_packs.pack_spec import PackSpec
 from model_packs.process.durable import make_folder, write_file
@@ -202,6 +202,19 @@ def _document(stored: StoredPack, pack: Pack) -> dict[str, Any]:
     }
 
 
+def _answers(manifest: PackManifest) -> tuple[str, str]:
+    """What kind of answer it gives."""
+    if manifest.labels:
+        return "labels", ", ".join(manifest.labels)
+    spec = manifest.regression
+    if spec is None:
+        return "task", manifest.task
+    return (
+        "task",
+        f"{manifest.task}: good within {spec.tolerance:g} {spec.unit}".rstrip() + f", {spec.level:.0%} intervals",
+    )
+
+
 def _describe(stored: StoredPack, pack: Pack) -> None:
     manifest = pack.manifest
     rows = [
@@ -209,7 +222,7 @@ def _describe(stored: StoredPack, pack: Pack) -> None:
         ("signatures", _signers(stored.signed_by)),
         ("role", f"{manifest.role}, family {manifest.family}"),
         ("escalates to", str(manifest.escalates_to) if manifest.escalates_to else "nothing"),
-        ("labels", ", ".join(manifest.labels)),
+        _answers(manifest),
         *(("input", f"{spec.name} {spec.datatype} {list(spec.shape)}") for spec in manifest.inputs),
         *(("output", f"{spec.name} {spec.datatype} {list(spec.shape)}") for spec in manifest.outputs),
         *(("variant", f"{item.id}: {item.engine}, {item.precision}, {item.file}") for item in manifest.variants),

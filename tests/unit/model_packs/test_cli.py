@@ -11,6 +11,7 @@ from model_packs.cli import execute
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import generate_site_key
 from tests.simulators.packs import LABELS, build_tiny, write_sources
+from tests.simulators.task_packs import REGRESSION, TENSOR, build_task
 from tests.unit.model_packs.test_build import PACK_TOML
 
 LEVELS = ("--target", "0.05", "--delta", "0.05")
@@ -99,6 +100,15 @@ def test_golden_outputs_that_are_not_reproduced_fail(
     execute(["build", str(folder), "--out", str(tmp_path / "layout")])
     assert execute(["verify", str(tmp_path / "layout")]) == Exit.DATA
     assert "FAILED  golden" in capsys.readouterr().out
+
+
+def test_inspect_says_how_far_off_a_number_may_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pack without labels tells its task, and a regression what is good enough."""
+    for spec in (REGRESSION, TENSOR):
+        build_task(tmp_path, spec)
+    shown = output(capsys, "inspect", tmp_path / "layout")
+    assert "task          regression: good within 0.5 mm, 80% intervals" in shown
+    assert "task          tensor" in shown
 
 
 def test_inspect_shows_what_a_pack_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
