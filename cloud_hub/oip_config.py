@@ -22,7 +22,7 @@ class OipConfig:
     )
     grpc_port: int = setting(8001, doc="Port of the gRPC form. 0 takes a free one.")
     http_port: int = setting(8000, doc="Port of the REST form. 0 takes a free one.")
-    max_calls: int = setting(1024, doc="gRPC calls at once, open streams included; more are refused.")
+    max_calls: int = setting(1024, doc="gRPC inferences at once, open streams included; more are refused.")
 
     def validate(self) -> Iterable[tuple[str, str]]:
         """Check what types cannot say."""

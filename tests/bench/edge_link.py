@@ -17,7 +17,7 @@ import grpc
 
 from model_packs.outputs import Classification
 from protos.codec.escalation import request_to_wire
-from protos.messages.escalation import Item, VerdictAck, Welcome
+from protos.messages.escalation import EARLY_VERDICTS, NOT_LOGGED, Item, VerdictAck, Welcome
 from tests.bench.bare_echo import METHOD
 from tests.bench.serving.models import INPUT, VERSION, WINDOW, BenchModel
 from tests.simulators.hub_device import HandStream, device_metadata, hello, plain_channel, question
@@ -31,9 +31,17 @@ _MS: Final = 1000.0
 
 @dataclass(slots=True)
 class Trips:
-    """Times in ms, one for each question."""
+    """Times in ms, one for each question.
+
+    Attributes:
+        verdict: To the answer, which may not be logged yet.
+        ack: Until the question is durable.
+        logged: To the answer in the device's log.
+        infer: Of the answer, the model's part.
+    """
 
     verdict: list[float] = field(default_factory=list)
+    logged: list[float] = field(default_factory=list)
     ack: list[float] = field(default_factory=list)
     infer: list[float] = field(default_factory=list)
 
@@ -59,14 +67,14 @@ class Link:
         self._seq = 0
 
     async def ask(self, count: int) -> Trips:
-        """Ask one question after the other; the next one goes when verdict and ack of the last one are here."""
+        """Ask one question after the other; the next one goes when all is known of the last one."""
         trips = Trips()
         for _ in range(count):
             self._seq += 1
             request = request_to_wire(item(self._seq, self._hub))
             began_s = time.perf_counter()
             await self._stream.say_raw(request)
-            waits_for = {"verdict", "ack"}
+            waits_for = {"verdict", "ack", "logged"}
             while waits_for:
                 async with asyncio.timeout(_DEADLINE_S):
                     response = await self._stream.call.read()
@@ -75,9 +83,13 @@ class Link:
                 if kind == "ack":
                     trips.ack.append(took_ms)
                 elif kind == "verdict":
-                    trips.verdict.append(took_ms)
-                    trips.infer.append(response.verdict.infer_ms)
-                    await self._stream.say(VerdictAck(response.verdict.verdict_seq))
+                    if "verdict" in waits_for:
+                        trips.verdict.append(took_ms)
+                        trips.infer.append(response.verdict.infer_ms)
+                    if response.verdict.verdict_seq != NOT_LOGGED:
+                        trips.logged.append(took_ms)
+                        waits_for.discard("logged")
+                        await self._stream.say(VerdictAck(response.verdict.verdict_seq))
                 elif kind == "reject":
                     raise AssertionError(f"the hub rejected a question: {response.reject.message}")
                 waits_for.discard(kind)
@@ -89,7 +101,7 @@ async def link(port: int, hub: BenchModel) -> AsyncIterator[Link]:
     """Open a stream on a hub that listens without TLS."""
     async with plain_channel(port) as channel:
         stream = HandStream(channel, device_metadata(DEVICE))
-        await stream.say(hello())
+        await stream.say(replace(hello(), capabilities=(EARLY_VERDICTS,)))
         await stream.hear_until(Welcome)
         yield Link(stream, hub)
 

@@ -46,6 +46,7 @@ class GrpcService:
         callers: Says who is calling.
         reasons_not_ready: Why the hub is not ready; nothing when it is.
         version: The hub's.
+        max_calls: Inferences and streams at once; more are refused.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class GrpcService:
         callers: Callers,
         reasons_not_ready: Callable[[], Awaitable[Sequence[str]]],
         version: str,
+        *,
+        max_calls: int,
     ) -> None:
         self._serving = serving
         self._inference = inference
@@ -62,6 +65,8 @@ class GrpcService:
         self._reasons_not_ready = reasons_not_ready
         self._version = version
         self._quick = QuickWay(serving)
+        self._max_calls = max_calls
+        self._calls = 0
 
     def behaviours(self) -> Mapping[str, Callable[..., Any]]:
         """List what each method does, by its name."""
@@ -86,6 +91,10 @@ class GrpcService:
         }
 
     async def _infer(self, data: bytes, context: Context) -> bytes:
+        # Counted here: `maximum_concurrent_rpcs` of grpc.aio costs a tenth of a small request.
+        if self._calls >= self._max_calls:
+            await _abort(context, self._full())
+        self._calls += 1
         try:
             admitted = await self._admit(context) if self._callers.needs_token else ANYBODY
             known = self._quick.read(data)
@@ -98,6 +107,8 @@ class GrpcService:
             return self._quick.write(known, inferred)
         except EXPECTED as error:
             await _abort(context, refusal_of(error))
+        finally:
+            self._calls -= 1
 
     async def _answer(self, data: bytes, admitted: Admitted, remaining_s: float | None) -> pb.ModelInferResponse:
         request = _parsed(data)
@@ -117,8 +128,19 @@ class GrpcService:
         )
 
     async def _stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        async with _refusals_told(context):
-            admitted = await self._admit(context)
+        if self._calls >= self._max_calls:
+            await _abort(context, self._full())
+        self._calls += 1
+        try:
+            async with _refusals_told(context):
+                admitted = await self._admit(context)
+            async for answer in self._streamed(requests, admitted):
+                yield answer
+        finally:
+            self._calls -= 1
+
+    async def _streamed(self, requests: AsyncIterator[bytes], admitted: Admitted) -> AsyncIterator[bytes]:
+        """Answer a stream in order, a few ahead of its reader."""
         answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
         async with asyncio.TaskGroup() as group:
 
@@ -133,6 +155,10 @@ class GrpcService:
                     yield await answer
             finally:
                 reader.cancel()
+
+    def _full(self) -> Refusal:
+        text = f"{self._max_calls} calls are in hand here ([oip] max_calls): try again later"
+        return Refusal(Status.RESOURCE_EXHAUSTED, text, retry_after_s=1.0)
 
     async def _stream_one(self, data: bytes, admitted: Admitted) -> bytes:
         try:

@@ -18,13 +18,11 @@ class OipServer:
         port: TCP port; 0 takes a free one.
         certificate: Private key and certificate with its chain, PEM, to serve over TLS with; None serves plain text,
             and the caller has checked that only this machine reaches the address.
-        max_calls: Calls at once, streams included; gRPC refuses more with RESOURCE_EXHAUSTED.
     """
 
-    def __init__(self, host: str, port: int, certificate: tuple[bytes, bytes] | None, *, max_calls: int) -> None:
+    def __init__(self, host: str, port: int, certificate: tuple[bytes, bytes] | None) -> None:
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._certificate = certificate
-        self._max_calls = max_calls
         self._server: grpc.aio.Server | None = None
 
     async def open(self, behaviours: Mapping[str, Callable[..., Any]]) -> int:
@@ -39,7 +37,7 @@ class OipServer:
         Raises:
             ListenError: The port cannot be bound.
         """
-        server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=self._max_calls)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         add_to_server(server, behaviours, UNPARSED)
         own = self._certificate
         try:

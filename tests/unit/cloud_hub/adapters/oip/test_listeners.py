@@ -74,8 +74,8 @@ async def listening(
         return ()
 
     parts = (serving, Inference(serving), callers, no_reasons, "1.2.3")
-    server = OipServer(LOOPBACK, 0, None, max_calls=max_calls)
-    port = await server.open(GrpcService(*parts).behaviours())
+    server = OipServer(LOOPBACK, 0, None)
+    port = await server.open(GrpcService(*parts, max_calls=max_calls).behaviours())
     transport = httpx.ASGITransport(RestApp(*parts))
     try:
         async with (
@@ -209,7 +209,7 @@ async def test_a_cancelled_call_takes_its_request_back(manifest: PackManifest) -
 
 @in_loop
 async def test_calls_beyond_the_bound_are_refused(manifest: PackManifest) -> None:
-    """A hub that is full of waiting calls says so at once, and health is asked again later."""
+    """A hub that is full of waiting calls says so at once, answers health, and takes calls again when one has gone."""
     async with listening(manifest, max_calls=1) as hub:
         hub.serving.is_stuck = True
         call = asyncio.ensure_future(hub.call("ModelInfer", request()))
@@ -217,7 +217,12 @@ async def test_calls_beyond_the_bound_are_refused(manifest: PackManifest) -> Non
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await hub.call("ModelInfer", request())
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "1 calls are in hand here" in str(caught.value.details())
+        await hub.call("ServerLive", pb.ServerLiveRequest())
         call.cancel()
+        await hub.serving.was_cancelled.wait()
+        hub.serving.is_stuck = False
+        await hub.call("ModelInfer", request())
 
 
 @in_loop
@@ -243,10 +248,10 @@ async def test_the_hub_shares_no_memory(manifest: PackManifest) -> None:
 @in_loop
 async def test_a_taken_port_is_named() -> None:
     """Whoever starts a second hub reads which address is taken."""
-    first = OipServer(LOOPBACK, 0, None, max_calls=1)
+    first = OipServer(LOOPBACK, 0, None)
     port = await first.open({})
     try:
         with pytest.raises(ListenError, match=f"{LOOPBACK}:{port} for inference over gRPC"):
-            await OipServer(LOOPBACK, port, None, max_calls=1).open({})
+            await OipServer(LOOPBACK, port, None).open({})
     finally:
         await first.close(0)
