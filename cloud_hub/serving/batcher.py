@@ -146,6 +146,7 @@ class Batcher:
         self._queue: FairQueue[Request] = FairQueue()
         self._few = min(terms.bounds.rows, terms.bounds.per_caller)  # while no more wait, no bound is reached
         self._window = Window(loop, parts.window_s, terms.batch, self.close_window)
+        self._asking = 0
         self._is_ending = False
         self._ended = asyncio.Event()
 
@@ -196,12 +197,29 @@ class Batcher:
             if queue.rows >= self.terms.batch:
                 self._window.fill()
             else:
-                self._window.come()
+                self._window.come(is_beside_another=self._asking > 0)
         return request
 
-    def withdraw(self, request: Request) -> None:
-        """Take a request out of the queue whose caller has gone; nothing if its run has begun."""
-        self._queue.remove(request.rank, request.caller, request)
+    async def answered(self, request: Request) -> Inferred:
+        """Wait for a request's answer; one whose caller goes leaves the queue.
+
+        Args:
+            request: What `submit` gave; to be waited for once.
+
+        Returns:
+            The answer.
+
+        Raises:
+            HubError: Why there is none.
+        """
+        self._asking += 1
+        try:
+            return await request.answer
+        except asyncio.CancelledError:
+            self._queue.remove(request.rank, request.caller, request)
+            raise
+        finally:
+            self._asking -= 1
 
     def close_window(self) -> None:
         """Run what has come, as far as there are free instances."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from cloud_hub.core.serving.fusing import Rule, fuse_outputs, fuse_scored, mismatch
 from cloud_hub.errors import PackUnavailableError
-from cloud_hub.serving.batcher import Request
 from cloud_hub.serving.counts import Counts
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import Caller, Inferred, ModelDescription
@@ -91,18 +90,20 @@ class Ensembles:
         ensemble, counts = self._declared[model.name], self.counts[model.name]
         members = [await self._member(ref) for ref, _ in ensemble.members]
         began_ns = time.perf_counter_ns()
-        asked: list[tuple[LoadedModel, Request]] = []
         try:
-            for member in members:
-                request = member.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
-                asked.append((member, request))
-            said = await asyncio.gather(*(request.answer for _, request in asked))
-        except BaseException:  # whatever ended it, its other members need not answer
-            for member, request in asked:
-                member.batcher.withdraw(request)
-                request.answer.cancel()
+            async with asyncio.TaskGroup() as group:
+                asked = [
+                    group.create_task(
+                        one.batcher.answered(
+                            one.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
+                        )
+                    )
+                    for one in members
+                ]
+        except ExceptionGroup as errors:  # the others were cancelled: without this one they are no answer
             counts.note_dropped(time.perf_counter_ns() - began_ns)
-            raise
+            raise errors.exceptions[0] from errors
+        said = [one.result() for one in asked]
         weights = [weight for _, weight in ensemble.members]
         scored = [one.scored for one in said if one.scored is not None]
         answer = Inferred(
@@ -116,7 +117,7 @@ class Ensembles:
             models=model.models,
             scored=fuse_scored(ensemble.rule, scored, weights, model.manifest.labels) if is_scored else None,
         )
-        rows = asked[0][1].rows
+        rows = len(next(iter(answer.outputs.values())))
         took_ns = time.perf_counter_ns() - began_ns
         counts.note_run(
             rows=[rows], requests=1, input_ns=0, compute_ns=answer.compute_ns, output_ns=0, now_ns=time.time_ns()

@@ -156,12 +156,8 @@ class Serving:
         running = self._models.running(model)
         if running is None:
             return await self._infer_any(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
-        request = running.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
-        try:
-            return await request.answer
-        except asyncio.CancelledError:
-            running.batcher.withdraw(request)
-            raise
+        batcher = running.batcher
+        return await batcher.answered(batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored))
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:
         """Describe a model without loading it; see `InferenceServing.describe`."""
@@ -235,12 +231,8 @@ class Serving:
         running = self._models.running(model)
         while running is None:
             running = self._models.running(await self._models.find(model.name, model.version, ""))
-        request = running.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
-        try:
-            return await request.answer
-        except asyncio.CancelledError:
-            running.batcher.withdraw(request)
-            raise
+        batcher = running.batcher
+        return await batcher.answered(batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored))
 
     async def _infer_cached(
         self,

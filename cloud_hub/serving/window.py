@@ -5,8 +5,12 @@ How large a wave is, is `core.serving.wave`. What comes in the same turn of the 
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from cloud_hub.core.serving.wave import Wave
+
+FULL_SIZE: Final = 16
+"""A wave of so many is waited for as long as the bound; a smaller one in proportion, so that chance costs little."""
 
 
 class Window:
@@ -14,7 +18,7 @@ class Window:
 
     Args:
         loop: The event loop that everything here is called on.
-        bound_s: How long a batch waits for the rest of its wave; 0: it does not.
+        bound_s: How long a batch waits for the rest of a wave of `FULL_SIZE` and more; 0: it does not.
         most: Most requests that are waited for.
         close: Told when the window closes.
     """
@@ -27,19 +31,21 @@ class Window:
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Handle | None = None
 
-    def come(self) -> None:
-        """A request has come that could run."""
-        self._wave.come()
+    def come(self, *, is_beside_another: bool) -> None:
+        """A request has come that could run; `is_beside_another` as for `Wave.come`."""
+        wave = self._wave
+        wave.come(is_beside_another=is_beside_another)
         if self._turn is not None:
             return
-        if self._wave.is_whole or not self._bound_s:
+        if wave.is_whole or not self._bound_s:
             self._turn = self._loop.call_soon(self._end_of_turn)
         elif self._timer is None:
-            self._timer = self._loop.call_later(self._bound_s, self._end_of_bound)
+            bound_s = self._bound_s * min(1.0, wave.size / FULL_SIZE)
+            self._timer = self._loop.call_later(bound_s, self._end_of_bound)
 
     def fill(self) -> None:
         """The batch is full without waiting any longer: close now."""
-        self._wave.come()
+        self._wave.come(is_beside_another=False)
         self._end(is_late=False)
 
     def cancel(self) -> None:

@@ -30,9 +30,15 @@ class Wave:
         """As many are there as came together last time."""
         return self.count >= self.size
 
-    def come(self) -> None:
-        """One more is there."""
+    def come(self, *, is_beside_another: bool) -> None:
+        """One more is there.
+
+        Args:
+            is_beside_another: Another request has not yet had its answer: there is more than one client.
+        """
         self.count += 1
+        if is_beside_another and self.size == 1:
+            self.size = min(2, self._most)
 
     def end(self, *, is_late: bool) -> None:
         """Begin the next wave.
@@ -42,7 +48,7 @@ class Wave:
         """
         came, self.count = self.count, 0
         if is_late:
-            self.size, self._whole, self._is_growing = max(1, came), 0, False
+            self.size, self._whole, self._is_growing = max(1, came), 0, came <= 1
             return
         self._whole += 1
         if came > self.size:

@@ -304,10 +304,15 @@ class Story:
         if waiting:
             chosen = waiting[number % len(waiting)]
             request = self.asked[chosen][2]
-            request.answer.cancel()
-            self.gone.add(chosen)
             if is_told:
-                self.bench.batcher.withdraw(request)
+                task = asyncio.create_task(self.bench.batcher.answered(request))
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            if not request.answer.done():
+                request.answer.cancel()
+            if request.answer.cancelled():  # else it was answered in that very turn
+                self.gone.add(chosen)
 
     async def work(self, number: int) -> None:
         """A worker ends a run."""

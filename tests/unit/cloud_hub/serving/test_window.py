@@ -26,7 +26,7 @@ class Closed:
         """So many come in one turn; how often the window closed on them."""
         before = self.times
         for _ in range(count):
-            self.window.come()
+            self.window.come(is_beside_another=False)
         await turn_loop()
         return self.times - before
 
@@ -57,6 +57,18 @@ async def test_what_came_together_is_waited_for_until_it_is_whole() -> None:
 
 
 @in_loop
+async def test_a_request_beside_another_is_a_second_client_and_chance_costs_little() -> None:
+    """It waits for one more, an eighth of the bound at most; nobody comes, and the next waits for nobody."""
+    closed = Closed()
+    closed.window.come(is_beside_another=True)
+    await turn_loop()
+    assert closed.times == 0
+    closed.loop.move(0.00013)
+    assert closed.times == 1
+    assert await closed.wave(1) == 1
+
+
+@in_loop
 async def test_clients_that_went_are_waited_for_once() -> None:
     """The bound ends the wait for a wave that is not whole; the next is as small as this one was."""
     closed = Closed()
@@ -74,7 +86,7 @@ async def test_a_full_batch_waits_for_nothing() -> None:
     """It closes within the call, whatever was waited for, and no timer is left."""
     closed = Closed()
     await closed.wave(3)
-    closed.window.come()
+    closed.window.come(is_beside_another=False)
     closed.window.fill()
     assert closed.times == 2
     closed.loop.move(1.0)
@@ -86,7 +98,7 @@ async def test_a_full_batch_waits_for_nothing() -> None:
 async def test_a_cancelled_window_closes_on_nobody() -> None:
     """Neither turn nor timer."""
     closed = Closed()
-    closed.window.come()
+    closed.window.come(is_beside_another=False)
     closed.window.cancel()
     closed.window.cancel()
     await turn_loop()
@@ -98,11 +110,11 @@ def wave_of(clients: int, waves: int) -> tuple[Wave, int]:
     """A wave after so many clients came together so often, and how often the wait was in vain."""
     wave, late = Wave(64), 0
     for _ in range(2):  # by chance two came in one turn
-        wave.come()
+        wave.come(is_beside_another=False)
     wave.end(is_late=False)
     for _ in range(waves):
         for _ in range(min(clients, wave.size)):
-            wave.come()
+            wave.come(is_beside_another=False)
         late += not wave.is_whole
         wave.end(is_late=not wave.is_whole)
     return wave, late
