@@ -22,11 +22,11 @@ from model_packs.process import crash_points, exits
 _COMMANDS = ("init", "check", "enrol", "run", "status", "doctor", "audit", "outbox", "packs")
 
 
-def parser(arguments: Sequence[str]) -> exits.Parser:
+def parser(arguments: Sequence[str] = ()) -> exits.Parser:
     """The tree of arguments.
 
     Args:
-        arguments: What is to be parsed; where it begins with a command, the tree has that command only.
+        arguments: What is to be parsed; where it begins with a command, the tree has that command only, else all.
     """
     root = exits.Parser(prog="edge-agent", description="Answers on the device; asks the hub behind it.")
     root.add_argument("--version", action="version", version=f"edge-agent {version('tandem-edge')}")

@@ -17,6 +17,7 @@ from edge_agent.config import Config, load
 from edge_agent.examination.brokers import examine_brokers
 from edge_agent.examination.findings import Finding, State, failed, ok
 from edge_agent.examination.hub import examine_hub
+from edge_agent.examination.local_calls import examine_calls
 from edge_agent.examination.machine import agent_is_running, examine_machine
 from edge_agent.examination.packs import examine_packs
 from model_packs.process.exits import Exit
@@ -69,6 +70,7 @@ def _examine_config(config: Config) -> Iterator[Finding]:
     yield from examine_machine(config, clock)
     yield from examine_packs(config)
     yield from examine_brokers(config, is_running=is_running)
+    yield from examine_calls(config, is_running=is_running)
     yield from examine_hub(config, clock, version(_DISTRIBUTION))
 
 

@@ -165,6 +165,7 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
         lines.append(f"    late       {binding['samples_late']} samples")
     lines.append(
         f"    decided    {binding['decided']}, escalated {binding['escalated']}, answered {binding['answered']}"
+        + (f", returned to callers {binding['returned']}" if binding["returned"] else "")
     )
     lines += _decision_lines(binding.get("decisions"))
     evicted = [f"{what} {sum(by.values())}{_reasons(by)}" for what, by in binding.get("evicted", {}).items() if by]

@@ -314,6 +314,7 @@ def binding_json(
         "dead_lettered_by": dead,
         "samples_late": facts.figures.get((name, Count.SAMPLES_LATE), 0),
         "decided": facts.figures.get((name, Count.PREDICTIONS_DECIDED), 0),
+        "returned": facts.figures.get((name, Count.PREDICTIONS_RETURNED), 0),
         "escalated": facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
         "answered": _answered(name, facts),
         "decisions": decisions_json(name, facts),
