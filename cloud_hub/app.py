@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from cloud_hub.adapters.engine.answerer import Answerer
+from cloud_hub.adapters.engine.early import EarlyAnswers
 from cloud_hub.adapters.engine.escalated import EscalatedModels
 from cloud_hub.adapters.engine.pack_source import OpenSession, StoredPackSource
 from cloud_hub.adapters.grpc.device_stream import StreamParts
@@ -183,7 +184,9 @@ class Hub:
         self._stack.push_async_callback(serving.close)
         await serving.open()
         live = Live(self._store, self._streams, self._metrics)
-        answerer = Answerer(self._store, serving, live, self._metrics, self._clock, page=config.inference.max_batch)
+        early = EarlyAnswers(serving, self._clock)
+        page = config.inference.max_batch
+        answerer = Answerer(self._store, serving, live, self._metrics, self._clock, page=page, early=early)
         for loop in (serving.run(), answerer.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(loop))
 
@@ -197,7 +200,14 @@ class Hub:
         room = WaitingRoom(config.escalation.max_waiting_per_device, config.escalation.max_waiting)
         admission = Admission(self._store, room, time.monotonic)
         parts = StreamParts(
-            self._store, EscalatedModels(serving), admission, answerer.wake, self._metrics, self._clock, credit
+            self._store,
+            EscalatedModels(serving),
+            admission,
+            answerer.wake,
+            self._metrics,
+            self._clock,
+            credit,
+            early=early,
         )
         services = DeviceServices(
             EscalationService(gate, parts, self._streams),

@@ -294,8 +294,8 @@ def _verdict_from_wire(wire: pb.Verdict) -> Verdict:
         tier = Tier(wire.tier)
     except ValueError as exc:
         raise CodecError("verdict.tier", f"{wire.tier!r} is unknown") from exc
-    if wire.verdict_seq == 0 or wire.revision == 0:
-        raise CodecError("verdict.verdict_seq", "verdicts and revisions are numbered from 1")
+    if wire.revision == 0:
+        raise CodecError("verdict.revision", "revisions are numbered from 1")
     return Verdict(
         verdict_seq=wire.verdict_seq,
         prediction_id=PredictionId(wire.prediction_id),

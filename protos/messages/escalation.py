@@ -82,6 +82,13 @@ class Escalation:
     group: str = ""
 
 
+EARLY_VERDICTS = "early_verdicts"
+"""Capability of a device: it takes verdicts that are not logged yet."""
+
+NOT_LOGGED = 0
+"""The `verdict_seq` of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """First message of a stream: who holds the data, how far it got, and where its verdict cursor stands."""
@@ -157,6 +164,8 @@ class Verdict:
     """A later, better answer, at its place in the device's verdict log.
 
     Attributes:
+        verdict_seq: From 1; `NOT_LOGGED`: said before it was logged, to a device that takes `EARLY_VERDICTS`. It is not
+            acknowledged, and comes again from the log for the same revision.
         input_digest: Of the window that was judged; empty when it was never at the hub (an operator's correction).
         output: None when the full model could not score the window either.
         decided_at_ns: Hub wall clock, Unix epoch, UTC.

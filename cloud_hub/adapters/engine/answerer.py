@@ -10,7 +10,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
+from cloud_hub.adapters.engine.early import EarlyAnswers
 from cloud_hub.adapters.engine.escalated import EscalatedModels
 from cloud_hub.errors import HubError, PackUnavailableError
 from cloud_hub.metrics import HubMetrics
@@ -49,6 +51,7 @@ class Answerer:
         clock: Wall clock, for the verdicts' time.
         page: Most questions that are asked at once.
         poll_s: How often the loop looks without being woken.
+        early: What was answered before it was stored; None: nothing is.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Answerer:
         *,
         page: int,
         poll_s: float = POLL_S,
+        early: EarlyAnswers | None = None,
     ) -> None:
+        self._early = early
         self._store = store
         self._serving = serving
         self._models = EscalatedModels(serving)
@@ -139,6 +144,10 @@ class Answerer:
 
     async def _ask(self, model: ModelDescription, item: WaitingItem) -> Answer | None:
         """Answer one question; None leaves it waiting."""
+        early = None if self._early is None else self._early.take(item.device, item.question)
+        if early is not None:
+            said, infer_ms = early.inferred, early.inferred.compute_ns / _NS_PER_MS
+            return replace(self._answer(item, said.models, _only(said), infer_ms=infer_ms), decided_at_ns=early.at_ns)
         try:
             tensors = escalation_from_bytes(item.payload).inputs
         except CodecError:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cloud_hub.adapters.grpc.gate import HELLO_S
 from cloud_hub.admission import Admission
@@ -36,6 +37,7 @@ from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.codec.errors import CodecError
 from protos.codec.escalation import escalation_to_bytes, request_from_wire, response_to_wire
 from protos.messages.escalation import (
+    EARLY_VERDICTS,
     WIRE_VERSION,
     Ack,
     Credit,
@@ -65,6 +67,16 @@ RETRY_FULL_MS = 5000
 Send = Callable[[pb.EscalateResponse], Awaitable[None]]
 
 
+class Early(Protocol):
+    """Answers what has come before it is stored (`adapters/engine/early.py`)."""
+
+    def is_quick(self, hub_pack: str) -> bool:
+        """Whether one may wait for an answer of this pack."""
+
+    async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
+        """The answer; None when there is none to be had now."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamParts:
     """What every stream of the hub shares.
@@ -74,6 +86,7 @@ class StreamParts:
         wake_answerer: Called after something was stored.
         credit: What a device may have unacknowledged.
         hello_s: How long a stream may stay without its Hello.
+        early: Answers what has come before it is stored, where the device takes such answers; None: nobody does.
     """
 
     store: EscalationStore
@@ -84,6 +97,7 @@ class StreamParts:
     clock: Clock
     credit: Credit
     hello_s: float = HELLO_S
+    early: Early | None = None
 
 
 class DeviceStream:
@@ -109,6 +123,9 @@ class DeviceStream:
         self._requests = aiter(requests)
         self._send = send
         self._store_id = StoreId("")
+        self._takes_early = False
+        self._early: set[asyncio.Task[None]] = set()
+        self._saying = asyncio.Lock()
         self._cursor = 0
         self._confirmed = 0
         self._inbox: asyncio.Queue[Item | None] = asyncio.Queue(parts.credit.items)
@@ -148,6 +165,7 @@ class DeviceStream:
         self.epoch = opened.epoch
         self.found_restore = opened.is_restored
         self._store_id = hello.store_id
+        self._takes_early = EARLY_VERDICTS in hello.capabilities
         self._cursor = self._confirmed = hello.verdict_cursor
         self._outbox.put_nowait(
             Welcome(
@@ -173,6 +191,8 @@ class DeviceStream:
             tasks.create_task(self._write(), name=f"writer {self.device}")
             ending = await self._ending
             reader.cancel()
+            for task in self._early:
+                task.cancel()
             await self._inbox.put(None)
             await intake
             pump.cancel()
@@ -212,6 +232,7 @@ class DeviceStream:
                 continue
             match request:
                 case Item():
+                    await self._answer_early(request)
                     await self._admit(request, wire.ByteSize())
                 case VerdictAck():
                     self._confirmed = max(self._confirmed, min(request.verdict_seq, MAX_SEQ))
@@ -269,6 +290,24 @@ class DeviceStream:
         crash_point(CrashPoint.HUB_APPLIED)
         self._parts.wake_answerer()
         await self._acknowledge(accepted, decided)
+
+    async def _answer_early(self, item: Item) -> None:
+        """Answer a question that somebody waits for, before it is stored: not an audit, and none behind a backlog."""
+        early = self._parts.early
+        is_live = self._takes_early and item.item_class is ItemClass.ESCALATION and self._inbox.empty()
+        if early is None or not is_live:
+            return
+        if early.is_quick(item.body.hub_pack):
+            await self._say_early(early, item)
+            return
+        task = asyncio.create_task(self._say_early(early, item), name=f"early {self.device}")
+        self._early.add(task)
+        task.add_done_callback(self._early.discard)
+
+    async def _say_early(self, early: Early, item: Item) -> None:
+        verdict = await early.verdict(self.device, item)
+        if verdict is not None and self._outbox.empty() and not self._ending.done():  # else the log says it soon
+            await self._say(verdict)
 
     async def _push_back(self, items: Sequence[Delivered]) -> None:
         """Leave these with the device: there is no place where they could wait."""
@@ -362,4 +401,9 @@ class DeviceStream:
 
     async def _write(self) -> None:
         while (response := await self._outbox.get()) is not None:
+            await self._say(response)
+
+    async def _say(self, response: EscalateResponse) -> None:
+        """One message at a time is on its way."""
+        async with self._saying:
             await self._send(response_to_wire(response))

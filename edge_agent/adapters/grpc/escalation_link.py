@@ -22,6 +22,7 @@ from protos.codec.escalation import request_to_wire, response_from_wire
 from protos.link.backoff import Backoff
 from protos.link.tls import MAX_MESSAGE_BYTES, HubChannel
 from protos.messages.escalation import (
+    NOT_LOGGED,
     WIRE_VERSION,
     Ack,
     Credit,
@@ -274,6 +275,8 @@ class _Session:
         failure = stored.exception()
         if failure is not None:
             self._stream.fail(failure)
+            return
+        if verdict_seq == NOT_LOGGED:
             return
         crash_point(CrashPoint.VERDICT_STORED)
         self._stream.send(request_to_wire(VerdictAck(verdict_seq)))

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cloud_hub.adapters.engine.answerer import POLL_S, Answerer
+from cloud_hub.adapters.engine.early import EarlyAnswers
 from cloud_hub.core.delivery import Delivery, Question
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import StorageError
@@ -22,7 +23,7 @@ from model_packs.manifest import PackManifest
 from model_packs.process.metrics import Registry
 from model_packs.scoring import score
 from protos.codec.escalation import escalation_to_bytes
-from protos.messages.escalation import Hello, HubIncarnation, ItemClass, Verdict
+from protos.messages.escalation import NOT_LOGGED, Hello, HubIncarnation, ItemClass, Verdict
 from protos.messages.inference import ModelUse, Tier
 from tests.simulators.hub_device import question
 from tests.simulators.loops import in_loop
@@ -280,3 +281,39 @@ def test_a_woken_loop_answers_at_once(manifest: PackManifest) -> None:
         await asyncio.wait([task])
 
     scenario()
+
+
+@in_loop
+async def test_what_was_said_early_is_logged_and_not_asked_again(manifest: PackManifest) -> None:
+    """The verdict in the log is the one that the device has heard, of the same run and time."""
+    serving, times = FakeServing(manifest), iter(range(7, 20))
+    asks: Any = serving
+    early = EarlyAnswers(asks, lambda: next(times))
+    live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
+    assert not early.is_quick(FULL), "nobody knows yet"
+    heard = await early.verdict(PRESS, live)
+    assert heard is not None
+    assert (heard.verdict_seq, heard.revision, heard.tier, heard.decided_at_ns) == (NOT_LOGGED, 1, Tier.HUB, 7)
+    assert heard.prediction_id == live.body.prediction_id
+    store = FakeStore([waiting(1)])
+    loop = Answerer(store, asks, FakeBell(), HubMetrics(Registry()), lambda: next(times), page=64, early=early)
+    assert await loop.answer_waiting() == 1
+    (logged,) = store.logged
+    assert (logged.output, logged.confidence, logged.models) == (heard.output, heard.confidence, heard.models)
+    assert (logged.decided_at_ns, logged.infer_ms) == (heard.decided_at_ns, heard.infer_ms)
+    assert len(serving.asked) == 1
+    store.items = [waiting(1)]
+    assert await loop.answer_waiting() == 1
+    assert len(serving.asked) == 2, "what is logged is forgotten"
+
+
+@in_loop
+@pytest.mark.parametrize("value", [13, 77], ids=["the engine fails", "no room"])
+async def test_what_cannot_be_answered_early_is_left_to_the_log(manifest: PackManifest, value: int) -> None:
+    """Nothing is said, and nothing is kept of it."""
+    asks: Any = FakeServing(manifest)
+    early = EarlyAnswers(asks, lambda: 42)
+    live = question(1, np.full((1, 5, 2), value, np.float32), hub_pack=FULL)
+    assert await early.verdict(PRESS, live) is None
+    assert await early.verdict(PRESS, question(2, np.ones((1, 4, 2), np.float32), hub_pack=FULL)) is None
+    assert early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest)) is None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,8 @@ from model_packs.manifest import PackManifest
 from model_packs.process.metrics import Registry
 from protos.codec.escalation import request_to_wire, response_from_wire
 from protos.messages.escalation import (
+    EARLY_VERDICTS,
+    NOT_LOGGED,
     Ack,
     Credit,
     EscalateRequest,
@@ -26,6 +29,7 @@ from protos.messages.escalation import (
     GoAway,
     Hello,
     HubIncarnation,
+    Item,
     ItemClass,
     PredictionId,
     Reject,
@@ -114,10 +118,32 @@ class FakeModels:
         return self._model
 
 
+class FakeEarly:
+    """Answers every question at once, or, when it is slow, as soon as it is let."""
+
+    def __init__(self, *, is_slow: bool) -> None:
+        self._is_slow = is_slow
+        self.may_answer = asyncio.Event()
+
+    def is_quick(self, hub_pack: str) -> bool:
+        """As the test says."""
+        assert hub_pack
+        return not self._is_slow
+
+    async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
+        """One that says nothing."""
+        assert device == PRESS
+        if self._is_slow:
+            await self.may_answer.wait()
+        return Verdict(NOT_LOGGED, item.body.prediction_id, item.body.input_digest, 1, Tier.HUB, None, 0.0, (), 1, 1.0)
+
+
 class Wire:
     """Both directions of a stream in memory."""
 
-    def __init__(self, store: FakeStore, manifest: PackManifest, hello_s: float = 60.0) -> None:
+    def __init__(
+        self, store: FakeStore, manifest: PackManifest, hello_s: float = 60.0, early: FakeEarly | None = None
+    ) -> None:
         self._to_hub: asyncio.Queue[pb.EscalateRequest | None] = asyncio.Queue()
         self._from_hub: asyncio.Queue[EscalateResponse] = asyncio.Queue()
         parts = StreamParts(
@@ -129,6 +155,7 @@ class Wire:
             lambda: 42,
             Credit(64, 1 << 20),
             hello_s,
+            early,
         )
         self.stream = DeviceStream(PRESS, parts, self._requests(), self._send)
 
@@ -241,6 +268,48 @@ def test_what_finds_no_place_is_pushed_back(manifest: PackManifest) -> None:
         await serving
 
     served(manifest, scenario)
+
+
+@in_loop
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_live_question_is_answered_before_it_is_stored(
+    manifest: PackManifest,
+    *,
+    is_slow: bool,
+) -> None:
+    """A quick model is waited for; a slow one holds up neither the item nor its acknowledgement."""
+    early = FakeEarly(is_slow=is_slow)
+    wire = Wire(FakeStore(), manifest, early=early)
+    wire.say(replace(hello(), capabilities=(EARLY_VERDICTS,)))
+    await wire.stream.open()
+    serving = asyncio.create_task(wire.stream.serve())
+    assert isinstance(await wire.hear(), Welcome)
+    asked = question(1, np.zeros((1, 5, 2), np.float32))
+    wire.say(asked)
+    heard = [await wire.hear()]
+    early.may_answer.set()
+    heard.append(await wire.hear())
+    assert [type(one) for one in heard] == ([Ack, Verdict] if is_slow else [Verdict, Ack])
+    (said,) = [one for one in heard if isinstance(one, Verdict)]
+    assert (said.verdict_seq, said.prediction_id) == (NOT_LOGGED, asked.body.prediction_id)
+    wire.say(question(1, np.zeros((1, 5, 2), np.float32), item_class=ItemClass.AUDIT))
+    assert await wire.hear() == Ack(ItemClass.AUDIT, ((1, 1),)), "nobody waits for an audit"
+    wire.say_raw(None)
+    await serving
+
+
+@in_loop
+async def test_a_device_that_knows_no_early_verdicts_is_told_none(manifest: PackManifest) -> None:
+    """It would not know what to make of one."""
+    wire = Wire(FakeStore(), manifest, early=FakeEarly(is_slow=False))
+    wire.say(hello())
+    await wire.stream.open()
+    serving = asyncio.create_task(wire.stream.serve())
+    assert isinstance(await wire.hear(), Welcome)
+    wire.say(question(1, np.zeros((1, 5, 2), np.float32)))
+    assert isinstance(await wire.hear(), Ack)
+    wire.say_raw(None)
+    await serving
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.escalation_link import EscalationLink
 from protos.link.backoff import Backoff
 from protos.messages.escalation import (
+    NOT_LOGGED,
     Credit,
     Escalation,
     GoAway,
@@ -111,6 +112,15 @@ def test_a_verdict_is_acknowledged_after_it_was_stored(hub: ScriptedHub, side: S
     stream.wait_for_count(2)
     assert stream.received[1] == VerdictAck(7)
     assert list(side.book.verdicts) == [7]
+
+
+def test_a_verdict_that_is_not_logged_yet_is_not_acknowledged(hub: ScriptedHub, side: Side) -> None:
+    """There is no place in the log to name."""
+    stream = hub.next_stream()
+    stream.send(welcome(), verdict(NOT_LOGGED), verdict(7))
+    stream.wait_for_count(2)
+    assert stream.received[1] == VerdictAck(7)
+    assert list(side.book.verdicts) == [NOT_LOGGED, 7]
 
 
 def test_what_a_stream_of_no_use_brings_is_left(hub: ScriptedHub, side: Side) -> None:

@@ -1,0 +1,104 @@
+"""Owns answering a live question before it is stored: the device need not wait for two commits to hear the answer.
+
+What is said early is not logged, so it has no place in the device's log and promises nothing: the question is stored
+and acknowledged as ever, and its verdict is logged from the same run (`Answerer`), for the same revision. After a crash
+in between the device asks again, or the stored question is answered again.
+"""
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from cloud_hub.adapters.engine.escalated import EscalatedModels
+from cloud_hub.core.delivery import Question
+from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.questions import check_inputs, check_item
+from cloud_hub.core.revisions import next_revision
+from cloud_hub.errors import HubError
+from cloud_hub.ports import Clock
+from cloud_hub.serving.interface import Caller, InferenceServing, Inferred
+from protos.messages.escalation import NOT_LOGGED, Item, Verdict
+from protos.messages.inference import Tier
+
+QUICK_NS = 2_000_000
+"""A model that took no longer the last time may be waited for before the next message is read."""
+
+_KEPT = 1024
+_NS_PER_MS = 1e6
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the full model said of a question, and when; wall clock, Unix epoch, UTC."""
+
+    inferred: Inferred
+    at_ns: int
+
+
+class EarlyAnswers:
+    """Answers of live questions, kept until their verdicts are logged.
+
+    Args:
+        serving: Answers questions.
+        clock: Wall clock, for the verdicts' time.
+    """
+
+    def __init__(self, serving: InferenceServing, clock: Clock) -> None:
+        self._serving = serving
+        self._models = EscalatedModels(serving)
+        self._clock = clock
+        self._took_ns: dict[str, int] = {}
+        self._said: OrderedDict[tuple[DeviceKey, Question], Said] = OrderedDict()
+
+    def is_quick(self, hub_pack: str) -> bool:
+        """Whether the pack's model answered so quickly the last time that one may wait for it."""
+        return self._took_ns.get(hub_pack, QUICK_NS) < QUICK_NS
+
+    async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
+        """Ask about what has just come and is not stored yet.
+
+        Args:
+            device: Whose.
+            item: As it came.
+
+        Returns:
+            What to say early; None when there is nothing: then the stored question is answered, or refused, by itself.
+        """
+        body = item.body
+        try:
+            check_item(item)
+            model = await self._models.find(body.hub_pack)
+            check_inputs(body, model.manifest)
+            inputs = {tensor.name: tensor.to_array() for tensor in body.inputs}
+            caller = Caller(device.site_id, device.device_id)
+            inferred = await self._serving.infer(model, inputs, caller=caller, is_scored=True)
+        except HubError as error:
+            logger.debug("not_answered_early", extra={"device": str(device), "reason": str(error)})
+            return None
+        self._took_ns[body.hub_pack] = inferred.queue_ns + inferred.compute_ns
+        revision = next_revision(None, Tier.HUB, 0)
+        if not inferred.scored or revision is None:
+            return None
+        said = Said(inferred, self._clock())
+        self._said[device, Question(body.prediction_id, body.input_digest)] = said
+        if len(self._said) > _KEPT:
+            self._said.popitem(last=False)
+        scored = inferred.scored[0]
+        return Verdict(
+            verdict_seq=NOT_LOGGED,
+            prediction_id=body.prediction_id,
+            input_digest=body.input_digest,
+            revision=revision,
+            tier=Tier.HUB,
+            output=scored.output,
+            confidence=scored.confidence,
+            models=inferred.models,
+            decided_at_ns=said.at_ns,
+            infer_ms=inferred.compute_ns / _NS_PER_MS,
+        )
+
+    def take(self, device: DeviceKey, question: Question) -> Said | None:
+        """What was said of a question that is stored by now; None when it has to be asked."""
+        return self._said.pop((device, question), None)
