@@ -267,7 +267,8 @@ CHECKS: Final = (
 )
 """What holds for every server."""
 
-_PERF_ARGUMENTS: Final = ("-p", "500", "-r", "3", "-s", "1000", "--concurrency-range", "4")
+# Its random numbers are random bytes, NaN among them, which no model here declares.
+_PERF_ARGUMENTS: Final = ("--input-data", "zero", "-p", "500", "-r", "3", "-s", "1000", "--concurrency-range", "4")
 PERF_MODES: Final = ((), ("--async",), ("--async", "--streaming"))
 
 
@@ -290,7 +291,7 @@ def perf_analyzer(subject: Subject, *mode: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Throughput:" in done.stdout
-    assert "Inference count:" in done.stdout
+    assert "Request count: 0\n    Throughput" not in done.stdout
 
 
 def call(subject: Subject, request: pb.ModelInferRequest, timeout_s: float = DEADLINE_S) -> pb.ModelInferResponse:
