@@ -18,7 +18,7 @@ when a pack is missing.
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +27,6 @@ from typing import Protocol
 from edge_agent.adapters.http import AgentHttp
 from edge_agent.adapters.mqtt.routing import Source
 from edge_agent.adapters.mqtt.subscriptions import RememberedFilters
-from edge_agent.adapters.oip.rest_server import PATH as REST_PATH
 from edge_agent.adapters.pillow import pillow_decoder
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.desk import FOLDER_NAME as DESK_FOLDER_NAME
@@ -53,7 +52,6 @@ from edge_agent.inference.pipeline import Pipeline, Taker
 from edge_agent.inference.rationing import Ration
 from edge_agent.inference.revisions import Revisions
 from edge_agent.inference.window_intake import WindowIntake
-from edge_agent.local_serving import LocalServing, Neighbours
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.keeper import Keeper
 from edge_agent.packs.models import Models, OpenedModel
@@ -67,7 +65,7 @@ from edge_agent.reporting.status import Reporter, StoreFacts
 from edge_agent.supervision import Loop, ThreadWatch
 from model_packs.manifest import PackRef
 from model_packs.process.crash_points import CrashPoint, crash_point
-from model_packs.process.metrics import Registry
+from model_packs.process.metrics import Page, Registry
 from model_packs.signing import PublicKey
 from protos.link.backoff import Backoff
 from protos.messages.fleet import Desired, PolicyReport
@@ -93,6 +91,24 @@ class Part(Protocol):
 
     def close(self) -> None:
         """End; may be called twice."""
+
+
+class CallServers(Part, Protocol):
+    """What answers local calls (`local_serving.py`)."""
+
+    @property
+    def bound(self) -> Address:
+        """Where gRPC listens."""
+
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """What answers on the HTTP port, by the beginning of its paths."""
+
+    def swap(self, binding: BindingName, model: Model) -> Model:
+        """Let a binding answer with another model from its next call on; returns the one before."""
+
+    def refusals(self) -> Mapping[tuple[str, str], int]:
+        """Calls without an answer, by binding and status."""
 
 
 class Agent:
@@ -132,7 +148,7 @@ class Agent:
         fetch = None if config.agent.hub is None else partial(self._fetch_pack, config.agent.hub)
         self._models = Models(config, self._slots, self._trust, fetch, clock)
         self._answerers: dict[BindingName, Answerer] = {}
-        self._serving: LocalServing | None = None
+        self._serving: CallServers | None = None
         self._keeper = Keeper(
             config.bindings.binding,
             self._slots,
@@ -210,7 +226,7 @@ class Agent:
             watch.reasons,
             reporter.document,
             WatchApi(self._store.news),
-            calls=None if serving is None else {REST_PATH: serving.rest.answer},
+            calls=None if serving is None else serving.pages,
         )
         self._start(self._http)
         for broker in self._brokers.values():
@@ -231,7 +247,7 @@ class Agent:
         if serving is not None:
             self._supervise("local-calls", tally.run_once, watch)
             self._start(serving)
-            self._metrics.watch_calls(tally.figures, serving.models.refusals)
+            self._metrics.watch_calls(tally.figures, serving.refusals)
         for broker in self._brokers.values():
             broker.open()
         self._slots.on_change(self._keeper.wake)
@@ -325,9 +341,12 @@ class Agent:
             look=self._inputs.look,
         )
 
-    def _new_serving(self, tally: CallTally, watch: ThreadWatch) -> LocalServing | None:
+    def _new_serving(self, tally: CallTally, watch: ThreadWatch) -> CallServers | None:
         if self._config.agent.oip is None:
             return None
+        # A device without local calls carries nothing of them in its memory.
+        from edge_agent.local_serving import LocalServing, Neighbours  # noqa: PLC0415 - as said above
+
         models = self._models.opened
         neighbours = Neighbours(
             device=self._device,

@@ -7,12 +7,13 @@
 What the whole agent is built of is `app.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.adapters.oip.calling import Calling
 from edge_agent.adapters.oip.grpc_server import GrpcServer
 from edge_agent.adapters.oip.models import Models
+from edge_agent.adapters.oip.rest_server import PATH as REST_PATH
 from edge_agent.adapters.oip.rest_server import RestServer
 from edge_agent.adapters.oip.shared_memory import SharedMemory
 from edge_agent.binding_config import BindingConfig
@@ -26,6 +27,7 @@ from edge_agent.inference.local_calls import Address, CallNames, CallParts, Call
 from edge_agent.inference.revisions import Inbox, Revisions
 from edge_agent.inference.turns import Turns
 from edge_agent.ports import BindingName, Clock
+from model_packs.process.metrics import Page
 from protos.messages.fleet import SlotReport
 from protos.messages.inference import ModelUse
 
@@ -97,9 +99,9 @@ class LocalServing:
             for binding, model in bindings
         }
         self._regions = SharedMemory()
-        self.models = Models(self._calls, neighbours.tally.figures, neighbours.slots, clock)
+        self._models = Models(self._calls, neighbours.tally.figures, neighbours.slots, clock)
         calling = Calling(
-            self.models,
+            self._models,
             self._regions,
             config.max_waiters,
             lambda timeout_s: Inbox(timeout_s, clock.monotonic_s),
@@ -113,7 +115,7 @@ class LocalServing:
             max_waiters=config.max_waiters,
             max_message_bytes=config.max_message_bytes,
         )
-        self.rest = RestServer(
+        self._rest = RestServer(
             calling,
             neighbours.version,
             neighbours.is_ready,
@@ -125,6 +127,15 @@ class LocalServing:
     def bound(self) -> ListenAddress:
         """Where gRPC listens, once it is open."""
         return self._grpc.bound
+
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """What answers on the HTTP port, by the beginning of its paths."""
+        return {REST_PATH: self._rest.answer}
+
+    def refusals(self) -> Mapping[tuple[str, str], int]:
+        """Calls without an answer, by binding and status."""
+        return self._models.refusals()
 
     def swap(self, binding: BindingName, model: Model) -> Model:
         """Let a binding answer with another model from its next call on; returns the one before."""
@@ -140,7 +151,7 @@ class LocalServing:
 
     def close(self) -> None:
         """Answer what is in hand as it stands, then stop and close the books; may be called twice."""
-        self.rest.close()
+        self._rest.close()
         self._revisions.close()
         self._grpc.close()
         self._regions.close()
