@@ -41,6 +41,7 @@ from cloud_hub.adapters.oip.inference import Inference
 from cloud_hub.adapters.oip.rest_app import RestApp
 from cloud_hub.adapters.oip.server import OipServer
 from cloud_hub.adapters.passwords.argon2id import Argon2Hasher
+from cloud_hub.adapters.redis_answers import RedisAnswers
 from cloud_hub.adapters.remote.opening import remote_openers
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql import database
@@ -180,7 +181,9 @@ class Hub:
         shelf = StoredPackShelf(packs)
         source = StoredPackSource(packs, shelf, (site_key,), open_session=self._open_session)
         terms = serving_terms(config, this_machine().cores)
-        serving = Serving(terms, source, self._store.costs, self._metrics, wall_ns=self._clock)
+        serving = Serving(
+            terms, source, self._store.costs, self._metrics, remote=self._shared_answers(), wall_ns=self._clock
+        )
         self._stack.push_async_callback(serving.close)
         await serving.open()
         live = Live(self._store, self._streams, self._metrics)
@@ -259,6 +262,13 @@ class Hub:
         rest = HttpServer(RestApp(*parts), oip.host, oip.http_port, tls)
         self._stack.push_async_callback(rest.close)
         return replace(listening, oip_grpc_port=grpc_port, oip_http_port=await rest.open())
+
+    def _shared_answers(self) -> RedisAnswers | None:
+        if not self._config.serving.redis_url:
+            return None
+        answers = RedisAnswers(self._config.serving.redis_url)
+        answers.open()
+        return answers
 
     def _gate(self) -> Gate:
         identity = self._config.identity

@@ -69,6 +69,9 @@ class ServingConfig:
         (), doc="Names of packs whose answers are kept and given again for equal inputs.", example=[]
     )
     cache_bytes: int = setting(64 * _MIB, doc="What kept answers may take in this process.")
+    redis_url: str = setting(
+        "", doc="Redis that shares them among hubs (redis://HOST:PORT/DB; extra `redis`). Empty: this process only."
+    )
     cost_days: int = setting(90, doc="How long it is kept what requests cost by caller, in days.")
     max_cost_rows: int = setting(100_000, doc="Rows of that at most (one a day, caller and pack); the oldest go first.")
     routes: Mapping[str, RouteConfig] = setting(dict, doc="A name for several packs that share what comes in.")
@@ -86,6 +89,8 @@ class ServingConfig:
             yield "keep_up_s", "expected more than 0"
         if not 1 <= self.cost_days <= _MAX_DAYS:
             yield "cost_days", f"expected 1 to {_MAX_DAYS}"
+        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            yield "redis_url", 'expected a URL such as "redis://127.0.0.1:6379/0"'
         for name in sorted(self.routes.keys() & self.ensembles.keys()):
             yield f"ensembles.{name}", "the same as a route's name: give it another"
         for name in sorted(self.ensembles.keys() & set(self.cached)):
