@@ -161,5 +161,5 @@ def _answers(pack: Pack, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float6
     finally:
         session.close()
     names = {label: place for place, label in enumerate(manifest.labels)}
-    classes = [-1 if answer.output is None else names[answer.output.label] for answer in scored]
+    classes = [-1 if answer.output is None else names[answer.output.told] for answer in scored]
     return np.array([answer.confidence for answer in scored]), np.array(classes)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from model_packs.outputs import Classification, RawTensors, Regression, Text
+from model_packs.outputs import Classification, Output, RawTensors, Regression, Text
 from model_packs.tensors import Tensor
 from protos.codec import enrolment, escalation, feedback, fleet, packs
 from protos.messages.enrolment import EnrolRequest, EnrolResponse
@@ -127,6 +127,12 @@ _FEEDBACK_BATCH = Kind(feedback_pb2.FeedbackBatch, feedback.batch_to_wire, feedb
 _FEEDBACK_RECEIPT = Kind(feedback_pb2.FeedbackReceipt, feedback.receipt_to_wire, feedback.receipt_from_wire)
 _CHUNK = Kind(packs_pb2.BlobChunk, packs.chunk_to_wire, packs.chunk_from_wire)
 
+_OTHER_TASKS: dict[str, Output] = {
+    "regression": Regression(12.5, 12.0, 13.25, 0.5, "mm"),
+    "text": Text("stop the line"),
+    "tensor": RawTensors((Tensor.from_array("y", np.array([1.5, -2.0], dtype=np.float32)),)),
+}
+
 EXAMPLES: Mapping[str, tuple[Kind, object]] = {
     "escalate_hello": (
         _ESCALATE_REQUEST,
@@ -193,11 +199,7 @@ EXAMPLES: Mapping[str, tuple[Kind, object]] = {
                 infer_ms=12.5,
             ),
         )
-        for task, output in {
-            "regression": Regression(12.5, 12.0, 13.25, 0.5, "mm"),
-            "text": Text("stop the line"),
-            "tensor": RawTensors((Tensor.from_array("y", np.array([1.5, -2.0], dtype=np.float32)),)),
-        }.items()
+        for task, output in _OTHER_TASKS.items()
     },
     "escalate_go_away": (_ESCALATE_RESPONSE, GoAway("a newer stream of this device", retry_after_ms=1000)),
     "fleet_hello": (_REPORT, DeviceHello("0.1.0", _STORE, ("verdicts",), wire_version=1)),

@@ -58,7 +58,7 @@ def answers(pack: Pack, images: NDArray[np.uint8]) -> list[Scored]:
 def label_of(answer: Scored) -> str:
     """The answer's label."""
     assert answer.output is not None
-    return answer.output.label
+    return answer.output.told
 
 
 def test_the_digits_are_the_ones_described(digits: Digits) -> None:

@@ -50,7 +50,7 @@ def answers(pack: Pack, windows: NDArray[np.float32]) -> tuple[list[float], list
         ]
     finally:
         session.close()
-    return [answer.confidence for answer in scored], [answer.output.label for answer in scored if answer.output]
+    return [answer.confidence for answer in scored], [answer.output.told for answer in scored if answer.output]
 
 
 def test_the_recordings_are_the_ones_described(recordings: tuple[Recording, ...]) -> None:
