@@ -20,6 +20,7 @@ from protos.oip.methods import MODEL_INFER, MODEL_STREAM_INFER
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.integration.oip_bad_requests import BAD, BEHAVIOURS, REST_BAD, Bad, refused, rest_refused
 from tests.integration.oip_clients import CHECKS, PERF_MODES, Subject, perf_analyzer
+from tests.simulators.network import free_port
 from tests.simulators.packs import build_tiny
 from tests.simulators.processes import Process, installed_program, run_to_end
 from tests.simulators.waiting import wait_until
@@ -52,7 +53,7 @@ pack = "./pack/layout"
 class CalledAgent:
     """An agent whose only binding answers local calls; its pack is a tiny one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hub: str = "") -> None:
         self.folder = folder
         self.config = folder / "agent.toml"
         self._ready_file = folder / "ready.json"
@@ -60,7 +61,7 @@ class CalledAgent:
         (folder / "site.pub").write_text(key.public.pem)
         (folder / "pack").mkdir()
         self.pack = build_tiny(folder / "pack", sign=key)
-        self.config.write_text(_AGENT_TOML)
+        self.config.write_text(_AGENT_TOML + hub)
         (folder / "bindings.toml").write_text(_BINDINGS_TOML)
         line = [installed_program("edge-agent"), "run", "--config", str(self.config), "--ready-file"]
         self.process = Process([*line, str(self._ready_file)], log_path=folder / "agent.log", cwd=folder)
@@ -245,6 +246,31 @@ def test_every_answer_is_in_the_books(agent: CalledAgent, subject: Subject) -> N
     (binding,) = agent.document("status")["bindings"]
     assert binding["decided"] == stats.inference_count
     assert binding["decisions"]["made"] == stats.inference_count
+
+
+def test_who_waits_for_a_hub_that_is_away_is_answered_in_time(tmp_path: Path) -> None:
+    """The answer stays provisional: at the end of the wait, or just before the deadline; its question is kept."""
+    called = CalledAgent(tmp_path, f'\n[hub]\naddress = "127.0.0.1:{free_port()}"\ninsecure = true\n')
+    try:
+        subject = called.start()
+        with subject.grpc_client() as client:
+            for wait_ms, deadline_s in ((1, DEADLINE_S), (60_000, 1.0)):
+                answer = client.infer(
+                    subject.model,
+                    [subject.grpc_input()],
+                    client_timeout=deadline_s,
+                    parameters={"wait_for_hub_ms": wait_ms},
+                )
+                said = answer.get_response().parameters
+                assert (said["status"].string_param, said["tier"].string_param) == ("provisional", "edge")
+                assert said["reason"].string_param == "low_confidence"
+            with pytest.raises(InferenceServerException, match="wait_for_hub_ms"):
+                client.infer(subject.model, [subject.grpc_input()], parameters={"wait_for_hub_ms": -1})
+        terms = [term for one in called.document("audit")["equations"] for term in one["terms"]]
+        assert sum(one["value"] for one in terms if one["name"].startswith("escalations_pending")) == 2
+        assert called.document("audit")["holds"]
+    finally:
+        called.process.kill()
 
 
 @contextmanager
