@@ -16,7 +16,6 @@ when a pack is missing.
 """
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -72,7 +71,6 @@ from protos.messages.fleet import Desired, PolicyReport
 from protos.topics import TopicTemplate
 
 _DISTRIBUTION = "tandem-edge"
-_SWITCH_INTERVAL_S = 0.0005
 _RECONNECT_CAP_S = 15.0
 _SWEEP_EVERY_S = 1.0
 
@@ -182,7 +180,6 @@ class Agent:
         Raises:
             AgentError: Something on this device prevents it; names the thing and the mend.
         """
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         try:
             self._open()
         except BaseException:
