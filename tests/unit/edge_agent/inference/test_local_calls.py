@@ -345,7 +345,7 @@ def test_two_run_at_once_and_a_third_waits(desks: Any) -> None:  # noqa: ANN401 
 
 
 def test_a_swap_waits_for_those_who_run_and_answers_with_the_right_version(desks: Any) -> None:  # noqa: ANN401
-    """What began under one pack is answered by it; the next call by the other, and says so."""
+    """What began under one pack is answered by it, and has ended when the swap has; the next call is the other's."""
     session = _Slow()
     desk = desks(SURE, session=session)
     found: list[CallAnswer] = []
@@ -354,14 +354,15 @@ def test_a_swap_waits_for_those_who_run_and_answers_with_the_right_version(desks
     wait_until(lambda: session.inside == 1, DEADLINE_S, "one is running")
     newer = replace(MANIFEST, ref=replace(MANIFEST.ref, version="2.0.0"))
     other = Model(newer, SteadySession(), SURE, None, ModelUse("tiny-edge@2.0.0", newer.digest))
-    swapped: list[Model] = []
-    swap = threading.Thread(target=lambda: swapped.append(desk.calls.swap(other)))
+    swapped: list[tuple[ModelUse, int]] = []
+    swap = threading.Thread(target=lambda: swapped.append((desk.calls.swap(other).use, session.inside)))
     swap.start()
+    wait_until(lambda: desk.turns._free.empty() or not swap.is_alive(), DEADLINE_S, "the swap waits for the one")
     session.may_end.set()
     thread.join(DEADLINE_S)
     swap.join(DEADLINE_S)
     assert [one.version for one in found] == ["1.0.0"]
-    assert [one.use for one in swapped] == [USE]
+    assert swapped == [(USE, 0)]
     assert desk.call().version == "2.0.0"
 
 

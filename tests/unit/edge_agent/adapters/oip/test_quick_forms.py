@@ -86,6 +86,13 @@ def test_what_is_not_of_the_form_is_not_learnt() -> None:
     forms = QuickForms(signature)
     forms.learn(swapped, parsed, GrpcCodec(signature).read(parsed))
     assert forms.read(swapped) is None
+    # The same, and what ends the message has the very bytes of the values.
+    name = "x" * 40
+    ending = pb.ModelInferRequest(raw_input_contents=[name.encode()], inputs=message.inputs).SerializeToString()
+    ending += pb.ModelInferRequest(model_name=name).SerializeToString()
+    parsed = pb.ModelInferRequest.FromString(ending)
+    forms.learn(ending, parsed, GrpcCodec(signature).read(parsed))
+    assert forms.read(ending) is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
