@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from model_packs.process.progress import progress
 from tests.bench.harness import interleave
-from tests.bench.serving import load
+from tests.bench.serving import load, process_tree
 from tests.bench.serving.load import Load, LoadError
 from tests.bench.serving.models import BenchModel
-from tests.bench.serving.process_tree import pss_mib
 from tests.bench.serving.wire import Question, Wire
 from tests.simulators.network import is_listening
 from tests.simulators.processes import Process
@@ -112,6 +111,8 @@ class Target:
     def close(self) -> None:
         """End it; may be called twice."""
         if self._launch is not None:
+            if self._launch.process.is_running:
+                process_tree.kill(self._launch.process.pid)
             self._launch.process.kill()
 
     def load(self, clients: int, seconds: float) -> Load | None:
@@ -137,7 +138,7 @@ class Target:
     def weigh(self) -> None:
         """Note its memory now."""
         if self.reason is None and self._launch is not None:
-            self.pss_mib = pss_mib(self._launch.process.pid)
+            self.pss_mib = process_tree.pss_mib(self._launch.process.pid)
 
     @property
     def address(self) -> int | None:

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.bench.serving import process_tree
+from tests.simulators.waiting import wait_until
 
 _CHILD = """
 import time
@@ -25,6 +27,25 @@ child.communicate(b"\\n")
 print(flush=True)
 input()
 """
+
+
+def test_a_tree_ends_as_a_whole() -> None:
+    """A child that made itself a session of its own goes, too."""
+    line = [sys.executable, "-c", _PARENT]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        _, child = process_tree.members(parent.pid)
+        process_tree.kill(parent.pid)
+        wait_until(lambda: not _is_alive(child), 30.0, "the child's end")
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it runs; one that nobody has waited for yet does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_children_count_alive_and_ended() -> None:
