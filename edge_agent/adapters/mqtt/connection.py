@@ -6,9 +6,9 @@ reach the next. What happens on it is handed out as events after each `turn`; wh
 Messages and their acknowledgements go past paho, through `wire.py`, but for those about the connection itself (`say`);
 the loop over the socket is `turn`'s own, as paho provides for (`loop_read`, `loop_write`, `loop_misc`).
 
-Threads: `dial`, `turn` and `abandon` belong to the broker's thread. The others may be called from any: `publish` and
-`ack` write what the socket takes at once; what it does not take, and what is paho's, is queued and `turn` is woken (a
-registered socket callback is what tells paho not to write from there itself).
+Threads: `dial`, `turn` and `abandon` belong to the broker's thread. The others may be called from any: `flush` writes
+what the socket takes at once; what it does not take, acknowledgements, and what is paho's are queued and `turn` is
+woken (a registered socket callback is what tells paho not to write from there itself).
 """
 
 import contextlib
@@ -263,12 +263,11 @@ class Connection:
         return wire.settled()
 
     def ack(self, message_ids: Iterable[int]) -> None:
-        """Send PUBACKs."""
+        """Queue PUBACKs; nobody waits for them, so they go out together with what `turn` has besides."""
         wire = self._client.wire
         if wire is not None:
             wire.acknowledge(message_ids)
-            if not wire.send_now():
-                self._wake()
+            self._wake()
 
     def subscribe(self, sources: Sequence[Source]) -> int | None:
         """Queue one SUBSCRIBE for all; on MQTT 5 retained messages are not even sent where nobody takes them."""
