@@ -266,6 +266,7 @@ class Agent:
             self._trust,
             self._health,
             self._metrics,
+            self._revisions,
         )
         side = HubSide(hub, parts)
         installer = side.installer()

@@ -16,6 +16,8 @@ from edge_agent.adapters.grpc.pack_fetch import PackFetch
 from edge_agent.adapters.sqlite.paid_book import PaidBook
 from edge_agent.adapters.sqlite.store import Store
 from edge_agent.config import Config, HubConfig
+from edge_agent.inference.early_verdicts import EarlyVerdicts
+from edge_agent.inference.revisions import Revisions
 from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.installer import Installer
 from edge_agent.packs.models import Models
@@ -58,6 +60,7 @@ class Parts:
     trust: TrustedPacks
     health: Health
     metrics: Metrics
+    revisions: Revisions
 
 
 class HubSide:
@@ -97,12 +100,14 @@ class HubSide:
             on_desired: Told of every desire.
         """
         parts = self._parts
+        early = EarlyVerdicts(parts.revisions, parts.store.news.newest, parts.clock)
         escalation = EscalationLink(
             self._dialler,
             PaidBook(parts.store.book, parts.store.budget),
             parts.health,
             parts.clock,
             Backoff(cap_s=_RECONNECT_CAP_S),
+            on_early=early.heard,
             on_failure=parts.metrics.loop_failed,
         )
         feedback = FeedbackLink(

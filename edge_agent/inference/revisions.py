@@ -57,6 +57,10 @@ class Revisions:
             for one in prediction_ids:
                 self._waiting.pop(one, None)
 
+    def is_awaited(self, prediction_id: str) -> bool:
+        """Whether somebody waits for this prediction."""
+        return prediction_id in self._waiting
+
     def told(self, events: Sequence[Event]) -> None:
         """These events were committed; called from the store's thread."""
         with self._lock:

@@ -164,8 +164,8 @@ class Verdict:
     """A later, better answer, at its place in the device's verdict log.
 
     Attributes:
-        verdict_seq: From 1; `NOT_LOGGED`: said before it was logged, to a device that takes `EARLY_VERDICTS`. It is not
-            acknowledged, and comes again from the log for the same revision.
+        verdict_seq: From 1; `NOT_LOGGED`: said before it was logged, to a device that takes `EARLY_VERDICTS`, for those
+            who wait. It is neither kept nor acknowledged; the log says for good what the answer is.
         input_digest: Of the window that was judged; empty when it was never at the hub (an operator's correction).
         output: None when the full model could not score the window either.
         decided_at_ns: Hub wall clock, Unix epoch, UTC.

@@ -20,7 +20,7 @@ from model_packs.store import PackStore
 from protos.link.backoff import Backoff
 from protos.link.identity import DeviceIdentity
 from protos.link.tokens import JoinToken
-from protos.messages.escalation import Escalation, StoreId
+from protos.messages.escalation import Escalation, StoreId, Verdict
 from protos.messages.fleet import Desired, DeviceHello, Heartbeat
 from protos.status import Status
 from tests.simulators.clocks import SystemClock
@@ -77,9 +77,14 @@ def fail(loop: str) -> None:
     raise AssertionError(loop)
 
 
+def unheard(verdict: Verdict) -> None:
+    """Nobody waits on the line."""
+
+
 def link_to(port: int, identity: Path, book: FakeBook) -> EscalationLink:
     """A link that redials quickly."""
-    return EscalationLink(dialler(port, identity), book, book, CLOCK, Backoff(0.05, 0.2), on_failure=fail)
+    way = dialler(port, identity)
+    return EscalationLink(way, book, book, CLOCK, Backoff(0.05, 0.2), on_early=unheard, on_failure=fail)
 
 
 def question(number: int, *, hub_pack: str = HUB_PACK) -> Escalation:
@@ -229,7 +234,7 @@ def test_an_expired_certificate_is_noticed_from_its_own_date(hub: Hub, identity:
     hub.process.kill()
     book = FakeBook()
     way = MutualTls(f"{LOOPBACK}:{hub.ports.grpc}", identity, Later())
-    link = EscalationLink(way, book, book, CLOCK, Backoff(0.05, 0.2), on_failure=fail)
+    link = EscalationLink(way, book, book, CLOCK, Backoff(0.05, 0.2), on_early=unheard, on_failure=fail)
     link.open()
     try:
         book.wait(lambda: bool(book.downs), "a report")

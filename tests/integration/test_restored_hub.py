@@ -21,6 +21,7 @@ from model_packs.engines.session import Session
 from model_packs.pack import Pack
 from model_packs.tensors import Tensor
 from protos.link.backoff import Backoff
+from protos.messages.escalation import Verdict
 from tests.integration.test_hub_escalation import Stuck
 from tests.simulators.clocks import SystemClock
 from tests.simulators.escalation_book import FakeBook
@@ -48,8 +49,12 @@ def linked(agent: Opened, listening: Listening) -> Iterator[None]:
     def fail(loop: str) -> None:
         raise AssertionError(loop)
 
+    def unheard(verdict: Verdict) -> None:
+        """Nobody waits on the line."""
+
     dialler = LoopbackPlain(f"127.0.0.1:{listening.grpc_port}", "press-07")
-    link = EscalationLink(dialler, agent.store.book, FakeBook(), SystemClock(), Backoff(0.05, 0.2), on_failure=fail)
+    backoff, book = Backoff(0.05, 0.2), agent.store.book
+    link = EscalationLink(dialler, book, FakeBook(), SystemClock(), backoff, on_early=unheard, on_failure=fail)
     link.open()
     try:
         yield

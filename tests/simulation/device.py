@@ -174,7 +174,7 @@ class Device:
         self.stream = Stream()
         channel = cast("HubChannel", type("Channel", (), {"channel": _NoCalls(), "metadata": ()})())
         dialler = cast("Dialler", _Nowhere())
-        session = self._session = _Session(dialler, self._store.book, self.clock, channel)
+        session = self._session = _Session(dialler, self._store.book, self.clock, channel, lambda _: None)
         vars(session._stream).update(open=lambda: None)  # no call, no reader: the scheduler hands messages over
         session.open()
         self._flush()

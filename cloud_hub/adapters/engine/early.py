@@ -1,8 +1,8 @@
 """Owns answering a live question before it is stored: the device need not wait for two commits to hear the answer.
 
-What is said early is not logged, so it has no place in the device's log and promises nothing: the question is stored
-and acknowledged as ever, and its verdict is logged from the same run (`Answerer`), for the same revision. After a crash
-in between the device asks again, or the stored question is answered again.
+What is said early is for those who wait, and nobody keeps it: the question is stored and acknowledged as ever, and its
+verdict is logged from the same run (`Answerer`). After a crash in between the device asks again, or the stored question
+is answered again; only what is logged is stored and published at the device.
 """
 
 import logging

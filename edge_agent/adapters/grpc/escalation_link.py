@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 from edge_agent.adapters.grpc.credit import CreditWindow
@@ -22,6 +23,7 @@ from protos.codec.escalation import request_to_wire, response_from_wire
 from protos.link.backoff import Backoff
 from protos.link.tls import MAX_MESSAGE_BYTES, HubChannel
 from protos.messages.escalation import (
+    EARLY_VERDICTS,
     NOT_LOGGED,
     WIRE_VERSION,
     Ack,
@@ -41,6 +43,8 @@ WELCOME_S = 10.0
 
 _BATCH = 64
 _MAX_UNSTORED = 256
+OnEarly = Callable[[Verdict], None]
+
 _POLL_S = 0.25
 _LEAVE_S = 1.0
 _ENVELOPE_BYTES = 64
@@ -59,6 +63,7 @@ class EscalationLink:
         state: Told how the link fares.
         clock: Monotonic clock for pauses that the hub asks for.
         backoff: Waits between sessions.
+        on_early: Told, on the reader's thread, of what the hub answered before it logged it: of which nothing is kept.
         on_failure: Told of every failure that is the agent's own, with the loop's name.
     """
 
@@ -70,8 +75,10 @@ class EscalationLink:
         clock: Clock,
         backoff: Backoff,
         *,
+        on_early: OnEarly,
         on_failure: Callable[[str], None],
     ) -> None:
+        self._on_early = on_early
         self._dialler = dialler
         self._book = book
         self._state = state
@@ -95,7 +102,7 @@ class EscalationLink:
         self._loop.close()
 
     def _talk(self, channel: HubChannel, closing: threading.Event) -> None:
-        session = _Session(self._dialler, self._book, self._clock, channel)
+        session = _Session(self._dialler, self._book, self._clock, channel, self._on_early)
         session.open()
         try:
             if not session.greet(closing):
@@ -110,7 +117,10 @@ class EscalationLink:
 class _Session:
     """One stream, from Hello to its end. The lock guards what both threads touch: the window, the pause, the probe."""
 
-    def __init__(self, dialler: Dialler, book: EscalationBook, clock: Clock, channel: HubChannel) -> None:
+    def __init__(
+        self, dialler: Dialler, book: EscalationBook, clock: Clock, channel: HubChannel, on_early: OnEarly
+    ) -> None:
+        self._on_early = on_early
         self._address = dialler.address
         self._book = book
         self._clock = clock
@@ -135,7 +145,7 @@ class _Session:
 
     def open(self) -> None:
         """Say Hello."""
-        hello = self._book.hello()
+        hello = replace(self._book.hello(), capabilities=(EARLY_VERDICTS,))
         self._stream.open()
         self._stream.send(request_to_wire(hello))
 
@@ -260,6 +270,8 @@ class _Session:
             case Credit() as credit:
                 with self._lock:
                     self._window.grant(credit)
+            case Verdict(verdict_seq=seq) as verdict if seq == NOT_LOGGED:
+                self._on_early(verdict)
             case Verdict() as verdict:
                 crash_point(CrashPoint.VERDICT)
                 self._unstored.acquire()
@@ -275,8 +287,6 @@ class _Session:
         failure = stored.exception()
         if failure is not None:
             self._stream.fail(failure)
-            return
-        if verdict_seq == NOT_LOGGED:
             return
         crash_point(CrashPoint.VERDICT_STORED)
         self._stream.send(request_to_wire(VerdictAck(verdict_seq)))

@@ -23,8 +23,6 @@ from edge_agent.errors import StoreError
 from edge_agent.ports import Clock, ItemKey, RowId
 from protos.codec.escalation import escalation_from_bytes
 from protos.messages.escalation import (
-    EARLY_VERDICTS,
-    NOT_LOGGED,
     Ack,
     Hello,
     HubIncarnation,
@@ -92,7 +90,6 @@ class Book:
                 verdict_cursor=int(_meta(read("SELECT value FROM meta WHERE name = ?", VERDICT_CURSOR)) or 0),
                 hub_incarnation=HubIncarnation(incarnation) if incarnation else None,
                 agent_version=self._agent_version,
-                capabilities=(EARLY_VERDICTS,),
             )
 
     def welcomed(self, welcome: Welcome) -> bool:
@@ -173,11 +170,8 @@ class Book:
         """Store the verdict, its revision's message and the cursor together; a repeated one changes nothing.
 
         Verdicts that are handed in before the first is stored share its commit. After one that cannot be stored, no
-        other one is before the next `welcomed`: the cursor would pass over it. One that the hub has not logged yet has
-        no place to pass over.
+        other one is before the next `welcomed`: the cursor would pass over it.
         """
-        if verdict.verdict_seq == NOT_LOGGED:
-            return self._writer.post(lambda tx: self._fates.answered(tx, verdict), is_in_order=True)
         return self._writer.post(lambda tx: self._answered(tx, verdict), is_in_order=True)
 
     def _welcomed(self, tx: Transaction, welcome: Welcome) -> bool:

@@ -33,7 +33,7 @@ from edge_agent.core.outbox import (
 from edge_agent.core.prediction import agrees, revise, settled, unrevised
 from edge_agent.ports import BindingName, Decided, Event, Publish, Returned, RowId
 from protos.codec.escalation import escalation_to_bytes
-from protos.messages.escalation import NOT_LOGGED, Escalation, ItemClass, PredictionId, Verdict
+from protos.messages.escalation import Escalation, ItemClass, PredictionId, Verdict
 from protos.messages.inference import Tier
 
 NO_ROOM = "no_room"
@@ -204,8 +204,7 @@ class Fates:
 
         A verdict without an input digest is a person's about an answer, whether that was ever escalated or not. The hub
         answers no window that a person has judged: an escalation of it ends when both are known, the person's word here
-        and the window at the hub. One that the hub has not logged yet revises, and ends nothing: the hub may not even
-        have the question for good.
+        and the window at the hub.
         """
         tx.count(_DEVICE, Count.VERDICTS_RECEIVED)
         event = _event(tx, verdict.prediction_id)
@@ -218,8 +217,7 @@ class Fates:
             tx.count(_DEVICE, Count.VERDICTS_OTHER_INPUT)
             logger.error("verdict_for_another_input", extra={"prediction": verdict.prediction_id})
             return
-        is_logged = verdict.verdict_seq != NOT_LOGGED
-        if found is not None and is_logged:  # also one that was sent once more to a new incarnation: the hub has it
+        if found is not None:  # also the one that was sent once more to a new incarnation: the hub has it
             outbox.set_state(tx, found.item_class, found.seq, RowState.ACKED)
             if (found.state, Move.ANSWER) in MOVES:
                 self._move(tx, found, Move.ANSWER, verdict=verdict)
@@ -231,7 +229,7 @@ class Fates:
         if revised is not None:
             self.begin(tx)
             self.deliver(tx, self._rewritten(tx, verdict.prediction_id, revised), may_wait=True)
-        elif found is not None and is_logged and found.item_class is ItemClass.AUDIT:
+        elif found is not None and found.item_class is ItemClass.AUDIT:
             _settle(tx, found)
 
     def expire(self, tx: Transaction) -> None:

@@ -9,6 +9,7 @@ from edge_agent.adapters.grpc.dialling import LoopbackPlain
 from edge_agent.adapters.grpc.escalation_link import EscalationLink
 from protos.link.backoff import Backoff
 from protos.messages.escalation import (
+    EARLY_VERDICTS,
     NOT_LOGGED,
     Credit,
     Escalation,
@@ -47,8 +48,15 @@ class Side:
         self.clock = Steered()
         dialler = LoopbackPlain(hub.address, "press-07")
         self.failures: list[str] = []
+        self.early: list[Verdict] = []
         self.link = EscalationLink(
-            dialler, self.book, self.book, self.clock, Backoff(0.05, 0.1), on_failure=self.failures.append
+            dialler,
+            self.book,
+            self.book,
+            self.clock,
+            Backoff(0.05, 0.1),
+            on_early=self.early.append,
+            on_failure=self.failures.append,
         )
 
 
@@ -114,13 +122,18 @@ def test_a_verdict_is_acknowledged_after_it_was_stored(hub: ScriptedHub, side: S
     assert list(side.book.verdicts) == [7]
 
 
-def test_a_verdict_that_is_not_logged_yet_is_not_acknowledged(hub: ScriptedHub, side: Side) -> None:
-    """There is no place in the log to name."""
+def test_a_verdict_that_is_not_logged_yet_is_told_and_neither_stored_nor_acknowledged(
+    hub: ScriptedHub, side: Side
+) -> None:
+    """It is for those who wait; the log says for good what the answer is."""
     stream = hub.next_stream()
     stream.send(welcome(), verdict(NOT_LOGGED), verdict(7))
     stream.wait_for_count(2)
+    assert isinstance(stream.received[0], Hello)
+    assert EARLY_VERDICTS in stream.received[0].capabilities
     assert stream.received[1] == VerdictAck(7)
-    assert list(side.book.verdicts) == [NOT_LOGGED, 7]
+    assert list(side.book.verdicts) == [7]
+    assert side.early == [verdict(NOT_LOGGED)]
 
 
 def test_what_a_stream_of_no_use_brings_is_left(hub: ScriptedHub, side: Side) -> None:

@@ -15,16 +15,7 @@ from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.outbox import OnFull
 from edge_agent.errors import StoreError
 from edge_agent.ports import ItemKey, Publish, Unit
-from protos.messages.escalation import (
-    EARLY_VERDICTS,
-    NOT_LOGGED,
-    Ack,
-    Credit,
-    HubIncarnation,
-    ItemClass,
-    Reject,
-    Welcome,
-)
+from protos.messages.escalation import Ack, Credit, HubIncarnation, ItemClass, Reject, Welcome
 from protos.messages.inference import ModelUse
 from protos.status import Status
 from tests.unit.edge_agent.adapters.sqlite.builders import (
@@ -111,25 +102,6 @@ def test_an_item_goes_through_sent_and_acked_to_answered(tmp_path: Path) -> None
     assert statuses(opened) == [("p1", "provisional", 0), ("p1", "revised", 1)]
     assert opened.broken_equations() == []
     assert book.hello().verdict_cursor == 1
-    opened.store.close()
-
-
-def test_a_verdict_that_is_not_logged_yet_revises_and_ends_nothing(tmp_path: Path) -> None:
-    """The question stays to be acknowledged, the cursor stays; the same from the log ends it and says nothing new."""
-    opened = with_escalations(tmp_path, 1)
-    book = opened.store.book
-    assert EARLY_VERDICTS in book.hello().capabilities
-    book.sent([(ItemClass.ESCALATION, 1)])
-    book.answered(verdict("p1", NOT_LOGGED)).result()
-    assert statuses(opened) == [("p1", "provisional", 0), ("p1", "revised", 1)]
-    assert opened.counts()["escalations_pending{sent}"] == 1
-    assert book.hello().verdict_cursor == 0
-    assert opened.broken_equations() == []
-    book.answered(verdict("p1", 1)).result()
-    assert statuses(opened) == [("p1", "provisional", 0), ("p1", "revised", 1)]
-    assert opened.counts()[Count.ESCALATIONS_ANSWERED] == 1
-    assert book.hello().verdict_cursor == 1
-    assert opened.broken_equations() == []
     opened.store.close()
 
 
