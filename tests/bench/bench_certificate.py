@@ -158,7 +158,7 @@ def main() -> int:
 
 
 def draw_rows(family: Family, n: int, redraws: int) -> list[Cell]:
-    """Draw rows and let the rules choose: ours at all levels, the others where all are compared.
+    """Draw rows and let the rules choose: ours and the rule as it was at all levels, the others where all are compared.
 
     Args:
         family: What is drawn from.

@@ -17,7 +17,8 @@ SMALL = Family("small", np.array([0.9, 0.8, 0.8, 0.3]), np.array([False, True, F
 def draw(n_rows: int, wrong: int) -> Draw:
     """Rows whose errors all stand at the lowest scores."""
     score = np.linspace(0.0, 1.0, n_rows)
-    return Draw(score, np.arange(n_rows) < wrong, score)
+    is_error = np.arange(n_rows) < wrong
+    return Draw(score, is_error, score, is_error)
 
 
 def test_the_truth_of_a_threshold_is_counted_with_its_ties() -> None:
@@ -99,11 +100,11 @@ def test_the_simulated_families_hold_what_they_say() -> None:
 
 
 def test_every_rule_is_drawn_where_all_are_compared_and_ours_elsewhere() -> None:
-    """At n = 1,000 there are cells of all rules, at 100 of ours at all levels."""
+    """At n = 1,000 there are cells of all rules, at 100 of ours, and of the rule as it was, at all levels."""
     family = simulated_families()[0]
 
     assert {cell.rule for cell in draw_rows(family, 1000, 2)} == set(RULES)
-    assert {cell.rule for cell in draw_rows(family, 100, 2)} == {"Tandem exact", "Tandem betting"}
+    assert {cell.rule for cell in draw_rows(family, 100, 2)} == {"Tandem exact", "Tandem betting", "exact reference"}
 
 
 def test_recordings_are_drawn_whole() -> None:

@@ -37,6 +37,7 @@ def test_an_agent_takes_its_configs(run_folder: Path, member: Member) -> None:
     assert config.agent.engine.threads is None
     assert (binding.name, binding.pack) == (member.binding, str(member.pack))
     assert binding.template.filter == member.source.filter
+    assert binding.result is not None
     assert binding.result.topic == member.results.text
     assert member.name in binding.template.filter.split("/")
 
@@ -46,6 +47,7 @@ def test_windows_are_those_of_the_split(run_folder: Path, member: Member) -> Non
     """One second at 50 Hz, one after the other."""
     binding = loaded(run_folder, member).bindings.binding[0]
     assert binding.window is not None
+    assert binding.payload is not None
     assert (binding.window.size_s, binding.window.hop_s, binding.payload.rate_hz) == (1.0, 1.0, 50.0)
 
 
@@ -53,4 +55,5 @@ def test_the_branch_reads_images_that_form_and_box_tell_apart(run_folder: Path) 
     """A crop that comes twice is known by them, and answered under the same id."""
     binding = loaded(run_folder, BRANCH).bindings.binding[0]
     assert binding.takes_images
+    assert binding.payload is not None
     assert binding.payload.key == ("form", "box")

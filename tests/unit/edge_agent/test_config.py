@@ -107,7 +107,9 @@ def test_every_key_of_the_samples_loads(tmp_path: Path) -> None:
     )
     assert config.agent.packs.trusted_keys == (tmp_path / "site.pub",)
     assert config.bindings.binding[0].payload_spec(6).valid_range == (-1000.0, 1000.0)
-    assert config.bindings.binding[0].result.expiry_s == 600
+    result = config.bindings.binding[0].result
+    assert result is not None
+    assert result.expiry_s == 600
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -121,6 +123,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert agent.log.is_json is None
     assert (binding.id, binding.qos, binding.retained, binding.egress) == ("motion", 1, Retained.IGNORE, Egress.TENSOR)
     assert binding.template.filter == "demo/+/imu"
+    assert binding.result is not None
     assert binding.result.template.captures == ("person", "binding", "device")
     spec = binding.payload_spec(6)
     assert (spec.channels, spec.rate_hz, spec.start_format, spec.valid_range) == (6, 50.0, StartFormat.ISO8601, None)

@@ -8,12 +8,13 @@ from tests.bench.serving import process_tree
 from tests.simulators.waiting import wait_until
 
 _CHILD = """
-import time
+import sys, time
 until = time.process_time() + 0.3
 while time.process_time() < until:
     pass
 print(flush=True)
-input()
+if not sys.stdin.readline():
+    time.sleep(60)  # the parent is gone, and this lives on
 """
 # A child in a session of its own that has worked and waits, as daemons start their workers.
 _PARENT = f"""
