@@ -90,16 +90,14 @@ class Ensembles:
         ensemble, counts = self._declared[model.name], self.counts[model.name]
         members = [await self._member(ref) for ref, _ in ensemble.members]
         began_ns = time.perf_counter_ns()
+
+        async def asked_of(one: LoadedModel) -> Inferred:  # let in by its own task: one that never began left nothing
+            request = one.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
+            return await one.batcher.answered(request)
+
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [
-                    group.create_task(
-                        one.batcher.answered(
-                            one.batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
-                        )
-                    )
-                    for one in members
-                ]
+                asked = [group.create_task(asked_of(one)) for one in members]
         except ExceptionGroup as errors:  # the others were cancelled: without this one they are no answer
             counts.note_dropped(time.perf_counter_ns() - began_ns)
             raise errors.exceptions[0] from errors

@@ -74,6 +74,8 @@ class Models:
         self._failed: dict[PackRef, tuple[float, PackUnavailableError]] = {}
         self._told: set[PackRef] = set()
         self._loading: set[PackRef] = set()
+        self._loads: dict[PackRef, asyncio.Task[ModelDescription]] = {}
+        self._unloads: set[asyncio.Task[None]] = set()
         self._leaving: set[PackRef] = set()
         self._lock = asyncio.Lock()
 
@@ -188,8 +190,10 @@ class Models:
         refs = [known] if version else [PackRef(known.name, one) for one in self._published[known.name]]
         self._by_hand.update(refs)
         self._default[known.name] = self._newest_wanted(known.name) or self._default[known.name]
-        async with self._lock:
-            await asyncio.gather(*(self._leave(ref) for ref in refs))
+        unloading = asyncio.create_task(self._leave_together(refs))
+        self._unloads.add(unloading)
+        unloading.add_done_callback(self._unloads.discard)
+        await asyncio.shield(unloading)  # what waits is answered, also where whoever asked for this has gone
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """List every published version."""
@@ -210,6 +214,8 @@ class Models:
     async def close(self) -> None:
         """Unload everything; what was let in is answered first. A second call does nothing."""
         async with self._lock:
+            for load in self._loads.values():  # each waits for the lock
+                load.cancel()
             await asyncio.gather(*(self._leave(ref) for ref in tuple(self._loaded)))
 
     def _described(self, ref: PackRef) -> ModelDescription | None:
@@ -243,6 +249,14 @@ class Models:
         return ModelState.UNAVAILABLE, "unloaded" if ref in self._by_hand else "not loaded until it is asked for"
 
     async def _load(self, ref: PackRef) -> ModelDescription:
+        """Load once for all who ask; one who goes meanwhile ends neither the load nor what leaves for it."""
+        load = self._loads.get(ref)
+        if load is None:
+            load = self._loads[ref] = asyncio.create_task(self._load_once(ref))
+            load.add_done_callback(lambda _: self._loads.pop(ref))
+        return await asyncio.shield(load)
+
+    async def _load_once(self, ref: PackRef) -> ModelDescription:
         async with self._lock:
             loaded = self._loaded.get(ref)
             if loaded is None:
@@ -291,6 +305,10 @@ class Models:
         for pack in leaving:
             logger.info("model_unloaded_for_memory", extra={"pack": pack, "for": str(ref)})
             await self._leave(PackRef.parse(pack))
+
+    async def _leave_together(self, refs: Collection[PackRef]) -> None:
+        async with self._lock:
+            await asyncio.gather(*(self._leave(ref) for ref in refs))
 
     async def _leave(self, ref: PackRef) -> None:
         """Take a model off its routes, answer what it has let in, and free it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cloud_hub.core.serving.admission import Bounds
 from cloud_hub.core.serving.costs import CostKey
 from cloud_hub.core.serving.fusing import Rule
 from cloud_hub.core.serving.routes import Route
@@ -19,9 +21,10 @@ from cloud_hub.metrics import HubMetrics
 from cloud_hub.serving.ensembles import Ensemble
 from cloud_hub.serving.errors import ModelUnknownError, ModelUnloadedError, ServingFullError
 from cloud_hub.serving.interface import Caller, InferenceServing, Inferred, ModelState
+from cloud_hub.serving.loading import OpenedPack
 from cloud_hub.serving.serving import Serving
 from cloud_hub.serving.terms import ServingTerms
-from model_packs.manifest import PackManifest
+from model_packs.manifest import PackManifest, PackRef
 from model_packs.outputs import Classification
 from model_packs.process.metrics import Registry
 from protos.messages.inference import Role
@@ -141,6 +144,30 @@ async def test_a_pack_that_does_not_load_is_tried_seldom(manifest: PackManifest)
         made.source.broken.clear()
         await made.serving.load("b")
         assert (await made.ask("b")).pack == "b@1.0.0"
+
+
+@in_loop
+async def test_a_member_that_is_full_leaves_nothing_with_the_others(manifest: PackManifest) -> None:
+    """The ensemble is refused as a whole: what its other members were asked is taken back before it runs."""
+    ensembles = {"both": Ensemble(Rule.MEAN, Route.of({"a@1.0.0": 1.0, "b@1.0.0": 1.0}).targets)}
+    loading = replace(told_terms(inline_below_ms=0.0).loading, bounds=Bounds(1000, 1))
+    async with hub(manifest, "a@1.0.0", "b@1.0.0", ensembles=ensembles, loading=loading) as made:
+        sessions = [made.source.sessions[pack] for pack in ("a@1.0.0", "b@1.0.0")]
+        for session in sessions:
+            session.is_held = True
+        running = [asyncio.create_task(made.ask(name)) for name in ("a", "b")]
+        for session in sessions:
+            await asyncio.to_thread(session.held.wait, 30.0)
+        waiting = asyncio.create_task(made.ask("b"))
+        await turn_loop()
+        with pytest.raises(ServingFullError, match=r"b@1\.0\.0"):
+            await made.ask("both")
+        free = asyncio.create_task(made.ask("a"))
+        await turn_loop()
+        for session in sessions:
+            session.is_held = False
+            session.released.set()
+        assert len(await asyncio.gather(*running, waiting, free)) == 4
 
 
 @in_loop
@@ -333,3 +360,46 @@ async def test_costs_are_written_down_by_caller_and_pack(manifest: PackManifest)
         shown = made.registry.expose().decode()
         assert 'hub_pack_requests_total{pack="a@1.0.0"} 2.0' in shown
         assert "hub_models_loaded 1.0" in shown
+
+
+@in_loop
+async def test_a_caller_who_goes_ends_no_load(manifest: PackManifest) -> None:
+    """Loading takes longer than a caller waits: what it began is there for the next."""
+    async with hub(manifest) as made:
+        made.source.publish("a@1.0.0")
+        begun, may_end, opened = threading.Event(), threading.Event(), made.source.open
+
+        def slowly(ref: PackRef) -> OpenedPack:
+            begun.set()
+            may_end.wait(30.0)
+            return opened(ref)
+
+        made.source.open = slowly  # type: ignore[method-assign]  # a source that takes long
+        goes = asyncio.create_task(made.ask("a"))
+        await asyncio.to_thread(begun.wait, 30.0)
+        goes.cancel()
+        await asyncio.gather(goes, return_exceptions=True)
+        may_end.set()
+        assert (await made.ask("a")).pack == "a@1.0.0"
+        assert made.source.opened == ["a@1.0.0"]
+
+
+@in_loop
+async def test_a_caller_who_goes_refuses_nobody_of_the_model_that_leaves_for_it(manifest: PackManifest) -> None:
+    """What waits for the model that makes room is answered, and its session is closed after its last run."""
+    async with hub(manifest, "a@1.0.0", inline_below_ms=0.0, memory_bytes=150) as made:
+        made.source.publish("b@1.0.0")
+        session = made.source.sessions["a@1.0.0"]
+        session.is_held = True
+        runs = asyncio.create_task(made.ask("a"))
+        await asyncio.to_thread(session.held.wait, 30.0)
+        waits = asyncio.create_task(made.ask("a"))
+        goes = asyncio.create_task(made.ask("b"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        goes.cancel()
+        await asyncio.gather(goes, return_exceptions=True)
+        session.is_held = False
+        assert not session.is_closed
+        session.released.set()
+        assert [(await one).pack for one in (runs, waits)] == ["a@1.0.0"] * 2
