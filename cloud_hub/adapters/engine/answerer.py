@@ -144,7 +144,7 @@ class Answerer:
 
     async def _ask(self, model: ModelDescription, item: WaitingItem) -> Answer | None:
         """Answer one question; None leaves it waiting."""
-        early = None if self._early is None else self._early.take(item.device, item.question)
+        early = None if self._early is None else await self._early.take(item.device, item.question)
         if early is not None:
             said, infer_ms = early.inferred, early.inferred.compute_ns / _NS_PER_MS
             return replace(self._answer(item, said.models, _only(said), infer_ms=infer_ms), decided_at_ns=early.at_ns)

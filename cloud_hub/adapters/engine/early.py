@@ -5,6 +5,7 @@ verdict is logged from the same run (`Answerer`). After a crash in between the d
 is answered again; only what is logged is stored and published at the device.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the full model said of a question, and when; wall clock, Unix epoch, UTC."""
+    """What the full model said of a question, without raw outputs, and when; wall clock, Unix epoch, UTC."""
 
     inferred: Inferred
     at_ns: int
@@ -51,10 +52,11 @@ class EarlyAnswers:
         self._clock = clock
         self._took_ns: dict[str, int] = {}
         self._said: OrderedDict[tuple[DeviceKey, Question], Said] = OrderedDict()
+        self._asking: dict[tuple[DeviceKey, Question], asyncio.Event] = {}
 
     def is_quick(self, hub_pack: str) -> bool:
-        """Whether the pack's model answered so quickly the last time that one may wait for it."""
-        return self._took_ns.get(hub_pack, QUICK_NS) < QUICK_NS
+        """Whether the pack's model answered so quickly the last time that one may wait for it, and is loaded still."""
+        return self._took_ns.get(hub_pack, QUICK_NS) < QUICK_NS and self._models.is_loaded(hub_pack)
 
     async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
         """Ask about what has just come and is not stored yet.
@@ -67,6 +69,10 @@ class EarlyAnswers:
             What to say early; None when there is nothing: then the stored question is answered, or refused, by itself.
         """
         body = item.body
+        place = device, Question(body.prediction_id, body.input_digest)
+        if place in self._asking:  # sent again meanwhile
+            return None
+        settled = self._asking[place] = asyncio.Event()
         try:
             check_item(item)
             model = await self._models.find(body.hub_pack)
@@ -74,17 +80,17 @@ class EarlyAnswers:
             inputs = {tensor.name: tensor.to_array() for tensor in body.inputs}
             caller = Caller(device.site_id, device.device_id)
             inferred = await self._serving.infer(model, inputs, caller=caller, is_scored=True)
+            said = self._kept(place, inferred)
         except HubError as error:
             logger.debug("not_answered_early", extra={"device": str(device), "reason": str(error)})
             return None
+        finally:
+            del self._asking[place]
+            settled.set()
         self._took_ns[body.hub_pack] = inferred.queue_ns + inferred.compute_ns
         revision = next_revision(None, Tier.HUB, 0)
-        if not inferred.scored or revision is None:
+        if said is None or not inferred.scored or revision is None:
             return None
-        said = Said(inferred, self._clock())
-        self._said[device, Question(body.prediction_id, body.input_digest)] = said
-        if len(self._said) > _KEPT:
-            self._said.popitem(last=False)
         scored = inferred.scored[0]
         return Verdict(
             verdict_seq=NOT_LOGGED,
@@ -99,6 +105,18 @@ class EarlyAnswers:
             infer_ms=inferred.compute_ns / _NS_PER_MS,
         )
 
-    def take(self, device: DeviceKey, question: Question) -> Said | None:
-        """What was said of a question that is stored by now; None when it has to be asked."""
+    async def take(self, device: DeviceKey, question: Question) -> Said | None:
+        """What was said of a question that is stored by now, or is about to be; None when it has to be asked."""
+        asking = self._asking.get((device, question))
+        if asking is not None:  # a second run behind the first would be no sooner
+            await asking.wait()
         return self._said.pop((device, question), None)
+
+    def _kept(self, place: tuple[DeviceKey, Question], inferred: Inferred) -> Said | None:
+        """Keep what the log needs: outputs may be views of a whole batch, and large."""
+        if not inferred.scored:
+            return None
+        said = self._said[place] = Said(inferred._replace(outputs={}), self._clock())
+        if len(self._said) > _KEPT:
+            self._said.popitem(last=False)
+        return said

@@ -20,6 +20,18 @@ class EscalatedModels:
     def __init__(self, serving: InferenceServing) -> None:
         self._serving = serving
 
+    def is_loaded(self, pack: str) -> bool:
+        """Tell whether `find` would wait for nothing.
+
+        Args:
+            pack: What `find` has found before.
+
+        Returns:
+            False where it would load the model, or refuse.
+        """
+        ref = PackRef.parse(pack)
+        return self._serving.resolve(ref.name, ref.version) is not None
+
     async def find(self, pack: str) -> ModelDescription:
         """Find a pack's model, loading it where it is not loaded.
 

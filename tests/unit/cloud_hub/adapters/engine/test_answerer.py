@@ -308,6 +308,65 @@ async def test_what_was_said_early_is_logged_and_not_asked_again(manifest: PackM
 
 
 @in_loop
+async def test_what_is_being_answered_early_is_waited_for(manifest: PackManifest) -> None:
+    """A full model that takes longer than a commit runs once for a question; of its outputs nothing is kept."""
+    serving, may_end = FakeServing(manifest), asyncio.Event()
+    asks: Any = serving
+    infer = serving.infer
+
+    async def slowly(*args: Any, **more: Any) -> Inferred:  # noqa: ANN401 - handed on
+        await may_end.wait()
+        return await infer(*args, **more)
+
+    serving.infer = slowly  # type: ignore[method-assign]  # a model that takes long
+    early = EarlyAnswers(asks, lambda: 7)
+    live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
+    hearing = asyncio.create_task(early.verdict(PRESS, live))
+    await asyncio.sleep(0)
+    store = FakeStore([waiting(1)])
+    loop = Answerer(store, asks, FakeBell(), HubMetrics(Registry()), lambda: 8, page=64, early=early)
+    answering = asyncio.create_task(loop.answer_waiting())
+    await store.looked.wait()
+    await asyncio.sleep(0)
+    may_end.set()
+    assert await hearing is not None
+    assert await answering == 1
+    assert [one.decided_at_ns for one in store.logged] == [7]
+    assert len(serving.asked) == 1
+
+
+@in_loop
+async def test_nobody_waits_for_a_model_that_has_to_be_loaded_first(manifest: PackManifest) -> None:
+    """It answered quickly, and left for want of memory: the next message is read while it is loaded."""
+    serving = FakeServing(manifest)
+    asks: Any = serving
+    early = EarlyAnswers(asks, lambda: 7)
+    infer = serving.infer
+
+    async def quickly(*args: Any, **more: Any) -> Inferred:  # noqa: ANN401 - handed on
+        return (await infer(*args, **more))._replace(compute_ns=1)
+
+    serving.infer = quickly  # type: ignore[method-assign]  # a model that takes next to nothing
+    live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
+    assert await early.verdict(PRESS, live) is not None
+    assert not early.is_quick(FULL), "it is not loaded"
+    serving.resolve = lambda *_: serving.model  # type: ignore[method-assign]  # now it is
+    assert early.is_quick(FULL)
+
+
+@in_loop
+async def test_nothing_is_kept_of_raw_outputs(manifest: PackManifest) -> None:
+    """They are views of a whole batch, and the log needs the scored answer only."""
+    asks: Any = FakeServing(manifest)
+    early = EarlyAnswers(asks, lambda: 7)
+    live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
+    assert await early.verdict(PRESS, live) is not None
+    said = await early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest))
+    assert said is not None
+    assert not said.inferred.outputs
+
+
+@in_loop
 @pytest.mark.parametrize("value", [13, 77], ids=["the engine fails", "no room"])
 async def test_what_cannot_be_answered_early_is_left_to_the_log(manifest: PackManifest, value: int) -> None:
     """Nothing is said, and nothing is kept of it."""
@@ -316,4 +375,4 @@ async def test_what_cannot_be_answered_early_is_left_to_the_log(manifest: PackMa
     live = question(1, np.full((1, 5, 2), value, np.float32), hub_pack=FULL)
     assert await early.verdict(PRESS, live) is None
     assert await early.verdict(PRESS, question(2, np.ones((1, 4, 2), np.float32), hub_pack=FULL)) is None
-    assert early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest)) is None
+    assert await early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest)) is None
