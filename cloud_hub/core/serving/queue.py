@@ -14,7 +14,7 @@ BACKLOG_RANK: Final = 16
 
 _DEFAULT_RANK: Final = 8
 PATIENCE: Final = 32
-"""How often the last rank is passed over before one of its requests goes first."""
+"""How often a rank is passed over before one of its requests goes first."""
 
 
 class Queued(Protocol):
@@ -50,14 +50,15 @@ def rank_of(priority: int, backlog_priority: int) -> int:
 
 
 class _Level(Generic[QueuedT]):
-    """One rank: a queue a caller, and whose turn it is."""
+    """One rank: a queue a caller, whose turn it is, and how often others went instead since one had it."""
 
-    __slots__ = ("queues", "rows", "turns")
+    __slots__ = ("passed_over", "queues", "rows", "turns")
 
     def __init__(self) -> None:
         self.queues: dict[Hashable, deque[QueuedT]] = {}
         self.turns: deque[Hashable] = deque()
         self.rows = 0
+        self.passed_over = 0
 
 
 class FairQueue(Generic[QueuedT]):
@@ -71,7 +72,6 @@ class FairQueue(Generic[QueuedT]):
         self._patience = patience
         self._levels: dict[int, _Level[QueuedT]] = {}
         self._ranks: list[int] = []
-        self._passed_over = 0
         self.rows = 0
 
     def push(self, rank: int, caller: Hashable, item: QueuedT) -> None:
@@ -163,20 +163,21 @@ class FairQueue(Generic[QueuedT]):
 
     def _order(self) -> list[int]:
         """The ranks as they run now."""
-        ranks = self._ranks
+        ranks, levels = self._ranks, self._levels
         if len(ranks) <= 1:
-            self._passed_over = 0
             return ranks[:]
-        self._passed_over += 1
-        if self._passed_over <= self._patience:
+        for rank in ranks[1:]:
+            levels[rank].passed_over += 1
+        first = max(ranks[1:], key=lambda rank: levels[rank].passed_over)
+        if levels[first].passed_over <= self._patience:
             return ranks[:]
-        self._passed_over = 0
-        return [ranks[-1], *ranks[:-1]]
+        return [first, *(rank for rank in ranks if rank != first)]
 
     def _take(self, rank: int, room: int, taken: list[QueuedT]) -> int:
         """Take turns in one rank; returns the room that is left, 0 when the batch is closed."""
         level = self._levels[rank]
         queues, turns = level.queues, level.turns
+        n_before = len(taken)
         form = taken[0].form if taken else queues[turns[0]][0].form
         rows_taken = 0
         while turns and room > 0:
@@ -196,6 +197,8 @@ class FairQueue(Generic[QueuedT]):
             else:
                 turns.popleft()
                 del queues[caller]
+        if len(taken) > n_before:
+            level.passed_over = 0
         level.rows -= rows_taken
         self.rows -= rows_taken
         self._drop_if_empty(rank, level)

@@ -48,6 +48,19 @@ def test_ranks_go_before_turns_and_a_backlog_moves_all_the_same() -> None:
     assert [names(queue.take(2)) for _ in range(3)] == ["urgent live0", "live1 live2", "old live3"]
 
 
+def test_no_rank_between_two_busy_ones_waits_for_ever() -> None:
+    """Urgent requests without end and a backlog without end: what is neither has its place now and then."""
+    queue: FairQueue[Item] = FairQueue(patience=2)
+    for _ in range(30):
+        queue.push(1, "a", Item("urgent"))
+        queue.push(BACKLOG_RANK, "b", Item("old"))
+    queue.push(8, "c", Item("live1"))
+    queue.push(8, "c", Item("live2"))
+    ran = [names(queue.take(1)) for _ in range(12)]
+    assert ran[:6] == ["urgent", "urgent", "live1", "old", "urgent", "live2"]
+    assert ran.count("urgent") > ran.count("old") > 1
+
+
 def test_a_batch_holds_one_form_and_its_limit() -> None:
     """What has another form, or no room, closes the batch; one that is larger than the limit runs alone."""
     queue: FairQueue[Item] = FairQueue()
