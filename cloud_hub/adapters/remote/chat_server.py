@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cloud_hub.adapters.remote.bearer_token import read_token
 from cloud_hub.adapters.remote.remote_model import RemoteModel
 from cloud_hub.model_servers import ModelServerConfig
 from model_packs.errors import EngineError, RunTimeoutError
@@ -74,14 +75,13 @@ class ChatServer:
                 self._tls = ssl.create_default_context(cafile=str(self._root / config.ca) if config.ca else None)
                 if config.certificate:
                     self._tls.load_cert_chain(self._root / config.certificate, self._root / config.key)
-            if config.token_file:
-                token = (self._root / config.token_file).read_text(encoding="utf-8").strip()
-                self._headers["Authorization"] = f"Bearer {token}"
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise EngineError(
-                f"[model_server.{self._name}]: a certificate, key or token cannot be read: {error}",
+                f"[model_server.{self._name}]: a certificate or key cannot be read: {error}",
                 "correct the paths in hub.toml, or put the files there",
             ) from error
+        if config.token_file:
+            self._headers["Authorization"] = f"Bearer {read_token(self._name, self._root / config.token_file)}"
 
     def has_model(self, model: str) -> bool:
         """Ask whether the server lists a model.

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import grpc
 
+from cloud_hub.adapters.remote.bearer_token import read_token
 from cloud_hub.model_servers import ModelServerConfig
 from model_packs.errors import EngineError, RunTimeoutError
 from protos.oip.methods import MAX_MESSAGE_BYTES, METHODS
@@ -63,7 +64,8 @@ class OipServer:
         """
         config = self._config
         if config.token_file:
-            self._metadata = (("authorization", f"Bearer {self._read(config.token_file).decode().strip()}"),)
+            token = read_token(self._name, self._root / config.token_file)
+            self._metadata = (("authorization", f"Bearer {token}"),)
         if config.is_tls:
             authority, key, chain = (
                 self._read(path) if path else None for path in (config.ca, config.key, config.certificate)

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cloud_hub.adapters.remote.chat_server import MAX_ANSWER_BYTES, confidence
+from cloud_hub.adapters.remote.chat_server import MAX_ANSWER_BYTES, ChatServer, confidence
+from cloud_hub.adapters.remote.oip_server import OipServer
 from cloud_hub.adapters.remote.openai_session import OpenAiSession
 from cloud_hub.model_servers import ModelServerConfig
 from model_packs.engines.options import EngineOptions
@@ -87,6 +89,22 @@ def test_each_text_is_one_question_at_temperature_zero(server: ChatModelServer, 
     session.close()
     with pytest.raises(EngineError, match="is not open"):
         session.run({"prompt": texts(b"stop")})
+
+
+@pytest.mark.parametrize("held", [b"s3cret\nmore", b"s3cret\xff", b" \n"], ids=["two lines", "no ASCII", "none"])
+@pytest.mark.parametrize("engine", ["openai", "oip"])
+def test_a_token_that_no_header_takes_is_refused_and_not_told(
+    server: ChatModelServer, port: int, tmp_path: Path, held: bytes, engine: Literal["openai", "oip"]
+) -> None:
+    """The libraries would put it into their errors, and those are none of ours: the hub would not even start."""
+    (tmp_path / "token").write_bytes(held)
+    scheme = {"openai": "http", "oip": "grpc"}[engine]
+    config = ModelServerConfig(engine=engine, address=f"{scheme}://127.0.0.1:{port}", token_file="token")  # noqa: S106 - a file's name
+    made: ChatServer | OipServer = (ChatServer if engine == "openai" else OipServer)("vllm", config, tmp_path)
+    with pytest.raises(EngineError, match=r"\[model_server.vllm\]: .*token holds no token") as refused:
+        made.open()
+    assert "s3cret" not in str(refused.value)
+    assert server.asked == []
 
 
 def test_a_server_that_tells_no_probabilities_leaves_the_answer_unsure(
