@@ -226,7 +226,9 @@ class Certificate:
         """
         if not self.groups:
             whole = _recomputed(self._tally(), self.target)
-            return Recomputation(whole.p_value, (*whole.problems, *self._unit_contradictions()))
+            return Recomputation(
+                whole.p_value, (*whole.problems, *self._unit_contradictions(), *self._tuning_contradictions())
+            )
         tested = [(group, _recomputed(group, self.target)) for group in self.groups]
         problems = [f"group {group.group}: {problem}" for group, again in tested for problem in again.problems]
         p_value = max((again.p_value for group, again in tested if group.threshold is not None), default=1.0)
@@ -254,6 +256,16 @@ class Certificate:
         if all(isinstance(tally.evidence, Clusters) == (self.unit == "cluster") for tally in tested):
             return []
         return [f"the unit is said to be the {self.unit}, and the evidence is about another"]
+
+    def _tuning_contradictions(self) -> list[str]:
+        """Where what was forecast is about other rows than are stated."""
+        said, n_tune = self.issuing, self.n_tune
+        if said is None:
+            return []
+        if 0 < said.tune_kept <= n_tune and said.expected_kept == self.n_units * said.tune_kept // n_tune:
+            return []
+        stated = f"{said.tune_kept} of {n_tune} tuning rows are kept"
+        return [f"{stated}: that forecasts other than {said.expected_kept} kept of {self.n_units}"]
 
     def _group_contradictions(self) -> list[str]:
         """Where the whole contradicts its groups."""

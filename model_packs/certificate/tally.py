@@ -109,6 +109,14 @@ class Tally:
         if said is None:
             return []
         found = said.problems(target, self.delta)
+        if said.expected_kept > self.n_units:
+            found.append(f"{said.expected_kept} were expected to be kept of {self.n_units}")
+        if not 0 <= self.k_errors - said.start_wrong <= self.n_kept - said.start_kept:
+            found.append("a looser threshold keeps all that the first one keeps, wrong ones included")
+        if not found and self.evidence is None:  # that of bets depends on the order of rows
+            again = binomial.lower_tail(said.start_wrong, said.start_kept, target)
+            if not math.isclose(again, said.start_p_value, rel_tol=_P_VALUE_TOLERANCE, abs_tol=_P_VALUE_TOLERANCE):
+                found.append(f"the p-value of the first test is {again:.6g}, not {said.start_p_value:.6g}")
         is_start = (self.n_kept, self.k_errors) == (said.start_kept, said.start_wrong)
         if is_start and not math.isclose(said.start_p_value, self.p_value, rel_tol=_P_VALUE_TOLERANCE):
             found.append("the first test has two p-values")

@@ -189,6 +189,10 @@ def test_the_document_bears_out_what_was_said(seed: int) -> None:
         ({"tune_wrong": 60}, "forecast a chance of"),
         ({"start_wrong": 2000}, "more are wrong than kept"),
         ({"start_kept": 1040, "start_wrong": 40}, "not those of the first test, nor of a looser threshold"),
+        ({"start_kept": 60, "start_wrong": 0, "start_p_value": 0.0}, "the p-value of the first test is"),
+        ({"start_kept": 60, "start_wrong": 0, "start_p_value": 1e-6}, "the p-value of the first test is"),
+        ({"start_kept": 10, "start_wrong": 400}, "more are wrong than kept"),
+        ({"expected_kept": 100_000, "chance": 1.0}, "were expected to be kept of"),
     ],
 )
 def test_a_document_that_contradicts_what_was_said_is_found_out(change: dict[str, float], problem: str) -> None:
