@@ -18,6 +18,9 @@ from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
 _MAX_PIECES: Final = 4096
 
+_MAX_HEAD_BYTES: Final = 4096
+"""Names, a shape and the wanted outputs take less; a head is kept, whatever a client put into it."""
+
 
 class Head(NamedTuple):
     """What stands before the values of a request's only tensor.
@@ -57,19 +60,20 @@ def head_of(data: bytes, request: pb.ModelInferRequest, asked: Asked, signature:
         signature: Of its model.
 
     Returns:
-        The head; None where the message is not of the form: one raw tensor at its end, no id, no parameters.
+        The head; None where the message is not of the form: one raw tensor at its end behind a short head, no id, no
+        parameters.
     """
     raws = request.raw_input_contents
     if len(raws) != 1 or len(request.inputs) != 1 or request.id or request.parameters or asked.places:
         return None
     (raw,), (name, array) = raws, next(iter(asked.inputs.items()))
-    if not raw or array.dtype.hasobject or not data.endswith(raw):
+    if not raw or array.dtype.hasobject or not data.endswith(raw) or len(data) - len(raw) > _MAX_HEAD_BYTES:
         return None
-    head, zeros = data[: len(data) - len(raw)], bytes(len(raw))
+    head, others = data[: len(data) - len(raw)], (b"\0" if any(raw) else b"\1") * len(raw)
     other = pb.ModelInferRequest()
     other.CopyFrom(request)
-    other.raw_input_contents[0] = zeros
-    if pb.ModelInferRequest.FromString(head + zeros) != other:
+    other.raw_input_contents[0] = others
+    if pb.ModelInferRequest.FromString(head + others) != other:
         return None  # what ends the message are not its values
     tensor = request.inputs[0]
     form = signature.form(tensor.name, tensor.datatype, tuple(tensor.shape))

@@ -39,6 +39,35 @@ _BINARY_OUTPUT: Final = "binary_data_output"
 _NO_PARAMETERS: Final[dict[str, Parameter]] = {}
 
 
+class RestRequest(NamedTuple):
+    """A request whose JSON is read and not yet compared with a model."""
+
+    document: dict[str, JsonValue]
+    binary: memoryview
+
+    @property
+    def request_id(self) -> str:
+        """The request's `id`; empty: none. Raises CodecError where it is no text."""
+        return _text(self.document.get("id", ""), "id")
+
+
+def opened(body: bytes, json_bytes: int | None) -> RestRequest:
+    """Read a request's JSON, for what has to be known before its model.
+
+    Args:
+        body: JSON, with binary tensors behind it.
+        json_bytes: How much of it is JSON; None: all.
+
+    Returns:
+        The request.
+
+    Raises:
+        CodecError: The request's fault: no JSON, or no object.
+    """
+    end = len(body) if json_bytes is None else json_bytes
+    return RestRequest(_parsed(body if json_bytes is None else body[:end]), memoryview(body)[end:])
+
+
 class RestAsked(NamedTuple):
     """A request over REST: what it asks for, its id and parameters, and which outputs it wants in binary form."""
 
@@ -80,8 +109,23 @@ class RestCodec:
             CodecError: The request's fault: no JSON, or JSON of another form; names the field.
             TensorError: The request's fault; the message names the tensor and what was expected.
         """
-        document = _parsed(body if json_bytes is None else body[:json_bytes])
-        binary = _Binary(memoryview(body)[len(body) if json_bytes is None else json_bytes :])
+        return self.read_opened(opened(body, json_bytes), regions)
+
+    def read_opened(self, request: RestRequest, regions: Regions | None = None) -> RestAsked:
+        """Read a request whose JSON is read already; as `read`.
+
+        Args:
+            request: From `opened`.
+            regions: Shared memory, as for `read`.
+
+        Returns:
+            What it asks for.
+
+        Raises:
+            CodecError: As for `read`.
+            TensorError: As for `read`.
+        """
+        document, binary = request.document, _Binary(request.binary)
         inputs: dict[str, NDArray[Any]] = {}
         tensors = _list(document.get("inputs"), "inputs")
         for index, value in enumerate(tensors):
@@ -98,7 +142,7 @@ class RestCodec:
         self._signature.complete(inputs, len(tensors))
         binary.finish()
         parameters = _parameters(document.get("parameters"), "parameters")
-        return self._wanted(document, inputs, parameters)
+        return self._wanted(request, inputs, parameters)
 
     def write(
         self,
@@ -157,12 +201,12 @@ class RestCodec:
         return RestAnswer(b"".join((head, *binary)), {"Content-Type": BINARY_TYPE, HEADER_LENGTH: str(len(head))})
 
     def _wanted(
-        self, document: dict[str, JsonValue], inputs: dict[str, NDArray[Any]], parameters: dict[str, Parameter]
+        self, request: RestRequest, inputs: dict[str, NDArray[Any]], parameters: dict[str, Parameter]
     ) -> RestAsked:
         names: list[str] = []
         is_binary: dict[str, bool] = {}
         places: dict[str, Place] = {}
-        for index, value in enumerate(_list(document.get("outputs", []), "outputs")):
+        for index, value in enumerate(_list(request.document.get("outputs", []), "outputs")):
             at = f"outputs[{index}]"
             output = _table(value, at)
             name = _text(output.get("name"), f"{at}.name")
@@ -176,8 +220,7 @@ class RestCodec:
             is_binary[name] = bool(own.get(_BINARY, parameters.get(_BINARY_OUTPUT, False)))
         wanted = self._signature.wanted(tuple(names))
         binary = (name for name in wanted if is_binary.get(name, bool(not names and parameters.get(_BINARY_OUTPUT))))
-        request_id = _text(document.get("id", ""), "id")
-        return RestAsked(Asked(inputs, wanted, True, places), request_id, parameters, frozenset(binary))
+        return RestAsked(Asked(inputs, wanted, True, places), request.request_id, parameters, frozenset(binary))
 
 
 class _Binary:
@@ -281,11 +324,17 @@ def _place_document(place: Place, size: int) -> dict[str, Parameter]:
 
 def _parsed(data: bytes) -> dict[str, JsonValue]:
     try:
-        return _table(parse(data, MAX_JSON_BYTES), "body")
+        document = _table(parse(data, MAX_JSON_BYTES), "body")
+        if b"\\u" in data:  # only an escape can name half of a character, which no answer can repeat
+            json.dumps(document, ensure_ascii=False).encode()
     except CodecError:
         raise
+    except UnicodeEncodeError as error:
+        raise CodecError("body", "holds a text with one half of a surrogate pair") from error
     except ValueError as error:
         raise CodecError("body", f"is not the JSON of a request: {error}") from error
+    else:
+        return document
 
 
 def _table(value: JsonValue, at: str) -> dict[str, JsonValue]:

@@ -21,6 +21,7 @@ from protos.codec.errors import CodecError
 from protos.oip.describing import document, model_config, model_metadata, model_statistics, server_metadata
 from protos.oip.methods import MAX_MESSAGE_BYTES
 from protos.oip.rest import HEADER_LENGTH, Address, Operation, address_of, header_length, inflated
+from protos.oip.rest_codec import opened
 from protos.status import TABLE, Status
 
 _HTTP: Final = "http"
@@ -122,8 +123,9 @@ class RestApp:
     async def _infer(self, request: Request, address: Address) -> Response:
         admitted = (await self._callers.admit(request.headers.get(AUTHORIZATION))).caller
         body = await _body(request)
-        served = await self._inference.find(address.model, address.version, "")
-        asked = served.rest.read(body, header_length(request.headers.get(HEADER_LENGTH), len(body)))
+        sent = opened(body, header_length(request.headers.get(HEADER_LENGTH), len(body)))
+        served = await self._inference.find(address.model, address.version, sent.request_id)
+        asked = served.rest.read_opened(sent)
         inferred = await _unless_gone(
             request, self._inference.run(served, asked.asked.inputs, asked.parameters, caller=admitted)
         )

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from edge_agent.adapters.oip.decision_parameters import parameters_of_rows
 from edge_agent.core.local_call import CallAnswer, CalledRow
+from model_packs.tensors import BYTES
 from protos.oip.parameters import set_parameters
 from protos.oip.signature import Asked, Form, Parameter, Signature, check_finite
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
+_MAX_HEAD_BYTES: Final = 4096  # names, a shape and the wanted outputs take less; what a client adds is not kept
 _MAX_HEADS: Final = 64
 _MAX_PIECES: Final = 4096
 _SUMMED: Final = 4096  # elements; BLAS would use more threads for more
@@ -89,17 +91,21 @@ class QuickForms:
             request: The same, parsed.
             asked: What it asks for.
         """
+        if any(self._signature.datatype(wanted) == BYTES for wanted in asked.wanted):
+            return  # elements that are objects have no bytes of their own: the codec writes them
         raws = request.raw_input_contents
         if len(raws) != 1 or len(request.inputs) != 1 or request.id or request.parameters or asked.places:
             return
         (raw,), (name, array) = raws, next(iter(asked.inputs.items()))
-        if not raw or array.dtype.hasobject or not data.endswith(raw):
+        if not raw or array.dtype.hasobject or not data.endswith(raw) or len(data) - len(raw) > _MAX_HEAD_BYTES:
             return
-        head = data[: len(data) - len(raw)]
+        head, probe = data[: len(data) - len(raw)], bytes(len(raw))
+        if raw == probe:  # it must be told apart from the values
+            probe = b"\1" * len(raw)
         other = pb.ModelInferRequest()
         other.CopyFrom(request)
-        other.raw_input_contents[0] = bytes(len(raw))
-        if pb.ModelInferRequest.FromString(head + bytes(len(raw))) != other:
+        other.raw_input_contents[0] = probe
+        if pb.ModelInferRequest.FromString(head + probe) != other:
             return  # what ends the message are not its values
         if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()

@@ -88,6 +88,24 @@ def test_a_message_that_does_not_end_with_its_values_has_no_head() -> None:
     assert head_of(swapped, parsed, CODEC.read(parsed), SIGNATURE) is None
 
 
+@pytest.mark.parametrize("height", [0.0, 1.0])
+def test_values_that_come_again_behind_the_tensor_make_no_head(height: float) -> None:
+    """A field that nobody knows ends with the same bytes: another message with this head has the same tensor."""
+    request = plain()
+    raw = np.full((1, 4), height, np.float32).tobytes()
+    request.raw_input_contents[0] = raw
+    data = request.SerializeToString() + bytes(((100 << 3 | 2) & 0x7F | 0x80, (100 << 3) >> 7, len(raw))) + raw
+    parsed = pb.ModelInferRequest.FromString(data)
+    assert head_of(data, parsed, CODEC.read(parsed), SIGNATURE) is None
+
+
+def test_a_long_head_is_not_kept() -> None:
+    """Heads are remembered: what a client puts beside its tensor must not fill the memory."""
+    request = plain()
+    request.inputs[0].parameters["note"].string_param = "x" * 5000
+    assert learnt(request) is None
+
+
 @pytest.mark.parametrize("wanted", [("logits", "sure"), ("sure",), ("sure", "logits")])
 @pytest.mark.parametrize("n_rows", [1, 2])
 def test_pieces_are_the_codecs_answer(wanted: tuple[str, ...], n_rows: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -20,6 +21,7 @@ from cloud_hub.adapters.oip.server import OipServer
 from cloud_hub.errors import HubError, ListenError
 from cloud_hub.ports import People
 from cloud_hub.serving.errors import DeadlinePassedError, ModelFailedError, ServingFullError
+from cloud_hub.serving.interface import ModelDescription
 from model_packs.manifest import PackManifest
 from protos.oip.methods import METHODS
 from protos.oip.parameters import parameters_of
@@ -113,6 +115,33 @@ async def test_one_window_is_scored_and_several_are_not(manifest: PackManifest) 
             assert (parameters_of(answer.parameters), answer.id) == (expected, "7")
             rest = (await hub.web.post(f"/v2/models/{MODEL}/infer", json=document(n_rows))).json()
             assert (rest["parameters"], rest["id"]) == (expected, "7")
+
+
+@in_loop
+async def test_half_a_character_is_the_callers_mistake(manifest: PackManifest) -> None:
+    """JSON can name one half of a surrogate pair; no message can repeat it, so it goes no further."""
+    async with listening(manifest) as hub:
+        (tensor,) = cast("list[dict[str, object]]", document()["inputs"])
+        sent = json.dumps({"inputs": [{**tensor, "datatype": "\ud800"}]})
+        answer = await hub.web.post(f"/v2/models/{MODEL}/infer", content=sent)
+        assert (answer.status_code, "surrogate" in answer.json()["error"]) == (400, True)
+
+
+@in_loop
+async def test_the_id_chooses_among_a_routes_targets(manifest: PackManifest) -> None:
+    """Over gRPC and over REST the same key takes the same pack; else a canary has all calls of one form, or none."""
+    async with listening(manifest) as hub:
+        keys: list[str] = []
+
+        def told(name: str, version: str = "", key: str = "") -> ModelDescription:
+            assert name + version == MODEL
+            keys.append(key)
+            return hub.serving.description
+
+        hub.serving.resolve = told  # type: ignore[method-assign]  # a route, of which the key is all that counts here
+        await hub.call("ModelInfer", request())
+        await hub.web.post(f"/v2/models/{MODEL}/infer", json=document())
+        assert keys == ["7", "7"]
 
 
 @in_loop

@@ -95,6 +95,22 @@ def test_what_is_not_of_the_form_is_not_learnt() -> None:
     assert forms.read(ending) is None
 
 
+def test_zeros_behind_values_that_are_zeros_are_not_taken_for_them() -> None:
+    """A message that ends with something else as long as its values, both of them zeros, is left to the parser."""
+    zeros = np.zeros((1, 5, 2), np.float32)
+    message = pb.ModelInferRequest(model_name="press", raw_input_contents=[zeros.tobytes()])
+    data = message.SerializeToString()
+    tensor = pb.ModelInferRequest()
+    tensor.inputs.add(name="window", datatype="FP32", shape=zeros.shape).parameters["note"].string_param = "\0" * 40
+    data += tensor.SerializeToString()
+    assert data.endswith(zeros.tobytes())
+    parsed = pb.ModelInferRequest.FromString(data)
+    signature = Signature(OipModel.of_pack(MANIFEST, digest="sha256:1", name="press"))
+    forms = QuickForms(signature)
+    forms.learn(data, parsed, GrpcCodec(signature).read(parsed))
+    assert forms.read(data[:-40] + np.ones((1, 5, 2), np.float32).tobytes()) is None
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     """The quick way checks the values as the other does; large ones are none of these."""
@@ -158,6 +174,22 @@ def test_several_outputs_are_written_in_the_order_that_was_asked_for() -> None:
     )
     assert [one.name for one in written.outputs] == ["embedding", "logits"]
     assert [len(one) for one in written.raw_output_contents] == [8, 12]
+
+
+def test_a_long_head_is_not_kept() -> None:
+    """Heads are remembered: what a client puts beside its tensor must not fill the memory."""
+    message = request(values())
+    message.inputs[0].parameters["note"].string_param = "x" * 5000
+    assert learnt(message).read(message.SerializeToString()) is None
+
+
+def test_text_in_an_answer_is_left_to_the_codec() -> None:
+    """Its elements are objects, which have no bytes of their own: such a request is not learnt."""
+    message = request(values())
+    outputs = (TensorSpec("text", "BYTES", (-1,)), TensorSpec("confidence", "FP32", (-1, 1)))
+    assert learnt(message, outputs=outputs).read(message.SerializeToString()) is None
+    message.outputs.add(name="confidence")
+    assert learnt(message, outputs=outputs).read(message.SerializeToString()) is not None
 
 
 def _head(forms: QuickForms, message: pb.ModelInferRequest) -> Head:
