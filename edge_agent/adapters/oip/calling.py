@@ -7,6 +7,7 @@ turn. What comes before, the bytes, and behind, is `grpc_server.py` and `rest_se
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -46,6 +47,35 @@ class Caller:
     def spent_s(self) -> float:
         """How long it has waited."""
         return self._now_s() - self._came_s
+
+
+class Leaving:
+    """Tells the call in hand that its caller left; a stream has one for all of its calls, which come one by one.
+
+    Args:
+        on_gone: Takes what is to be called when the caller leaves; False: it has left already.
+    """
+
+    def __init__(self, on_gone: Callable[[Callable[[], None]], bool]) -> None:
+        self._on_gone = on_gone
+        self._lock = threading.Lock()
+        self._told: Callable[[], None] | None = None
+        self._is_over = False
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Call this when the caller leaves, and no longer what was named before; at once if it has left."""
+        with self._lock:
+            is_first, self._told = self._told is None, told
+            is_over = self._is_over
+        if is_over or (is_first and not self._on_gone(self._over)):
+            told()
+
+    def _over(self) -> None:
+        with self._lock:
+            self._is_over = True
+            told = self._told
+        if told is not None:
+            told()
 
 
 class Calling:
@@ -117,15 +147,28 @@ class Calling:
             TensorError: As `Callee.call` says.
         """
         left_s = _left_s(wishes, caller)
-        if not wishes.wait_s:
-            return served.callee.call(inputs, version=version, is_wanted=caller.is_there)
-        if not has_permit:
+        if wishes.wait_s and not has_permit:
             with self.permit():
                 return self.call(served, inputs, version, wishes, caller, has_permit=True)
-        patience_s = wishes.wait_s if left_s is None else min(wishes.wait_s, max(0.0, left_s - _MARGIN_S))
-        inbox = self._new_inbox(patience_s)
-        caller.on_gone(inbox.give_up)
-        return served.callee.call(inputs, version=version, inbox=inbox, is_wanted=caller.is_there)
+        inbox: Letters | None = None
+        if wishes.wait_s:
+            patience_s = wishes.wait_s if left_s is None else min(wishes.wait_s, max(0.0, left_s - _MARGIN_S))
+            inbox = self._new_inbox(patience_s)
+            caller.on_gone(inbox.give_up)
+        try:
+            return served.callee.call(
+                inputs, version=version, inbox=inbox, is_wanted=partial(_is_wanted, wishes, caller)
+            )
+        except CallError as error:
+            if error.status is Status.CANCELLED:
+                _left_s(wishes, caller)  # who left because its time was over is told so
+            raise
+
+
+def _is_wanted(wishes: Wishes, caller: Caller) -> bool:
+    """Whether somebody still takes the answer of a call that has waited for its turn."""
+    is_there = caller.is_there is None or caller.is_there()
+    return is_there and (wishes.timeout_s is None or caller.spent_s() < wishes.timeout_s)
 
 
 def _left_s(wishes: Wishes, caller: Caller) -> float | None:

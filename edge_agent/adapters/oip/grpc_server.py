@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from edge_agent.adapters.oip.calling import Caller, Calling
+from edge_agent.adapters.oip.calling import Caller, Calling, Leaving
 from edge_agent.adapters.oip.decision_parameters import parameters_of_rows
 from edge_agent.adapters.oip.models import Wishes, refusal_of
 from edge_agent.adapters.oip.pools import CallPool
@@ -169,17 +169,19 @@ class GrpcServer:
         context: grpc.ServicerContext,
         *,
         data: bytes = b"",
-        has_permit: bool = False,
+        stream: Leaving | None = None,
     ) -> pb.ModelInferResponse:
         version = request.model_version
-        caller = Caller(self._calling.now_s, context.is_active, context.time_remaining, context.add_callback)
+        leaving = Leaving(context.add_callback) if stream is None else stream
+        caller = Caller(self._calling.now_s, context.is_active, context.time_remaining, leaving.tell)
         served = self._models.find(request.model_name, version)
-        asked = served.grpc.read(request, self._calling.regions)
+        regions = self._calling.regions if _is_local(context) else None
+        asked = served.grpc.read(request, regions)
         if data:
             served.quick.learn(data, request, asked)
         if request.parameters:
             wishes = Wishes.of(parameters_of(request.parameters))
-            answer = self._calling.call(served, asked.inputs, version, wishes, caller, has_permit=has_permit)
+            answer = self._calling.call(served, asked.inputs, version, wishes, caller, has_permit=stream is not None)
         else:
             answer = served.callee.call(asked.inputs, version=version, is_wanted=context.is_active)
         return served.grpc.write(
@@ -188,7 +190,7 @@ class GrpcServer:
             request_id=request.id,
             version=answer.version,
             parameters=parameters_of_rows(answer.rows),
-            regions=self._calling.regions,
+            regions=regions,
         )
 
     def _stream(
@@ -196,15 +198,18 @@ class GrpcServer:
     ) -> Iterator[pb.ModelStreamInferResponse]:
         try:
             with self._calling.permit():
+                leaving = Leaving(context.add_callback)
                 for request in requests:
-                    yield self._streamed(request, context)
+                    yield self._streamed(request, context, leaving)
         except CallError as error:
             self._refuse(context, error, "")
 
-    def _streamed(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelStreamInferResponse:
+    def _streamed(
+        self, request: pb.ModelInferRequest, context: grpc.ServicerContext, leaving: Leaving
+    ) -> pb.ModelStreamInferResponse:
         """Answer one request of a stream; a refusal does not end it."""
         try:
-            return stream_answer(self._answer(request, context, has_permit=True))
+            return stream_answer(self._answer(request, context, stream=leaving))
         except Exception as error:  # noqa: BLE001 - as `_refuse`, on a stream
             status, text = self._told(error, request.model_name)
             return stream_error(request.id, f"{status.name}: {text}")
@@ -263,6 +268,7 @@ class GrpcServer:
         self, request: pb.SystemSharedMemoryStatusRequest, context: grpc.ServicerContext
     ) -> pb.SystemSharedMemoryStatusResponse:
         with self._refusing(context, ""):
+            _require_local(context)
             answer = pb.SystemSharedMemoryStatusResponse()
             for one in self._calling.regions.status(request.name):
                 region = answer.regions[one.name]
@@ -300,8 +306,12 @@ class _InPool:
         return self._behaviour(request, context)
 
 
+def _is_local(context: grpc.ServicerContext) -> bool:
+    return context.peer().startswith(_LOCAL_PEERS)
+
+
 def _require_local(context: grpc.ServicerContext) -> None:
-    if not context.peer().startswith(_LOCAL_PEERS):
+    if not _is_local(context):
         raise CallError(
             "shared memory is for callers on this machine", "send tensors in requests", Status.PERMISSION_DENIED
         )

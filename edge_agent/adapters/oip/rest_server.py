@@ -30,6 +30,7 @@ PATH: Final = "/v2"
 _OF_MEMORY: Final = frozenset(
     {Operation.SHARED_MEMORY_STATUS, Operation.SHARED_MEMORY_REGISTER, Operation.SHARED_MEMORY_UNREGISTER}
 )
+_MAX_DIGITS: Final = 20  # Python reads no number of thousands
 _NOTHING: Final = RestAnswer(b"", {})
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class RestServer:
         if request.command != "POST":
             return b""
         length = request.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()) or int(length) > self._max_message_bytes:
+        is_number = length.isascii() and length.isdigit() and len(length) <= _MAX_DIGITS
+        if not is_number or int(length) > self._max_message_bytes:
             request.close_connection = True  # what is not read would be taken for the next request
             raise CallError(
                 f"Content-Length must be 0 to {self._max_message_bytes} bytes (oip.max_message_bytes)",
@@ -108,8 +110,7 @@ class RestServer:
     def _answered(self, request: BaseHTTPRequestHandler, address: Address | None, body: bytes) -> RestAnswer:
         if self._is_closed:
             raise CallError("the agent is stopping", "call again when it is back", Status.UNAVAILABLE)
-        is_here = is_loopback(f"{request.client_address[0]}:0")
-        if not is_here and (self._is_local_only or (address is not None and address.operation in _OF_MEMORY)):
+        if not _is_here(request) and (self._is_local_only or (address is not None and address.operation in _OF_MEMORY)):
             raise CallError(
                 "local calls are for programs on this machine",
                 "set oip.listen to an address that others reach",
@@ -129,7 +130,8 @@ class RestServer:
         caller = Caller(self._calling.now_s)
         served = self._models.find(address.model, address.version)
         json_bytes = rest.header_length(request.headers.get(rest.HEADER_LENGTH), len(body))
-        asked = served.rest.read(body, json_bytes, self._calling.regions)
+        regions = self._calling.regions if _is_here(request) else None
+        asked = served.rest.read(body, json_bytes, regions)
         wishes = Wishes.of(asked.parameters)
         answer = self._calling.call(served, asked.asked.inputs, address.version, wishes, caller)
         return served.rest.write(
@@ -137,7 +139,7 @@ class RestServer:
             answer.outputs,
             version=answer.version,
             parameters=parameters_of_rows(answer.rows),
-            regions=self._calling.regions,
+            regions=regions,
         )
 
     def _described(self, address: Address, body: bytes) -> RestAnswer:
@@ -206,6 +208,11 @@ class RestServer:
         status, text = refusal
         self._models.refused(model, status)
         return _json({"error": text}), TABLE[status].http
+
+
+def _is_here(request: BaseHTTPRequestHandler) -> bool:
+    """Whether the caller is a program on this machine."""
+    return is_loopback(f"{request.client_address[0]}:0")
 
 
 def _json(value: object) -> RestAnswer:

@@ -1,0 +1,109 @@
+"""Who is answered over REST: programs on this machine, others where they may; memory is shared on this machine only."""
+
+import io
+import json
+from collections.abc import Mapping
+from email.message import Message
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_agent.adapters.oip.calling import Calling
+from edge_agent.adapters.oip.models import Models
+from edge_agent.adapters.oip.rest_server import RestServer
+from edge_agent.adapters.oip.shared_memory import SharedMemory
+from edge_agent.core.local_call import CallAnswer, CalledRow
+from edge_agent.inference.revisions import Inbox
+from edge_agent.ports import BindingName
+from protos.messages.inference import ModelUse
+from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
+from tests.unit.edge_agent.packs.manifests import MANIFEST
+
+USE = ModelUse("tiny-edge@1.0.0", MANIFEST.digest)
+ROW = CalledRow("a" * 26, "final", 0.5, "idle", None, "edge")
+SECRET = b"what another program keeps in its memory"
+
+
+class Sure:
+    """A binding that keeps every answer."""
+
+    manifest = MANIFEST
+    use = USE
+
+    @property
+    def running(self) -> "Sure":
+        """What answers."""
+        return self
+
+    def call(self, inputs: Mapping[str, NDArray[Any]], **_: object) -> CallAnswer:
+        """Answer."""
+        return CallAnswer(USE, "1.0.0", {"logits": np.zeros((len(inputs["window"]), 3), np.float32)}, (ROW,))
+
+
+class Asked:
+    """One POST, as the HTTP server hands it over."""
+
+    command = "POST"
+    path = "/v2/models/press/infer"
+    close_connection = False
+
+    def __init__(self, peer: str, body: bytes, length: str = "") -> None:
+        self.client_address = (peer, 50_000)
+        self.headers = Message()
+        self.headers["Content-Length"] = length or str(len(body))
+        self.rfile, self.wfile = io.BytesIO(body), io.BytesIO()
+        self.status = 0
+
+    def send_response(self, status: int) -> None:
+        """Begin the answer."""
+        self.status = status
+
+    def send_header(self, name: str, value: str) -> None:
+        """Pass over a header."""
+
+    def end_headers(self) -> None:
+        """Begin the body."""
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> SharedMemory:
+    """What a program on this machine shares with the agent."""
+    (tmp_path / "own").write_bytes(SECRET)
+    shared = SharedMemory(tmp_path)
+    shared.register("own", "/own", 0, len(SECRET))
+    return shared
+
+
+def answered(regions: SharedMemory, asked: Asked) -> Asked:
+    """Hand a request to a server that answers other machines, too."""
+    clock = TestClock()
+    models = Models({BindingName("press"): cast("Any", Sure())}, dict, list, clock)
+    calling = Calling(models, regions, 1, lambda left_s: Inbox(left_s, clock.monotonic_s), clock.monotonic_s)
+    server = RestServer(calling, "1", lambda: True, max_message_bytes=1 << 20, is_local_only=False)
+    server.answer(cast("Any", asked))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("peer", "status"), [("127.0.0.1", HTTPStatus.OK), ("192.0.2.7", HTTPStatus.BAD_REQUEST)], ids=["here", "elsewhere"]
+)
+def test_only_programs_on_this_machine_reach_shared_memory(
+    regions: SharedMemory, peer: str, status: HTTPStatus
+) -> None:
+    """Who asks from elsewhere may be answered, and neither reads nor writes what is shared here."""
+    place = {"shared_memory_region": "own", "shared_memory_byte_size": 12}
+    tensor = {"name": "window", "datatype": "FP32", "shape": [1, 5, 2], "data": [0.0] * 10}
+    document = {"inputs": [tensor], "outputs": [{"name": "logits", "parameters": place}]}
+    asked = answered(regions, Asked(peer, json.dumps(document).encode()))
+    assert asked.status == status
+    assert (regions.read("own", 0, len(SECRET)) == SECRET) is (status is not HTTPStatus.OK)
+
+
+def test_a_length_that_is_no_length_is_refused_and_the_connection_ends(regions: SharedMemory) -> None:
+    """However many digits it has: what follows is not taken for the next request, and nothing of it is our fault."""
+    asked = answered(regions, Asked("127.0.0.1", b"", length="9" * 5000))
+    assert (asked.status, asked.close_connection) == (HTTPStatus.BAD_REQUEST, True)
