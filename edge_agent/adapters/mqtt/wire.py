@@ -160,7 +160,11 @@ class Wire:
         with self._writing:
             if not self._is_amid_packet:
                 self._send_rest()
-            sent = self._connection.send(buffer)
+            try:
+                sent = self._connection.send(buffer)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._is_amid_packet = True  # TLS has begun with these bytes, and would take others for them
+                raise
             self._is_amid_packet = sent < len(buffer)
             return sent
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_agent.core.accounting import DEVICE, Count, of_reason
-from edge_agent.ports import BindingName, CounterKey, JournalRow, RowId, Unit
+from edge_agent.ports import BindingName, CounterKey, JournalRow, PolicyUse, Returned, RowId, Unit
 from protos.messages.escalation import ItemClass
 
 JOURNAL_UNAVAILABLE = "journal_unavailable"
@@ -80,8 +80,17 @@ def folded(first: Unit, second: Unit) -> Unit:
         pending=pending,
         released=tuple(released),
         states={**first.states, **second.states},
+        returned=_summed((*first.returned, *second.returned)),
         acks=first.acks + second.acks,
     )
+
+
+def _summed(returned: Sequence[Returned]) -> tuple[Returned, ...]:
+    """What callers hold, one for each policy: as many as there are policies, however long nothing is committed."""
+    sums: Counter[tuple[BindingName, PolicyUse]] = Counter()
+    for one in returned:
+        sums[one.binding, one.decided_by] += one.amount
+    return tuple(Returned(*key, amount) for key, amount in sums.items())
 
 
 def _lost(unit: Unit) -> list[tuple[CounterKey, int]]:

@@ -53,7 +53,8 @@ class Transaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Let what fails inside leave nothing behind; after an error of the disk the whole transaction is of no use."""
-        counts, letters, revised = self.counts(), len(self.dead_letters), len(self.revised)
+        counts = self.counts()
+        letters, revised, published = len(self.dead_letters), len(self.revised), len(self.published)
         self.connection.execute("SAVEPOINT part")
         try:
             yield
@@ -64,6 +65,7 @@ class Transaction:
             self._counts = defaultdict(int, counts)
             del self.dead_letters[letters:]
             del self.revised[revised:]
+            del self.published[published:]
             self.connection.execute("RELEASE part")
             raise
         self.connection.execute("RELEASE part")

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 
@@ -264,3 +265,35 @@ def test_a_topic_that_no_message_may_have_is_refused(ends: Ends, topic: str) -> 
     with pytest.raises(ValueError, match="nothing can be published"):
         ends.wire.publish(topic, b"", 1, retain=False, expiry_s=None)
     assert not ends.wire.has_unsent
+
+
+class Begun:
+    """A TLS connection as OpenSSL has it: a record that it could not write goes out next, whatever it is given then."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.has_room = False
+        self._record = b""
+
+    def send(self, data: bytes) -> int:
+        """Take one record, or say that there is no room yet."""
+        self._record = self._record or bytes(data)
+        if not self.has_room:
+            raise ssl.SSLWantWriteError
+        record, self._record = self._record, b""
+        self.sent += record
+        return len(record)
+
+
+def test_over_tls_nothing_overtakes_what_was_begun() -> None:
+    """A packet of paho's for which there was no room is tried again before anything else: TLS has its bytes already."""
+    tls, ping = Begun(), b"\xc0\x00"
+    wire = Wire(tls, has_properties=False, on_message=print)  # type: ignore[arg-type]  # of a socket, it only sends here
+    with pytest.raises(ssl.SSLWantWriteError):
+        wire.send(ping)
+    message_id = wire.publish("t", b"body", 1, retain=False, expiry_s=None)
+    tls.has_room = True
+    wire.send_waiting()
+    assert wire.send(ping) == len(ping)
+    wire.send_waiting()
+    assert tls.sent == ping + publish(b"t", b"body", message_id=message_id)

@@ -60,6 +60,11 @@ def _in_background(what: Callable[[], None]) -> Thread:
     return thread
 
 
+def is_blocked(opened: Opened) -> bool:
+    """Whether a full class holds back what comes next, now."""
+    return opened.store.is_blocked
+
+
 def deliver(opened: Opened, limit: int) -> None:
     """The broker takes some messages."""
     opened.store.published(rows(opened.store.publishable("plant", limit, ())))
@@ -85,6 +90,26 @@ def test_what_has_no_room_is_not_acknowledged_before_it_has(opened: Opened) -> N
     counts = opened.counts()
     assert counts[Count.PREDICTIONS_DECIDED] == counts[Count.RECORDS_JOURNALED] == 3 * taken
     assert not [name for name in counts if name.startswith(Count.PREDICTIONS_EVICTED)]
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_what_its_broker_has_is_not_published_again_after_a_wait(opened: Opened) -> None:
+    """A unit that finds no room is written later: what was acknowledged before its first try needs no row then."""
+    fill(opened)
+    deliver(opened, 1)
+    opened.store.sweep()
+    assert not is_blocked(opened)  # and full
+    had, waits = (decided(opened.store, name, escalate=False) for name in ("had", "waits"))
+    opened.store.delivered([had.publish.row])
+    opened.store.submit(record_unit(opened.store, b"late", had, waits))
+    opened.store.sweep()
+    assert is_blocked(opened)
+    deliver(opened, 2)
+    opened.store.sweep()
+    assert not is_blocked(opened)
+    assert had.publish.row not in rows(opened.store.publishable("plant", 100, ()))
+    assert waits.publish.row in rows(opened.store.publishable("plant", 100, ()))
     assert opened.broken_equations() == []
     opened.store.close()
 

@@ -13,8 +13,9 @@ from edge_agent.adapters.sqlite import backlog
 from edge_agent.adapters.sqlite.errors import mend
 from edge_agent.adapters.sqlite.store import FILE_NAME, Store, StoreSettings
 from edge_agent.core.accounting import Count, of_reason
-from edge_agent.ports import AckHandle, CounterKey, JournalRow, RowId, Unit
+from edge_agent.ports import AckHandle, CounterKey, JournalRow, PolicyUse, Returned, RowId, Unit
 from protos.link.backoff import Backoff
+from protos.messages.inference import ModelUse
 from tests.simulators.waiting import wait_until
 from tests.unit.edge_agent.adapters.sqlite.builders import (
     BINDING,
@@ -282,6 +283,18 @@ def test_folding_keeps_only_rows_that_are_still_open() -> None:
     assert whole.counts == {(BINDING, Count.SAMPLES_USED): 49}
     assert [(row.row, row.pending) for row in whole.journal] == [(48, 2), (49, 4)]
     assert backlog.size_bytes(whole) == 0
+
+
+def test_folding_keeps_what_callers_were_answered_in_their_policy_s_totals() -> None:
+    """Their callers hold these answers: the counters go on, so the totals, which change with them, do, too."""
+    use = PolicyUse(0, ModelUse("tiny-edge@1.0.0", "sha256:1"), 0.5, 0.1, is_kept=True, is_short=False)
+    units = [
+        Unit(counts={(BINDING, Count.PREDICTIONS_RETURNED): amount}, returned=(Returned(BINDING, use, amount),))
+        for amount in (1, 2, 3)
+    ]
+    whole = backlog.shed(units)
+    assert whole.counts[BINDING, Count.PREDICTIONS_RETURNED] == 6
+    assert whole.returned == (Returned(BINDING, use, 6),)
 
 
 def test_each_kind_of_disk_trouble_has_its_own_mend(tmp_path: Path) -> None:
