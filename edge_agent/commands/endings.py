@@ -5,6 +5,7 @@ from edge_agent.core.pack_slots import SlotMoveError
 from edge_agent.errors import (
     AgentError,
     BrokerError,
+    CallError,
     ConfigurationError,
     EnrolmentError,
     HubError,
@@ -22,6 +23,7 @@ EXITS: dict[type[AgentError], Exit] = {
     BrokerError: Exit.UNAVAILABLE,
     HubError: Exit.UNAVAILABLE,
     StoreError: Exit.UNAVAILABLE,
+    CallError: Exit.UNAVAILABLE,
     IllegalMoveError: Exit.UNAVAILABLE,
     SlotMoveError: Exit.DATA,
 }

@@ -42,6 +42,7 @@ from edge_agent.ports import (
     OnPublished,
     OnRefused,
     Publish,
+    RowId,
 )
 from protos.link.backoff import Backoff
 
@@ -136,18 +137,27 @@ class MqttBroker:
     def publish(self, publishes: Sequence[Publish]) -> list[Publish]:
         """Hand messages to the connection; those that it cannot take now (not connected, or window full)."""
         left: list[Publish] = []
+        unsendable: list[RowId] = []
         with self._lock:
             link = self._link
             if link is None or not link.is_up:
                 return list(publishes)
             for publish in publishes:
                 is_held = publish.qos > 0 and len(link.rows) >= link.window
-                message_id = None if is_held else link.connection.note(publish)
+                try:
+                    message_id = None if is_held else link.connection.note(publish)
+                except ValueError as error:  # it holds up no other, and is looked at again as what a broker refuses
+                    facts = {"broker": self._settings.name, "row": publish.row, "reason": str(error)}
+                    logger.warning("publish_impossible", extra=facts)
+                    unsendable.append(publish.row)
+                    continue
                 if message_id is None:
                     left.append(publish)
                 else:
                     link.rows[message_id] = publish.row
         self._settle(link, link.connection.flush())
+        if unsendable:
+            self._on_refused(self._settings.name, unsendable)
         return left
 
     def acknowledge(self, handles: Sequence[AckHandle]) -> None:

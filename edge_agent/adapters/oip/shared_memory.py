@@ -21,6 +21,7 @@ FOLDER: Final = Path("/dev/shm")  # noqa: S108 - where shm_open(3) keeps its obj
 MAX_REGIONS: Final = 64
 
 _KEY: Final = re.compile(r"/?([^/\0]{1,255})")
+_MAX_NAME_CHARS: Final = 255
 _SHOWN_CHARS: Final = 80
 
 
@@ -68,7 +69,7 @@ class SharedMemory:
                 PERMISSION_DENIED: it may not be opened; RESOURCE_EXHAUSTED: there are too many regions.
         """
         match = _KEY.fullmatch(key)
-        if not name or match is None or match[1] in {".", ".."}:
+        if not 0 < len(name) <= _MAX_NAME_CHARS or match is None or match[1] in {".", ".."}:
             raise _wrong(
                 f"key {key[:_SHOWN_CHARS]!r} of region {name[:_SHOWN_CHARS]!r}: expected a name as of shm_open"
             )

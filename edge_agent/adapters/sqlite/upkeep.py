@@ -19,6 +19,8 @@ _ADD_UNUSED = """
     WHERE length(times_ns) = 0 AND pending > 0 GROUP BY binding
     ON CONFLICT DO UPDATE SET value = value + excluded.value"""
 
+_ROWS_OF_A_START = 1 << 40  # more than one start gives out; those that are never written are not known to the next one
+
 
 def prepare(connection: sqlite3.Connection) -> int:
     """Make the store's identity and its audits' secret if there are none, and settle what a failing disk shed.
@@ -37,10 +39,12 @@ def prepare(connection: sqlite3.Connection) -> int:
     # Rows without samples cannot rebuild a window: their samples will not be used.
     connection.execute(_ADD_UNUSED)
     connection.execute("DELETE FROM journal WHERE length(times_ns) = 0")
-    connection.execute("COMMIT")
     (last,) = connection.execute(
-        "SELECT max(coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name IN ('journal', 'outbox')), 0))"
+        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name IN ('journal', 'outbox')"
     ).fetchone()
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+    connection.execute("INSERT INTO sqlite_sequence VALUES ('outbox', ?)", (last + _ROWS_OF_A_START,))
+    connection.execute("COMMIT")
     return int(last) + 1
 
 

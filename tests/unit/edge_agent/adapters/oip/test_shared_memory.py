@@ -95,3 +95,13 @@ def test_names_are_taken_once_and_regions_are_bounded(memory: SharedMemory) -> N
         memory.status("a")
     with pytest.raises(TensorError, match="no shared memory region"):
         memory.read("a", 0, 1)
+
+
+def test_a_name_is_no_place_to_keep_bytes(tmp_path: Path) -> None:
+    """A region's name is kept as long as the region, and told in messages: it is as short as an object's."""
+    (tmp_path / "own").write_bytes(bytes(8))
+    shared = SharedMemory(tmp_path)
+    with pytest.raises(CallError, match="expected a name"):
+        shared.register("x" * 256, "/own", 0, 8)
+    shared.register("x" * 255, "/own", 0, 8)
+    shared.close()

@@ -294,3 +294,16 @@ def test_a_restart_with_a_long_backlog_reads_none_of_it(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < used // 8
     again.store.close()
+
+
+def test_a_row_id_is_never_given_out_again_whether_it_was_written_or_not(tmp_path: Path) -> None:
+    """What brokers had early has no row, and windows remember such ids: the next start may not begin before them."""
+    given = 0
+    for start in range(3):
+        opened = open_store(tmp_path)
+        answer = decided(opened.store, f"p{start}", escalate=False)
+        assert answer.publish.row > given
+        opened.store.delivered([answer.publish.row])
+        opened.commit(Unit(decided=(answer,)))
+        given = answer.publish.row
+        opened.store.close()
