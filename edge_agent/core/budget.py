@@ -120,9 +120,20 @@ def settle(bucket: Bucket, spent: float) -> Bucket:
     return replace(bucket, leased=max(0.0, bucket.leased - spent), spent=bucket.spent + spent)
 
 
-def abandon(bucket: Bucket) -> Bucket:
-    """Forget the leases of a process that ended: what it had not spent is lost."""
-    return replace(bucket, leased=0.0)
+def abandon(bucket: Bucket, spec: BucketSpec, elapsed_s: float) -> Bucket:
+    """Forget the leases of a process that ended: what it had not spent is lost.
+
+    Time passes first, under these leases: it may have spent them up to its end, so they left no room until then.
+
+    Args:
+        bucket: As the process left it.
+        spec: Its bounds.
+        elapsed_s: Time that has surely passed since; what is negative or unknown is none.
+
+    Returns:
+        The bucket now.
+    """
+    return replace(refilled(bucket, spec, elapsed_s), leased=0.0)
 
 
 def choose(gains: Sequence[float], affordable: int) -> frozenset[int]:

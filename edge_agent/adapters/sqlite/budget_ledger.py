@@ -100,10 +100,8 @@ class BudgetLedger:
         if found is None:
             return Bucket(spec.capacity)
         level, leased, spent, *stamp = found
-        bucket = Bucket(level, leased, spent)
-        if key[1] not in self._own:
-            bucket = abandon(bucket)
-        return refilled(bucket, spec, _within_boot_s(Stamp(*stamp), tx.now))
+        passes = refilled if key[1] in self._own else abandon
+        return passes(Bucket(level, leased, spent), spec, _within_boot_s(Stamp(*stamp), tx.now))
 
     def _write(self, tx: Transaction, key: tuple[Resource, Pool], bucket: Bucket) -> None:
         now = tx.now

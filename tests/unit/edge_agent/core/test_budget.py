@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.core.budget import Bucket, BucketSpec, abandon, choose, lease, refilled, settle
@@ -38,7 +38,8 @@ def test_a_smaller_capacity_holds_at_once() -> None:
 def test_what_is_spent_frees_room_and_what_is_abandoned_is_lost() -> None:
     """A crash never gives tokens back."""
     assert settle(Bucket(1.0, leased=5.0), 2.0) == Bucket(1.0, leased=3.0, spent=2.0)
-    assert abandon(Bucket(1.0, leased=5.0)) == Bucket(1.0)
+    assert abandon(Bucket(1.0, leased=5.0), SPEC, 0.0) == Bucket(1.0)
+    assert abandon(Bucket(5.0, leased=5.0), SPEC, 60.0) == Bucket(5.0), "it may have spent them just now"
 
 
 @given(st.lists(st.floats(0, 1), max_size=12), st.integers(-2, 14))
@@ -71,11 +72,12 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(STEPS)
+@example([("lease", 1), ("pass", 2.0), ("spend", 1), ("crash", 0), ("lease", 10), ("spend", 10)])
 def test_no_interleaving_exceeds_the_budget(steps: list[tuple[str, float]]) -> None:
     """In every stretch of time: spent <= capacity + rate * time, over leases, spends, crashes and steps of a clock."""
-    bucket, process = Bucket(SPEC.capacity), Process()
+    bucket, process, is_own = Bucket(SPEC.capacity), Process(), True
     time_s = since_s = 0.0
     spends: list[tuple[float, float]] = []
     for what, amount in steps:
@@ -89,10 +91,10 @@ def test_no_interleaving_exceeds_the_budget(steps: list[tuple[str, float]]) -> N
             process.unreported += spent
             spends.append((time_s, spent))
         elif what == "crash":
-            process = Process()
-            bucket = abandon(bucket)
+            process, is_own = Process(), False
         else:
-            bucket, since_s = refilled(bucket, SPEC, time_s - since_s), time_s
+            passes = refilled if is_own else abandon
+            bucket, since_s, is_own = passes(bucket, SPEC, time_s - since_s), time_s, True
             bucket = settle(bucket, process.unreported)
             process.unreported = 0.0
             if what == "lease":
