@@ -15,7 +15,7 @@ def spool_cap(setting: Setting) -> str:
         plant.start_agent()
         plant.oracle.send(20)
         plant.oracle.settle()
-        plant.wait_answers()
+        wait_until(lambda: len(plant.store.open_questions()) == 20, DEADLINE_S, "the store's 20 questions")
         each_bytes = plant.store.outbox_bytes() // 20
         offered = _TIMES_OFFERED * _CAP_BYTES // each_bytes
         while len(plant.oracle.sent) < offered:
