@@ -330,6 +330,7 @@ def examine(folder: Path, promises: Sequence[Promised], commits: Mapping[int, Co
             *_damage(connection),
             *_lost(connection, promises),
             *_other_than_committed(connection, commits),
+            *_given_out_again(store, connection, commits),
             *_unbalanced(store),
         ]
         return problems or _unable_to_go_on(store, acknowledged)
@@ -341,8 +342,10 @@ def examine(folder: Path, promises: Sequence[Promised], commits: Mapping[int, Co
 
 
 def contents(connection: sqlite3.Connection) -> Contents:
-    """Every row of every table, but for what is drawn by lot when a store is made."""
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+    """Every row of every table, but for what each start moves on and what is drawn by lot when a store is made."""
+    tables = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'sqlite_sequence' ORDER BY name"
+    ).fetchall()
     found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables}  # noqa: S608 - own names
     found["meta"] = [row for row in found["meta"] if row[0] not in _DRAWN]
     return found
@@ -378,6 +381,14 @@ def _other_than_committed(connection: sqlite3.Connection, commits: Mapping[int, 
         return [f"commit {number} was never made"]
     names = sorted(found.keys() | expected.keys())
     return [f"table {name} differs from commit {number}" for name in names if found.get(name) != expected.get(name)]
+
+
+def _given_out_again(store: Store, connection: sqlite3.Connection, commits: Mapping[int, Contents]) -> list[str]:
+    """The next row's id is above all that were ever committed: what was published is not trimmed in another's name."""
+    known = [found for number, found in commits.items() if number <= commit_number(connection)]
+    rows = [row[0] for found in known for name in ("journal", "outbox") for row in found.get(name, ())]
+    row = store.new_row()
+    return [f"row {row} is given out again; {max(rows)} was committed"] if row <= max(rows, default=0) else []
 
 
 def _unbalanced(store: Store) -> list[str]:
