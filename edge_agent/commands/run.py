@@ -13,7 +13,7 @@ from edge_agent.app import Agent
 from edge_agent.commands.arguments import Subparsers, add_config
 from edge_agent.config import load
 from edge_agent.reporting.run_file import FILE_NAME, Running
-from model_packs.process import logs
+from model_packs.process import footprint, logs
 from model_packs.process.exits import Exit
 
 _COLLECT_AFTER = (20_000, 20, 100)
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         running = Running(os.getpid(), config.agent.device.id, agent.http.host, agent.http.port, *calls)
         for path in (run_file, *([args.ready_file] if args.ready_file else [])):
             running.write(path)
+        footprint.give_back()
         stop_signals.get()
         logger.info("agent_stopping", extra={"device": config.agent.device.id})
         run_file.unlink(missing_ok=True)

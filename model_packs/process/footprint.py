@@ -1,0 +1,68 @@
+"""Owns giving back the memory that only the start of a long-running program needed.
+
+Linux with glibc; elsewhere nothing is done. What a program loads in the first place is its own business. Sources:
+madvise(2), malloc_trim(3), proc_pid_smaps(5).
+"""
+
+import ctypes
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_MADV_DONTNEED: Final = 4
+_SMAPS: Final = Path("/proc/self/smaps")
+_HEADER: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)")
+_NOT_WRITABLE: Final = frozenset({"r-xp", "r--p"})
+
+
+class Region(NamedTuple):
+    """Part of the address space: its first byte, and the first one after it."""
+
+    start: int
+    end: int
+
+
+def give_back() -> None:
+    """Give free heap, and pages of libraries, back to the system: most of their code runs at the start only.
+
+    Nothing is lost: the pages are the files' own, and those that are needed again come back from the page cache, or
+    from the file, as they did the first time.
+    """
+    libc = _glibc()
+    if libc is None:
+        return
+    with _SMAPS.open() as lines:
+        clean = list(clean_regions(lines))
+    for region in clean:
+        libc.madvise(region.start, region.end - region.start, _MADV_DONTNEED)
+    libc.malloc_trim(0)
+
+
+def clean_regions(smaps: Iterable[str]) -> Iterator[Region]:
+    """The regions that hold pages of a library's file and nothing else: none that can be, or ever was, written to.
+
+    Args:
+        smaps: Lines as of /proc/PID/smaps.
+    """
+    region: Region | None = None
+    for line in smaps:
+        header = _HEADER.match(line)
+        if header is not None:
+            start, end, access, name = header.groups()
+            is_library = access in _NOT_WRITABLE and name.startswith("/") and ".so" in name
+            region = Region(int(start, 16), int(end, 16)) if is_library else None
+        elif region is not None and line.startswith("Anonymous:") and int(line.split()[1]) == 0:
+            yield region
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library where it is glibc; else None."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    if not all(hasattr(libc, name) for name in ("gnu_get_libc_version", "malloc_trim")):
+        return None
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return libc
