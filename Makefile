@@ -11,6 +11,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 HOURS ?= 8
+WORKERS ?= 2
+
+# Hundreds of programs are started here: none compiles again what the one before it has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 
 # What each set of targets needs of pyproject.toml's extras. A stamp makes the second run instant.
 EXTRAS_demo := cpu,hub,demo
@@ -31,9 +35,9 @@ venv: .venv/.installed-dev ## Make .venv with everything a developer needs
 demo: .venv/.installed-demo ## Run the whole system on this machine, with real sensor data (ARGS="--no-ui --json" without a terminal)
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
-test: .venv/.installed-test ## Run all tests (ARGS="tests/unit -k words" picks some)
+test: .venv/.installed-test ## Run all tests (ARGS="tests/unit -k words" picks some; WORKERS=0: one by one)
 	@.ci/system_packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 e2e-console: .venv/.installed-test ## Look at every page of the console in a real browser (part of make test where Chromium is)
 	@.ci/system_packages

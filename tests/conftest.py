@@ -6,18 +6,29 @@ All of them work under build/, on free ports of 127.0.0.1, and leave no process 
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
 
+from tests.simulation.lived import total_of
 from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.processes import Process, installed_program
-from tests.simulators.requirements import has_gpu
+from tests.simulators.requirements import found_perf_analyzer, has_gpu, refuse_skip_in_ci
 
 REPOSITORY = Path(__file__).parents[1]
+
+# What CI may be without, by the marker of the tests that need it: whether it is here, and what is missing if not.
+_OPTIONAL: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
+    "gpu": (has_gpu, "needs an NVIDIA GPU with its driver (libcuda.so.1)"),
+    "perf_analyzer": (
+        found_perf_analyzer,
+        "needs perf_analyzer: pip install perf-analyzer (glibc 2.38), or name it in PERF_ANALYZER",
+    ),
+}
 
 
 def pytest_configure() -> None:
@@ -27,16 +38,32 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a GPU the tests marked `gpu` are skipped by name; CI, which never has one, leaves them out."""
-    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if not on_gpu or has_gpu():
-        return
-    if os.environ.get("CI") == "true":
-        config.hook.pytest_deselected(items=on_gpu)
-        items[:] = [item for item in items if item not in on_gpu]
-        return
-    for item in on_gpu:
-        item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU with its driver (libcuda.so.1)"))
+    """What CI may be without is skipped by name where it is missing; CI, where a skip hides a check, leaves it out."""
+    for marker, (is_here, reason) in _OPTIONAL.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if not marked or is_here():
+            continue
+        if os.environ.get("CI") == "true":
+            config.hook.pytest_deselected(items=marked)
+            items[:] = [item for item in items if item not in marked]
+            continue
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skipped test is a failed one."""
+    report = yield
+    refuse_skip_in_ci(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many histories the simulation lived."""
+    lived = total_of(terminalreporter.getreports(""))  # of setups and teardowns: the counts are known at the end
+    if lived:
+        terminalreporter.write_line(f"simulation: {lived:,} random histories lived")
 
 
 @pytest.fixture

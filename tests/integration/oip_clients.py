@@ -4,9 +4,7 @@ A server under test is a `Subject`: an address, a model's name, and recorded inp
 them. Every check of `CHECKS` holds for every server; what bad requests must come to is `oip_bad_requests.py`.
 """
 
-import os
 import queue
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,13 +12,13 @@ from typing import Any, Final
 
 import grpc
 import numpy as np
-import pytest
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
 from numpy.typing import NDArray
 
 from protos.oip.methods import MODEL_INFER, MODEL_STREAM_INFER
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
+from tests.simulators.requirements import found_perf_analyzer
 
 DEADLINE_S: Final = 30.0
 TOLERANCE: Final = 1e-3
@@ -279,9 +277,8 @@ def perf_analyzer(subject: Subject, *mode: str) -> None:
         subject: The server.
         mode: Further arguments: `--async`, `--streaming`.
     """
-    program = os.environ.get("PERF_ANALYZER") or shutil.which("perf_analyzer")
-    if program is None:
-        pytest.skip("perf_analyzer is missing: pip install perf-analyzer (glibc 2.38), or name it in PERF_ANALYZER")
+    program = found_perf_analyzer()
+    assert program is not None, "the marker perf_analyzer leaves these tests out where it is missing"
     done = subprocess.run(
         [program, "-m", subject.model, "-u", subject.grpc, "-i", "grpc", *mode, *_PERF_ARGUMENTS],
         capture_output=True,

@@ -114,6 +114,7 @@ def test_unmodified_clients_are_answered(subject: Subject, check: Callable[[Subj
     check(subject)
 
 
+@pytest.mark.perf_analyzer
 @pytest.mark.parametrize("mode", PERF_MODES, ids="".join)
 def test_perf_analyzer_measures_the_agent(subject: Subject, mode: tuple[str, ...]) -> None:
     """Where NVIDIA's perf_analyzer runs, it drives the agent, asynchronously and streaming, too."""

@@ -80,6 +80,7 @@ def test_unmodified_clients_are_answered(subject: Subject, check: Callable[[Subj
     check(subject)
 
 
+@pytest.mark.perf_analyzer
 @pytest.mark.parametrize("mode", PERF_MODES, ids="".join)
 def test_perf_analyzer_measures_the_hub(subject: Subject, mode: tuple[str, ...]) -> None:
     """Where NVIDIA's perf_analyzer runs, it drives the hub, asynchronously and streaming, too."""

@@ -1,19 +1,19 @@
-"""Owns counting the histories of a run, and saying how many there were."""
+"""Owns counting the histories of a test; `tests/conftest.py` says how many there were in all."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.simulation.lives import LivedHistories
-
-_LIVED = pytest.StashKey[LivedHistories]()
+from tests.simulation.lived import PROPERTY, LivedHistories
 
 
-@pytest.fixture(scope="session")
-def lived(request: pytest.FixtureRequest) -> LivedHistories:
-    """Counts the histories of the whole run."""
-    return request.config.stash.setdefault(_LIVED, LivedHistories())
+@pytest.fixture
+def lived(record_property: Callable[[str, object], None]) -> Iterator[LivedHistories]:
+    """Counts the histories of one test."""
+    counted = LivedHistories()
+    yield counted
+    record_property(PROPERTY, counted.total)
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +22,3 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how many histories were lived."""
-    counted = config.stash.get(_LIVED, None)
-    if counted is not None:
-        terminalreporter.write_line(f"simulation: {counted.total:,} random histories lived")

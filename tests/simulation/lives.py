@@ -45,17 +45,6 @@ class Lived:
         )
 
 
-class LivedHistories:
-    """How many were lived."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def count(self, *histories: Lived) -> None:
-        """Some more."""
-        self.total += len(histories)
-
-
 def live(seed: int, database: HubDatabase) -> Lived:
     """Live one history to its end and look at it; what it raises on the way is a problem, too.
 

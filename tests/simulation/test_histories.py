@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.lives import LivedHistories, live
+from tests.simulation.lived import LivedHistories
+from tests.simulation.lives import live
 from tests.simulation.rule_database import RuleDatabase
 from tests.simulation.sql_database import SqlDatabase
 

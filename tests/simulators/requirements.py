@@ -30,6 +30,18 @@ def skip_or_fail(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def refuse_skip_in_ci(report: pytest.TestReport) -> None:
+    """Make a failure of a test that skipped itself, where ``CI=true``: there a skip would hide a check."""
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"may not be skipped in CI: {reason}"
+
+
+def found_perf_analyzer() -> str | None:
+    """The path of NVIDIA's perf_analyzer, by `PERF_ANALYZER` or the PATH; None where it is not installed."""
+    return os.environ.get("PERF_ANALYZER") or shutil.which("perf_analyzer")
+
+
 def has_gpu() -> bool:
     """Whether an NVIDIA driver is here and finds a GPU (CUDA Driver API: cuInit, cuDeviceGetCount)."""
     try:
