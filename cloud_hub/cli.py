@@ -2,8 +2,11 @@
 
 import os
 
-# gRPC's C core reads it when it is imported, and would put its own lines on stderr before our errors.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+from protos.link import grpc_core
+
+# gRPC's C core reads them when it is imported; what else is set for it is the operator's.
+os.environ.setdefault("GRPC_VERBOSITY", grpc_core.VERBOSITY)
+os.environ.setdefault("GRPC_EXPERIMENTS", grpc_core.experiments())
 
 import sys
 from collections.abc import Sequence

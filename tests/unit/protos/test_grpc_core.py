@@ -28,7 +28,7 @@ def ended(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, check=True, capture_output=True, text=True, cwd=ROOT, timeout=60, env=own)
 
 
-@pytest.mark.parametrize("cli", ["edge_agent.cli"])
+@pytest.mark.parametrize("cli", ["edge_agent.cli", "cloud_hub.cli"])
 def test_the_installed_core_knows_what_is_chosen(cli: str) -> None:
     """A name that it did not know would be a line on stderr at every start."""
     done = ended(SERVES.format(cli=cli))
@@ -42,7 +42,7 @@ def test_an_operators_choice_stays() -> None:
     assert json.loads(done.stdout) == "-tcp_frame_size_tuning"
 
 
-@pytest.mark.parametrize("cli", ["edge_agent.cli"])
+@pytest.mark.parametrize("cli", ["edge_agent.cli", "cloud_hub.cli"])
 def test_the_choice_is_made_before_grpc_is_imported(cli: str) -> None:
     """The core reads it once."""
     watched = f"""
