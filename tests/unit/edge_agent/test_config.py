@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.binding_config import Retained
+from edge_agent.bounds_config import BudgetConfig
 from edge_agent.broker_settings import BrokerSettings, ProtocolChoice, TlsFiles
 from edge_agent.config import (
     DEFAULT_PATH,
     ENVIRONMENT_KEY,
     Address,
-    BudgetConfig,
     Config,
     default_path,
     load,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.binding_config import BindingConfig, EscalationConfig, PayloadConfig, ResultConfig, WindowConfig
+from edge_agent.binding_config import BindingConfig
+from edge_agent.binding_tables import EscalationConfig, PayloadConfig, ResultConfig, WindowConfig
 from edge_agent.packs.binding_check import check_binding
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
