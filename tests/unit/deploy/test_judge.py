@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from deploy.demo.events import EventError, read_event
 from deploy.demo.fleet import BRANCH, AgentName, Source, Wearers, WindowKey
-from deploy.demo.judge import EventError, Figures, Judge, Part, paired_interval, read_event
+from deploy.demo.judge import Figures, Judge, Part, paired_interval
 from deploy.demo.questions import Asked, Question
 from model_packs.shipped.motion_band.dataset import Wrist
 from tests.unit.deploy.demo_answers import (
