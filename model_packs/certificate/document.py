@@ -1,8 +1,8 @@
 """The certificate as a document: what a threshold may be trusted for, and on what evidence.
 
-Owns the fields, their canonical JSON, the digest, the sentences that a person reads, and the check that the stored
-counts support the stored statement. How the threshold is found is `certify`; one tested statement and its check is
-`tally`.
+Owns the fields, their canonical JSON, the digest, and the check that the stored counts support the stored statement.
+How the threshold is found is `certify`; one tested statement and its check is `tally`; what a person reads is worded in
+`sentences`.
 
 A certificate is a statement *under its assumption*, for its population, sampling unit, graph and provider. Where single
 windows or images are the unit, the assumption is that they are independent; windows are not, so the document names the
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, cast
 
 from model_packs import digests
-from model_packs.certificate import binomial
+from model_packs.certificate import binomial, sentences
 from model_packs.certificate.certify import Certified, Unit
 from model_packs.certificate.errors import CertificateError
 from model_packs.certificate.evidence import Clusters, Evidence
@@ -283,80 +283,26 @@ class Certificate:
 
     def statement(self) -> str:
         """What the certificate says, in sentences for a person."""
+        tested = self.groups or (self._tally(),)
+        if self.groups:
+            head = sentences.kept_by_group(
+                self.groups, self.group_by, self.risk, self.reference, target=self.target, delta=self.delta
+            )
+        else:
+            head = sentences.kept(
+                tested[0], self.risk, self.reference, self.sampling_unit, self.n_clusters, target=self.target
+            )
         parts = (
-            self._group_heads() if self.groups else self._head(),
+            head,
             f"For: {self.population}. Assuming: {self.assumption}.",
-            self._cut(),
-            self._promise(),
+            sentences.cut(tested, self.sampling_unit),
+            sentences.promise(tested),
             f"Blind to {BLIND_TO[self.risk]}." if BLIND_TO[self.risk] else "",
-            self._dependence(),
+            sentences.dependence(
+                self.design_effect, self.cluster_unit, self.sampling_unit, is_by_cluster=self.unit == "cluster"
+            ),
         )
         return " ".join(part for part in parts if part)
-
-    def _head(self) -> str:
-        """What is kept, and how often it is wrong."""
-        if isinstance(self.evidence, Clusters):
-            cases = f"cases from {self.n_clusters} calibration {self.sampling_unit}s"
-            things = "cases"
-        else:
-            cases = f"calibration {self.sampling_unit}s"
-            things = f"{self.sampling_unit}s"
-        counts = f"{self.k_errors} wrong of {self.n_kept} kept among {self.n_units} {cases}"
-        if self.threshold is None or self.coverage is None:
-            more = "" if self.more_needed is None else f" {self._missing(self.more_needed)}"
-            levels = f"below {self.target:.1%} at delta {self.delta:g}"
-            return f"No threshold qualifies for {self.risk} {levels} ({counts}).{more}"
-        return (
-            f"Keeping {things} scored {self.threshold:.4f} or more ({self.coverage:.1%} of them), the "
-            f"share of {self.risk} against {self.reference} among the kept is at most {self.target:.1%}, with "
-            f"confidence {100.0 * (1.0 - self.delta):.10g}% ({counts}, p {self.p_value:.3g})."
-        )
-
-    def _group_heads(self) -> str:
-        """The same for each group."""
-        confidence = f"{100.0 * (1.0 - self.delta):.10g}%"
-        rows = "; ".join(f"{group.group}: {_kept_of(group)}" for group in self.groups)
-        return (
-            f"Keeping by {self.group_by or 'group'} what is {rows}: the share of {self.risk} against {self.reference} "
-            f"among the kept of each is at most {self.target:.1%}, with confidence {confidence} in all."
-        )
-
-    def _missing(self, more: int) -> str:
-        """How much more data would do."""
-        return f"About {more} more judged {self.sampling_unit}s like these would do."
-
-    def _cut(self) -> str:
-        """What of each cluster the statement is about; nothing where rows are the unit."""
-        evidence = (self.evidence, *(group.evidence for group in self.groups))
-        sizes = sorted({one.largest for one in evidence if isinstance(one, Clusters)})
-        if not sizes:
-            return ""
-        first = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} (by group)"
-        return f"Of each {self.sampling_unit} the first {first} cases count; later ones were not looked at."
-
-    def _promise(self) -> str:
-        """What the confidence is about, where certificates that are issued were forecast."""
-        said = [one for one in (self.issuing, *(group.issuing for group in self.groups)) if one is not None]
-        if not said:
-            return ""
-        if all(one.chance == 0.0 for one in said):
-            return "Tuning cases forecast that none would be issued."
-        lowest, highest = min(one.chance for one in said), max(one.chance for one in said)
-        chance = f"{highest:.0%}" if lowest == highest else f"{lowest:.0%} to {highest:.0%} (by group)"
-        return (
-            f"The confidence is of certificates that are issued, if the forecast chance of {chance} to be so is right."
-        )
-
-    def _dependence(self) -> str:
-        """How far the assumption is from what was measured."""
-        if self.design_effect is None:
-            return "The design effect was not measured."
-        measured = f"Measured design effect by {self.cluster_unit or 'cluster'}: {self.design_effect:.2f}"
-        if isinstance(self.evidence, Clusters):
-            return (
-                f"{measured}; the {self.sampling_unit}, not the case, is the unit, so it is told as sensitivity only."
-            )
-        return f"{measured}; above 1, the {self.sampling_unit}s carry less than their number says."
 
 
 def fitting(certificate: Certificate) -> bytes:
@@ -434,14 +380,6 @@ def _recomputed(tally: Tally, target: float) -> Recomputation:
     except ValueError as problem:
         return Recomputation(math.nan, (str(problem),))
     return Recomputation(p_value, (*tally.contradictions(p_value), *tally.issuing_contradictions(target)))
-
-
-def _kept_of(group: Tally) -> str:
-    """What a group keeps, in words."""
-    if group.threshold is None or group.coverage is None:
-        return "nothing (no threshold qualifies)"
-    counts = f"{group.k_errors} wrong of {group.n_kept}"
-    return f"scored {group.threshold:.4f} or more ({group.coverage:.1%} of {group.n_units}, {counts})"
 
 
 def _sums(groups: tuple[Tally, ...]) -> tuple[int, int, int]:
