@@ -22,9 +22,10 @@ from edge_agent.config import OipConfig
 from edge_agent.core.durability import JournalTerms
 from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import LookAtInput, Model
+from edge_agent.inference.call_names import CallNames
 from edge_agent.inference.call_tally import CallTally
-from edge_agent.inference.local_calls import Address, CallNames, CallParts, CallStore, LocalCalls
-from edge_agent.inference.revisions import Inbox, Revisions
+from edge_agent.inference.local_calls import Address, CallParts, CallStore, LocalCalls
+from edge_agent.inference.revisions import Inbox, LoopInbox, Revisions
 from edge_agent.inference.turns import Turns
 from edge_agent.ports import BindingName, Clock
 from model_packs.process.metrics import Page
@@ -104,15 +105,15 @@ class LocalServing:
             self._models,
             self._regions,
             config.max_waiters,
-            lambda timeout_s: Inbox(timeout_s, clock.monotonic_s),
+            lambda timeout_s, is_there: Inbox(timeout_s, clock.monotonic_s, is_there),
             clock.monotonic_s,
         )
         self._grpc = GrpcServer(
             config.address,
             calling,
+            LoopInbox,
             neighbours.version,
             neighbours.is_ready,
-            max_waiters=config.max_waiters,
             max_message_bytes=config.max_message_bytes,
         )
         self._rest = RestServer(

@@ -1,4 +1,4 @@
-"""Owns the answer to a local call: one engine run in the caller's thread, its scores, the decision, and what follows.
+"""Owns the answer to a local call: one engine run where it is asked, its scores, the decision, and what follows.
 
     1. Each input of the call gets an id, and is drawn for an audit or not, before anything is answered.
     2. The call waits for its turn (`turns.py`), and the session runs.
@@ -7,16 +7,12 @@
        question to the hub, as one unit.
     5. Who asked to wait for the hub hears of its verdict (`revisions.py`), or is answered as things stand.
 
-How a call comes and its answer goes is `adapters/oip/`. A call has no key by which a repeated one could be known, so
-its id is drawn: random bits of this start of the agent, and a number.
+How a call comes and its answer goes is `adapters/oip/`.
 """
 
-import base64
-import itertools
 import json
 import logging
 import queue
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,13 +21,15 @@ from numpy.typing import NDArray
 
 from edge_agent.core.decision import AnswerStatus, Decision, Facts, counters, decide, doubt
 from edge_agent.core.durability import Durability, JournalTerms
-from edge_agent.core.local_call import CallAnswer, CalledRow, is_open, revised_row
+from edge_agent.core.local_call import CallAnswer, CalledRow, is_open
 from edge_agent.core.prediction import Prediction, event
 from edge_agent.errors import CallError
 from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import LookAtInput, Model, escalation_of
+from edge_agent.inference.call_names import CallNames
 from edge_agent.inference.call_tally import ANSWERED, CallTally, Outcome, Source, Unseen
-from edge_agent.inference.revisions import Inbox, Revisions
+from edge_agent.inference.pace import Pace
+from edge_agent.inference.revisions import Inbox, LoopInbox, OpenRows, Revisions, Told
 from edge_agent.inference.turns import Turns
 from edge_agent.ports import BindingName, Clock, Decided, PolicyUse, Publish, RowId, Unit
 from model_packs.errors import TensorError
@@ -42,31 +40,14 @@ from protos.messages.escalation import ItemClass, PredictionId, Reason
 from protos.messages.inference import Tier
 from protos.status import Status
 
-_RANDOM_BYTES = 10
 _NOT_DRAWN = (Facts(),)
 _LOOK_EVERY_S = 0.02
 _EDGE = Tier.EDGE.value
 _FINAL = AnswerStatus.FINAL.value
-_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
-_PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
 _NS_PER_S = 1_000_000_000
 _MS_PER_S = 1000.0
 
 logger = logging.getLogger(__name__)
-
-
-class CallNames:
-    """Ids of the calls of one start: 26 digits of base32, as every prediction's; 80 random bits and 50 of a number."""
-
-    def __init__(self) -> None:
-        self._prefix = base64.b32encode(secrets.token_bytes(_RANDOM_BYTES)).decode("ascii").lower()
-        self._next = itertools.count(1).__next__
-
-    def __call__(self) -> PredictionId:
-        """One that was never given out before; safe from any thread."""
-        n, two = self._next(), _PAIRS
-        low = two[n >> 20 & 1023] + two[n >> 10 & 1023] + two[n & 1023]
-        return PredictionId(self._prefix + two[n >> 40 & 1023] + two[n >> 30 & 1023] + low)
 
 
 class CallStore(Protocol):
@@ -106,6 +87,7 @@ class _Ready:
         self.source = source
         self.version = model.manifest.ref.version
         self.first = model.manifest.inputs[0].name
+        self.pace = Pace()
         # Nothing is drawn behind a barrier; what is neither drawn nor measured is known beforehand.
         rate = 0.0 if model.policy.barrier is not None else model.policy.audit_rate
         self.is_plain = not rate and model.policy.ood_limit is None
@@ -237,7 +219,7 @@ class LocalCalls:
         inbox: Inbox | None = None,
         is_wanted: Callable[[], bool] | None = None,
     ) -> CallAnswer:
-        """Answer a call.
+        """Answer a call in the caller's thread, whatever it has to wait for.
 
         Args:
             inputs: One array per declared input, [batch, …], finite.
@@ -252,24 +234,120 @@ class LocalCalls:
             TensorError: The caller's fault: the inputs are not what the pack declares.
             CallError: NOT_FOUND for another version, CANCELLED for a caller who left, INTERNAL when the engine failed.
         """
-        parts, now_s = self._parts, self._now_s
-        came_s = began_s = now_s()
+        answer = self.call_in_turn(inputs, version=version, inbox=inbox, is_wanted=is_wanted)
+        if inbox is None:
+            return answer
+        opened = OpenRows(answer.rows)
         try:
-            parts.turns.take_now()
+            while opened.places and (told := inbox.next()) is not None:
+                opened.take(told)
+        finally:
+            self._parts.revisions.forget(opened.names)
+        return answer._replace(rows=tuple(opened.rows))
+
+    def call_now(
+        self, inputs: Mapping[str, NDArray[Any]], *, version: str = "", inbox: Told | None = None
+    ) -> CallAnswer | None:
+        """Answer a call at once, if its run is a short one and a turn is free; it waits for nothing, so a loop may ask.
+
+        Args:
+            inputs: As `call` takes them.
+            version: As `call` takes it.
+            inbox: Told of verdicts from now on, where the hub is asked: `revised`.
+
+        Returns:
+            The edge's answer; None: ask `call_in_turn` in a thread.
+
+        Raises:
+            TensorError: As `call` says.
+            CallError: As `call` says.
+        """
+        ready = self._ready
+        if not ready.pace.is_quick(inputs[ready.first].size):
+            return None
+        try:
+            self._parts.turns.take_now()
         except queue.Empty:
-            self._wait_for_turn(is_wanted)
-            began_s = now_s()
+            return None
+        now_s = self._now_s()
+        return self._in_turn(inputs, version, inbox, now_s, now_s)
+
+    def call_in_turn(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: str = "",
+        inbox: Told | None = None,
+        is_wanted: Callable[[], bool] | None = None,
+        came_s: float | None = None,
+    ) -> CallAnswer:
+        """Answer a call when it is its turn, and wait for no hub.
+
+        Args:
+            inputs: As `call` takes them.
+            version: As `call` takes it.
+            inbox: As `call_now` takes it.
+            is_wanted: As `call` takes it.
+            came_s: When the call came, monotonic; None: now.
+
+        Returns:
+            The edge's answer.
+
+        Raises:
+            TensorError: As `call` says.
+            CallError: As `call` says.
+        """
+        began_s = self._now_s()
+        if came_s is None:
+            came_s = began_s
+        try:
+            self._parts.turns.take_now()
+        except queue.Empty:
+            self._parts.turns.take()
+            began_s = self._now_s()
+        if is_wanted is not None and not is_wanted():
+            self._parts.turns.give_back()
+            raise CallError(
+                f"the caller of {self.binding!r} left before its turn", "call again, with more time", Status.CANCELLED
+            )
+        return self._in_turn(inputs, version, inbox, came_s, began_s)
+
+    async def revised(self, answer: CallAnswer, inbox: LoopInbox) -> CallAnswer:
+        """Wait, on a loop, for what the hub says of an answer's open rows.
+
+        Args:
+            answer: From `call_now` or `call_in_turn`.
+            inbox: That these were given.
+
+        Returns:
+            The answer; rows of which nothing is said in time stay as they are.
+        """
+        opened = OpenRows(answer.rows)
+        try:
+            while opened.places and (told := await inbox.next()) is not None:
+                opened.take(told)
+        finally:
+            self._parts.revisions.forget(opened.names)
+        return answer._replace(rows=tuple(opened.rows))
+
+    def _in_turn(
+        self, inputs: Mapping[str, NDArray[Any]], version: str, inbox: Told | None, came_s: float, began_s: float
+    ) -> CallAnswer:
+        """Answer, holding a turn, which is given back as soon as the session has run."""
+        parts, now_s = self._parts, self._now_s
         try:
             ready = self._ready
             if version and version != ready.version:
                 raise _other_version(self.binding, version, ready.version)
-            n_rows = len(inputs[ready.first])
+            first = inputs[ready.first]
+            n_rows = len(first)
             names = [parts.names()] if n_rows == 1 else [parts.names() for _ in range(n_rows)]
             facts = self._known(ready, names, inputs, came_s)
             outputs = self._run(ready, inputs, began_s)
             ran_s = now_s()
         finally:
             parts.turns.give_back()
+        ready.pace.note(first.size, ran_s - began_s)
         scored = self._scored(ready, outputs)
         held = ready.held(scored[0], facts[0]) if n_rows == 1 else None
         if held is not None:
@@ -280,21 +358,10 @@ class LocalCalls:
             rows, outcomes = self._decided(_Asked(ready, inputs, names, facts, scored, came_s), inbox)
             n_scored = sum(one.unscorable is None for one in scored)
         parts.tally.note(ready.source, outcomes, n_rows, n_scored, (came_s, began_s, ran_s, now_s()))
-        if inbox is not None:
-            rows = self._revised(rows, inbox)
         return CallAnswer(ready.model.use, ready.version, outputs, rows)
 
     def _prepared(self, model: Model) -> _Ready:
         return _Ready(self.binding, model, self._parts.tally.source(self.binding, model.use))
-
-    def _wait_for_turn(self, is_wanted: Callable[[], bool] | None) -> None:
-        turns = self._parts.turns
-        turns.take()
-        if is_wanted is not None and not is_wanted():
-            turns.give_back()
-            raise CallError(
-                f"the caller of {self.binding!r} left before its turn", "call again, with more time", Status.CANCELLED
-            )
 
     def _known(
         self, ready: _Ready, names: Sequence[PredictionId], inputs: Mapping[str, NDArray[Any]], now_s: float
@@ -340,7 +407,7 @@ class LocalCalls:
         why = None if reason is None else reason.value
         return CalledRow(name, _FINAL, scored.confidence, _label_of(scored), why, _EDGE)
 
-    def _decided(self, asked: _Asked, inbox: Inbox | None) -> tuple[tuple[CalledRow, ...], tuple[Outcome, ...]]:
+    def _decided(self, asked: _Asked, inbox: Told | None) -> tuple[tuple[CalledRow, ...], tuple[Outcome, ...]]:
         """Decide each row by itself; what the hub is asked about is stored together."""
         model, policy = asked.ready.model, asked.ready.model.policy
         facts = self._allotment.allot(asked.facts, asked.scored, [""] * len(asked.names), policy)
@@ -407,19 +474,6 @@ class LocalCalls:
             counted=counters(decision),
             decided_by=use,
         )
-
-    def _revised(self, rows: tuple[CalledRow, ...], inbox: Inbox) -> tuple[CalledRow, ...]:
-        """Wait for what the hub says of the open rows; those of which it says nothing in time stay as they are."""
-        opened = {row.prediction_id: place for place, row in enumerate(rows) if is_open(row)}
-        found, waiting = list(rows), dict(opened)
-        try:
-            while waiting and (told := inbox.next()) is not None:
-                place = waiting.pop(told["id"], None)
-                if place is not None:
-                    found[place] = revised_row(found[place], told)
-        finally:
-            self._parts.revisions.forget(opened)
-        return tuple(found)
 
 
 def _label_of(scored: Scored) -> str | None:

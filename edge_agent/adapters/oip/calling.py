@@ -1,7 +1,7 @@
-"""Owns what both protocols do around one call: permits to wait, deadlines, and the count of what gets no answer.
+"""Owns what both protocols do around one call: permits to wait, deadlines, and whether its caller is still there.
 
-Who waits, for the hub or on a stream, holds a thread; so there are permits for it, and the others always have their
-turn. What comes before, the bytes, and behind, is `grpc_server.py` and `rest_server.py`.
+Who waits for the hub, or keeps a stream open, holds a permit, so that what waits is bounded. How a call is answered on
+the loop of the gRPC server is `loop_calls.py`, in a thread of the REST server `Calling.call`.
 """
 
 import threading
@@ -26,56 +26,33 @@ class Caller:
 
     Args:
         now_s: Monotonic; it came now.
-        is_there: Whether it is; None: nobody can tell.
+        looks: Looks whether it is there; None: it is until `leave`.
         left_s: Time until its deadline; None: it has none.
-        on_gone: Takes what is to be called when it leaves.
     """
 
     def __init__(
         self,
         now_s: Callable[[], float],
-        is_there: Callable[[], bool] | None = None,
+        looks: Callable[[], bool] | None = None,
         left_s: Callable[[], float | None] = lambda: None,
-        on_gone: Callable[[Callable[[], None]], object] = lambda told: None,  # noqa: ARG005 - nobody can tell
     ) -> None:
         self._now_s = now_s
-        self._came_s = now_s()
-        self.is_there = is_there
+        self.came_s = now_s()
+        self._looks = looks
+        self._has_left = False
         self.left_s = left_s
-        self.on_gone = on_gone
+
+    def leave(self) -> None:
+        """It left."""
+        self._has_left = True
+
+    def is_there(self) -> bool:
+        """Whether it still takes an answer; any thread may ask."""
+        return not self._has_left and (self._looks is None or self._looks())
 
     def spent_s(self) -> float:
         """How long it has waited."""
-        return self._now_s() - self._came_s
-
-
-class Leaving:
-    """Tells the call in hand that its caller left; a stream has one for all of its calls, which come one by one.
-
-    Args:
-        on_gone: Takes what is to be called when the caller leaves; False: it has left already.
-    """
-
-    def __init__(self, on_gone: Callable[[Callable[[], None]], bool]) -> None:
-        self._on_gone = on_gone
-        self._lock = threading.Lock()
-        self._told: Callable[[], None] | None = None
-        self._is_over = False
-
-    def tell(self, told: Callable[[], None]) -> None:
-        """Call this when the caller leaves, and no longer what was named before; at once if it has left."""
-        with self._lock:
-            is_first, self._told = self._told is None, told
-            is_over = self._is_over
-        if is_over or (is_first and not self._on_gone(self._over)):
-            told()
-
-    def _over(self) -> None:
-        with self._lock:
-            self._is_over = True
-            told = self._told
-        if told is not None:
-            told()
+        return self._now_s() - self.came_s
 
 
 class Calling:
@@ -85,7 +62,7 @@ class Calling:
         models: Whom they may ask.
         regions: Shared memory of their callers.
         max_waiters: Streams and waiting calls at once.
-        new_inbox: Makes an inbox that waits so many seconds at most.
+        new_inbox: Makes an inbox for a thread that waits so many seconds at most, while its caller is there.
         now_s: Monotonic.
     """
 
@@ -94,7 +71,7 @@ class Calling:
         models: Models,
         regions: SharedMemory,
         max_waiters: int,
-        new_inbox: Callable[[float], Letters],
+        new_inbox: Callable[[float, Callable[[], bool]], Letters],
         now_s: Callable[[], float],
     ) -> None:
         self.models = models
@@ -122,6 +99,36 @@ class Calling:
         finally:
             self._permits.release()
 
+    @contextmanager
+    def waiting(self, wishes: Wishes, caller: Caller, *, has_permit: bool = False) -> Iterator[float | None]:
+        """Let a call wait for the hub, if it wishes to; who left because its time was over is told so.
+
+        Args:
+            wishes: From its parameters.
+            caller: Who asks.
+            has_permit: It waits already, on a stream.
+
+        Yields:
+            How long it may wait, in seconds; None: not at all.
+
+        Raises:
+            CallError: No permit is left, or its time is over.
+        """
+        left_s = _left_s(wishes, caller)
+        if wishes.wait_s and not has_permit:
+            with self.permit(), self.waiting(wishes, caller, has_permit=True) as patience_s:
+                yield patience_s
+            return
+        try:
+            if not wishes.wait_s:
+                yield None
+            else:
+                yield wishes.wait_s if left_s is None else min(wishes.wait_s, max(0.0, left_s - _MARGIN_S))
+        except CallError as error:
+            if error.status is Status.CANCELLED:
+                _left_s(wishes, caller)
+            raise
+
     def call(
         self,
         served: Served,
@@ -129,10 +136,8 @@ class Calling:
         version: str,
         wishes: Wishes,
         caller: Caller,
-        *,
-        has_permit: bool = False,
     ) -> CallAnswer:
-        """Answer a call that wishes for something; one without wishes goes to `Served.callee` itself.
+        """Answer a call in the caller's thread.
 
         Args:
             served: The model.
@@ -140,35 +145,21 @@ class Calling:
             version: That must answer; empty: whichever runs.
             wishes: From its parameters.
             caller: Who asks.
-            has_permit: It waits already, on a stream.
 
         Raises:
             CallError: No permit is left, its time is over, or as `Callee.call` says.
             TensorError: As `Callee.call` says.
         """
-        left_s = _left_s(wishes, caller)
-        if wishes.wait_s and not has_permit:
-            with self.permit():
-                return self.call(served, inputs, version, wishes, caller, has_permit=True)
-        inbox: Letters | None = None
-        if wishes.wait_s:
-            patience_s = wishes.wait_s if left_s is None else min(wishes.wait_s, max(0.0, left_s - _MARGIN_S))
-            inbox = self._new_inbox(patience_s)
-            caller.on_gone(inbox.give_up)
-        try:
+        with self.waiting(wishes, caller) as patience_s:
+            inbox = None if patience_s is None else self._new_inbox(patience_s, caller.is_there)
             return served.callee.call(
-                inputs, version=version, inbox=inbox, is_wanted=partial(_is_wanted, wishes, caller)
+                inputs, version=version, inbox=inbox, is_wanted=partial(is_wanted, wishes, caller)
             )
-        except CallError as error:
-            if error.status is Status.CANCELLED:
-                _left_s(wishes, caller)  # who left because its time was over is told so
-            raise
 
 
-def _is_wanted(wishes: Wishes, caller: Caller) -> bool:
+def is_wanted(wishes: Wishes, caller: Caller) -> bool:
     """Whether somebody still takes the answer of a call that has waited for its turn."""
-    is_there = caller.is_there is None or caller.is_there()
-    return is_there and (wishes.timeout_s is None or caller.spent_s() < wishes.timeout_s)
+    return caller.is_there() and (wishes.timeout_s is None or caller.spent_s() < wishes.timeout_s)
 
 
 def _left_s(wishes: Wishes, caller: Caller) -> float | None:

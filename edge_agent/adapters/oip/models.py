@@ -43,7 +43,7 @@ class Letters(Protocol):
     """Where a caller who waits hears of a verdict; made by the app (`inference/revisions.py`)."""
 
     def give_up(self) -> None:
-        """The caller left."""
+        """It has to be answered now."""
         ...
 
 
@@ -77,7 +77,33 @@ class Callee(Protocol):
         inbox: Any = None,  # noqa: ANN401 - an inbox of `new_inbox`; what is in it is no adapter's business
         is_wanted: Callable[[], bool] | None = None,
     ) -> CallAnswer:
-        """Answer a call; raises TensorError and CallError."""
+        """Answer a call, whatever it has to wait for; raises TensorError and CallError."""
+        ...
+
+    def call_now(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: str = "",
+        inbox: Any = None,  # noqa: ANN401 - as above
+    ) -> CallAnswer | None:
+        """Answer a call at once; None where that might take long or has to wait; raises as `call`."""
+        ...
+
+    def call_in_turn(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        version: str = "",
+        inbox: Any = None,  # noqa: ANN401 - as above
+        is_wanted: Callable[[], bool] | None = None,
+        came_s: float | None = None,
+    ) -> CallAnswer:
+        """Answer a call when it is its turn, and wait for no hub; raises as `call`."""
+        ...
+
+    async def revised(self, answer: CallAnswer, inbox: Any) -> CallAnswer:  # noqa: ANN401 - as above
+        """Wait for what the hub says of an answer."""
         ...
 
 

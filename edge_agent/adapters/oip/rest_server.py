@@ -1,13 +1,16 @@
 """Owns the REST form of local calls, below /v2/ of the agent's HTTP port: the same calls, with binary tensors.
 
-Each connection has a thread of the HTTP server; who runs a session, and who may wait, is decided as for gRPC. The port
-may be open to a scraper of metrics: calls are answered to programs on this machine only, unless the configuration
-lets others in. Addresses, JSON and tensors are `protos/oip`.
+Each connection has a thread of the HTTP server; who runs a session, and who may wait, is decided as for gRPC, and who
+hangs up waits no more. The port may be open to a scraper of metrics: calls are answered to programs on this machine
+only, unless the configuration lets others in. Addresses, JSON and tensors are `protos/oip`.
 """
 
 import json
 import logging
+import select
+import socket
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
@@ -127,7 +130,7 @@ class RestServer:
         return self._described(address, body)
 
     def _infer(self, request: BaseHTTPRequestHandler, address: Address, body: bytes) -> RestAnswer:
-        caller = Caller(self._calling.now_s)
+        caller = Caller(self._calling.now_s, partial(_is_open, request.connection))
         served = self._models.find(address.model, address.version)
         json_bytes = rest.header_length(request.headers.get(rest.HEADER_LENGTH), len(body))
         regions = self._calling.regions if _is_here(request) else None
@@ -208,6 +211,16 @@ class RestServer:
         status, text = refusal
         self._models.refused(model, status)
         return _json({"error": text}), TABLE[status].http
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Whether a caller who waits has not hung up; what it sends meanwhile is left for the next request."""
+    try:
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        return not poll.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
+    except OSError:
+        return False
 
 
 def _is_here(request: BaseHTTPRequestHandler) -> bool:

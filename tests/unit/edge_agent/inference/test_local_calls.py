@@ -1,8 +1,9 @@
 """Local calls: what callers are answered, what is stored, what the books say, and who waits for the hub."""
 
+import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from edge_agent.core.rate_limit import RateLimit
 from edge_agent.errors import CallError
 from edge_agent.inference.allotting import Allotment
 from edge_agent.inference.answering import Model
+from edge_agent.inference.call_names import CallNames
 from edge_agent.inference.call_tally import CallTally
-from edge_agent.inference.local_calls import Address, CallNames, CallParts, LocalCalls
+from edge_agent.inference.local_calls import Address, CallParts, LocalCalls
 from edge_agent.inference.rationing import Ration
-from edge_agent.inference.revisions import Inbox, Revisions
+from edge_agent.inference.revisions import Inbox, LoopInbox, Revisions
 from edge_agent.inference.turns import Turns
 from edge_agent.ports import Unit
 from model_packs.errors import EngineError, TensorError
@@ -284,6 +286,65 @@ def test_who_waits_in_vain_is_answered_as_things_stand(desks: Any) -> None:  # n
     assert kept.call(inbox=Inbox(DEADLINE_S, kept.clock.monotonic_s)).rows[0].status == "final"
 
 
+def test_who_waits_on_a_loop_is_answered_by_the_hub(desks: Any) -> None:  # noqa: ANN401 - the fixture
+    """A coroutine hears of the verdict as a thread does; what a leaver was to hear of is forgotten with its inbox."""
+    desk = desks(UNSURE)
+    asked: list[CallAnswer] = []
+
+    async def ask() -> CallAnswer:
+        inbox = LoopInbox(DEADLINE_S)
+        asked.append(desk.calls.call_in_turn(WINDOW, inbox=inbox))
+        answers = asyncio.create_task(desk.calls.revised(asked[0], inbox))
+        await asyncio.to_thread(lambda: (desk.counts(), desk.answer(asked[0])))
+        answered: CallAnswer = await answers
+        return answered
+
+    answer = asyncio.run(ask())
+    assert [(row.status, row.label) for row in answer.rows] == [("revised", "moving")]
+    desk.require_balance()
+
+    async def leave() -> str:
+        left = desk.calls.call_in_turn(WINDOW, inbox=LoopInbox(DEADLINE_S))
+        assert isinstance(left, CallAnswer)
+        return left.rows[0].prediction_id
+
+    assert not desk.revisions.is_awaited(asyncio.run(leave()))
+
+
+def test_who_waits_on_a_loop_in_vain_is_answered_as_things_stand(desks: Any) -> None:  # noqa: ANN401 - the fixture
+    """At the end of its time, or when everybody has to be answered, also for who began to wait only then."""
+    desk = desks(UNSURE)
+
+    async def ask(wait_s: float, *, is_closed: bool = False) -> str:
+        inbox = LoopInbox(wait_s)
+        answer = desk.calls.call_in_turn(WINDOW, inbox=inbox)
+        if is_closed:
+            desk.revisions.close()
+        return str((await desk.calls.revised(answer, inbox)).rows[0].status)
+
+    assert asyncio.run(ask(0.0)) == "provisional"
+    assert asyncio.run(ask(DEADLINE_S, is_closed=True)) == "provisional"
+
+
+def test_a_call_is_answered_at_once_when_its_runs_are_short_and_a_turn_is_free(desks: Any) -> None:  # noqa: ANN401
+    """Nobody knows before the first run; where both turns are taken, or a run was long, a thread has to wait."""
+    desk = desks(SURE, session=_Timed())
+    assert desk.calls.call_now(WINDOW) is None
+    desk.call()
+    answer = desk.calls.call_now(WINDOW)
+    assert answer is not None
+    assert answer.rows[0].status == "final"
+    with desk.turns.nobody_runs():
+        assert desk.calls.call_now(WINDOW) is None
+    assert desk.calls.call_now({"window": np.ones((7, 5, 2), np.float32)}) is None
+    desk.session.on_run = lambda: desk.clock.pass_s(0.002)
+    desk.call()
+    assert desk.calls.call_now(WINDOW) is None
+    desk.session.on_run = lambda: None
+    desk.call()
+    assert desk.calls.call_now(WINDOW) is not None
+
+
 def test_another_version_is_not_found(desks: Any) -> None:  # noqa: ANN401 - the fixture
     """A caller who asks for a version gets that one or none."""
     desk = desks(SURE)
@@ -408,6 +469,19 @@ class _Strict(SteadySession):
         """FP32 only."""
         if inputs["window"].dtype != np.float32:
             raise TensorError("tensor 'window' must be FP32")
+        return super().run(inputs)
+
+
+class _Timed(SteadySession):
+    """A session whose runs let time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_run: Callable[[], None] = lambda: None
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Take as long as the test says."""
+        self.on_run()
         return super().run(inputs)
 
 

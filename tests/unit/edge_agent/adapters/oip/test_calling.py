@@ -64,7 +64,7 @@ def test_a_call_whose_time_is_over_before_its_turn_does_not_run(
     clock = TestClock()
     callee = Busy(clock)
     models = Models({BindingName("press"): cast("Any", callee)}, dict, list, clock)
-    calling = Calling(models, SharedMemory(), 1, lambda left_s: Inbox(left_s, clock.monotonic_s), clock.monotonic_s)
+    calling = Calling(models, SharedMemory(), 1, lambda left_s, _: Inbox(left_s, clock.monotonic_s), clock.monotonic_s)
     served: Served = models.find("press")
     inputs = {"window": np.ones((1, 5, 2), np.float32)}
     with nullcontext() if runs else pytest.raises(CallError, match="the time of the call is over"):

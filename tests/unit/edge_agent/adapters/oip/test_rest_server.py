@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
@@ -48,6 +49,7 @@ class Asked:
     """One POST, as the HTTP server hands it over."""
 
     command = "POST"
+    connection: socket.socket
     path = "/v2/models/press/infer"
     close_connection = False
 
@@ -78,14 +80,35 @@ def regions(tmp_path: Path) -> SharedMemory:
     return shared
 
 
-def answered(regions: SharedMemory, asked: Asked) -> Asked:
-    """Hand a request to a server that answers other machines, too."""
+class Doubtful(Sure):
+    """A binding whose callers wait for the hub, which never says anything."""
+
+    def call(self, inputs: Mapping[str, NDArray[Any]], **wanted: Any) -> CallAnswer:  # noqa: ANN401 - of `Callee`
+        """Wait, then answer."""
+        if wanted["inbox"] is not None:
+            assert wanted["inbox"].next() is None
+        return super().call(inputs)
+
+
+def answered(regions: SharedMemory, *all_asked: Asked, callee: Sure | None = None, hangs_up: bool = False) -> Asked:
+    """Hand requests to a server that answers other machines, too, over one connection; the last one."""
     clock = TestClock()
-    models = Models({BindingName("press"): cast("Any", Sure())}, dict, list, clock)
-    calling = Calling(models, regions, 1, lambda left_s: Inbox(left_s, clock.monotonic_s), clock.monotonic_s)
+    models = Models({BindingName("press"): cast("Any", callee or Sure())}, dict, list, clock)
+
+    def inbox(left_s: float, is_there: Callable[[], bool]) -> Inbox:
+        return Inbox(left_s, clock.monotonic_s, is_there)
+
+    calling = Calling(models, regions, 1, inbox, clock.monotonic_s)
     server = RestServer(calling, "1", lambda: True, max_message_bytes=1 << 20, is_local_only=False)
-    server.answer(cast("Any", asked))
-    return asked
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(30.0)  # as the HTTP server's are
+        if hangs_up:
+            there.close()
+        for asked in all_asked:
+            asked.connection = here
+            server.answer(cast("Any", asked))
+    return all_asked[-1]
 
 
 @pytest.mark.parametrize(
@@ -107,3 +130,12 @@ def test_a_length_that_is_no_length_is_refused_and_the_connection_ends(regions: 
     """However many digits it has: what follows is not taken for the next request, and nothing of it is our fault."""
     asked = answered(regions, Asked("127.0.0.1", b"", length="9" * 5000))
     assert (asked.status, asked.close_connection) == (HTTPStatus.BAD_REQUEST, True)
+
+
+def test_who_hangs_up_while_waiting_for_the_hub_gives_its_permit_back(regions: SharedMemory) -> None:
+    """Its wait of ten minutes ends, and the only permit is the next one's."""
+    tensor = {"name": "window", "datatype": "FP32", "shape": [1, 5, 2], "data": [0.0] * 10}
+    document = {"inputs": [tensor], "parameters": {"wait_for_hub_ms": 600_000}}
+    two = [Asked("127.0.0.1", json.dumps(document).encode()) for _ in range(2)]
+    answered(regions, *two, callee=Doubtful(), hangs_up=True)
+    assert [one.status for one in two] == [HTTPStatus.OK] * 2
