@@ -30,12 +30,10 @@ from edge_agent.adapters.pillow import pillow_decoder
 from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.desk import FOLDER_NAME as DESK_FOLDER_NAME
 from edge_agent.adapters.sqlite.desk import RequestDesk
-from edge_agent.adapters.sqlite.store import Store, StoreSettings
+from edge_agent.adapters.sqlite.store import Store
 from edge_agent.adapters.watch_api import WatchApi
 from edge_agent.binding_config import BindingConfig, Retained
 from edge_agent.config import Address, Config, HubConfig
-from edge_agent.core.budget import BucketSpec
-from edge_agent.core.rate_limit import RateLimit
 from edge_agent.core.windows import HoppingWindows
 from edge_agent.delivery.announcer import Announcer, OwnTopics
 from edge_agent.delivery.publisher import Publisher
@@ -55,8 +53,9 @@ from edge_agent.packs.device_slots import DeviceSlots
 from edge_agent.packs.keeper import Keeper
 from edge_agent.packs.models import Models, OpenedModel
 from edge_agent.packs.trusted_packs import TrustedPacks
+from edge_agent.part_settings import intake_capacity, peers, store_settings, unscorable_limit
 from edge_agent.ports import AckHandle, BindingName, Broker, Clock, DeadLetter, Delivery, RowId
-from edge_agent.reporting.health import FLEET, HUB, Health, broker_peer
+from edge_agent.reporting.health import Health
 from edge_agent.reporting.latencies import Latencies
 from edge_agent.reporting.metrics import Metrics
 from edge_agent.reporting.policy_reports import policy_reports
@@ -73,10 +72,6 @@ from protos.topics import TopicTemplate
 _DISTRIBUTION = "tandem-edge"
 _RECONNECT_CAP_S = 15.0
 _SWEEP_EVERY_S = 1.0
-
-# A 3.1.1 broker may leave 1000 messages unacknowledged (the mosquitto.conf that we ship), whatever we would like.
-_LEAST_CAPACITY = 2048
-_WINDOWS_HELD = 4
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +121,7 @@ class Agent:
         self._is_closing = threading.Event()
         self._registry = Registry()
         self._metrics = Metrics(self._registry)
-        self._health = Health(_peers(config), self._metrics.peer)
+        self._health = Health(peers(config), self._metrics.peer)
         self._revisions = Revisions()
         self._store = Store(
             config.agent.device.state_dir,
@@ -158,7 +153,7 @@ class Agent:
         self._latencies = Latencies(clock)
         self._inputs = InputWatch(self._store.note, self._store.set_note, self._metrics.drifted)
         self._ration = Ration(self._store.budget if config.agent.budget.is_bounded else None)
-        capacity = _capacity(config)
+        capacity = intake_capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
         self._publisher = Publisher(
             self._store, self._brokers, is_held=lambda: self._store.is_blocked, monotonic_s=clock.monotonic_s
@@ -209,7 +204,7 @@ class Agent:
             self._publisher,
             self._clock,
             observers=(self._metrics.passed, announcer.passed),
-            capacity=_capacity(self._config),
+            capacity=intake_capacity(self._config),
         )
         self._pipeline.restore()
 
@@ -363,7 +358,7 @@ class Agent:
         return LocalServing(self._config.agent.oip, bindings, neighbours)
 
     def _allotment(self, binding: BindingConfig) -> Allotment:
-        return Allotment(self._ration, _unscorable_limit(binding), self._store.audit_key, self._clock)
+        return Allotment(self._ration, unscorable_limit(binding), self._store.audit_key, self._clock)
 
     def _broker(self, name: str, capacity: int) -> Broker:
         from edge_agent.adapters.mqtt.broker import MqttBroker  # noqa: PLC0415 - loaded where there is a broker
@@ -483,35 +478,3 @@ class Agent:
             own = [handle for handle in handles if handle.broker == name]
             if own:
                 broker.acknowledge(own)
-
-
-def store_settings(config: Config) -> StoreSettings:
-    """The bounds of the store that the files ask for."""
-    outbox = config.agent.outbox
-    return StoreSettings(
-        outbox.limits(),
-        outbox.escalation_max_age_s,
-        outbox.dead_letter_max_bytes,
-        retain_after_ack_s=outbox.retain_after_ack_s,
-        max_file_bytes=outbox.file_max_bytes(sum(one.dedupe_keys for one in config.bindings.binding)),
-        reserve_bytes=outbox.reserve_bytes,
-        budget=config.agent.budget.settings(),
-        commit_interval_s=outbox.commit_interval_s,
-    )
-
-
-def _peers(config: Config) -> dict[str, str]:
-    peers = {broker_peer(name): broker.url for name, broker in config.bindings.mqtt.items()}
-    if config.agent.hub is not None:
-        peers |= dict.fromkeys((HUB, FLEET), str(config.agent.hub.services))
-    return peers
-
-
-def _unscorable_limit(binding: BindingConfig) -> RateLimit:
-    a_minute = binding.escalation.unscorable_per_minute
-    return RateLimit(BucketSpec(max(1.0, a_minute), a_minute / 60.0))
-
-
-def _capacity(config: Config) -> int:
-    windows = sum(broker.receive_maximum for broker in config.bindings.mqtt.values())
-    return max(_LEAST_CAPACITY, _WINDOWS_HELD * windows)

@@ -22,11 +22,11 @@ from edge_agent.adapters.sqlite.outbox import Subject
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.selection import Selection
 from edge_agent.adapters.sqlite.store import FILE_NAME, LOCK_NAME, Store
-from edge_agent.app import store_settings
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
 from edge_agent.config import Config, load
 from edge_agent.core.escalation import PENDING, TERMINAL, Outcome
 from edge_agent.core.timestamps import to_text
+from edge_agent.part_settings import store_settings
 from edge_agent.ports import BindingName, RowId
 from model_packs.process.exits import CliError, Exit
 from protos.messages.escalation import ItemClass, PredictionId
