@@ -49,7 +49,7 @@ def make_engine(url: str) -> AsyncEngine:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise StorageError(f"database_url {url!r} cannot be used: {error}") from error
     if parsed.get_backend_name() == "sqlite":
-        _prepare_sqlite(engine.sync_engine)
+        prepare_sqlite(engine.sync_engine)
     return engine
 
 
@@ -112,10 +112,13 @@ def _config() -> Config:
     return config
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def prepare_sqlite(engine: Engine) -> None:
     """Take transactions into our own hands: the driver would begin late, and never for a schema change.
 
     See "Serializable isolation / Savepoints / Transactional DDL" in SQLAlchemy's page on the SQLite dialect.
+
+    Args:
+        engine: Of a SQLite file, through any driver; nothing is connected yet.
     """
 
     @event.listens_for(engine, "connect")

@@ -63,8 +63,10 @@ class Gathering(Generic[ValueT, ResultT]):
         return (await asyncio.shield(batch.written))[place]
 
     async def _write(self, batch: _Batch[ValueT, ResultT]) -> Sequence[ResultT]:
-        async def run(connection: AsyncConnection) -> Sequence[ResultT]:
+        def end() -> None:
             self._batch = None  # what comes from now on is the next batch's
+
+        async def run(connection: AsyncConnection) -> Sequence[ResultT]:
             return await self._job(connection, batch.values)
 
-        return await self._writer.write(run, patience_s=self._patience_s)
+        return await self._writer.write(run, patience_s=self._patience_s, on_begin=end)

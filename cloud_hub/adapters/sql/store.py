@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_hub.adapters.sql import (
@@ -42,6 +41,7 @@ from cloud_hub.adapters.sql.event_bell import EventBell
 from cloud_hub.adapters.sql.gathering import Gathering
 from cloud_hub.adapters.sql.policy_book import SqlPolicyBook
 from cloud_hub.adapters.sql.schema import hub
+from cloud_hub.adapters.sql.transactions import transactions_of
 from cloud_hub.adapters.sql.writer import Job, ResultT, Writer
 from cloud_hub.core.cases import Case, CaseCount, CaseDetail, CaseFilter, CasePage, ReviewRank
 from cloud_hub.core.delivery import Delivery, asked_again
@@ -113,8 +113,8 @@ class SqlStore:
     ) -> None:
         self._engine = engine
         self._rules = rules
-        self._readers = engine.execution_options(**{database.READER: True})
-        self._writer = Writer(engine, on_commit)
+        self._transactions = transactions_of(engine)
+        self._writer = Writer(self._transactions, on_commit)
         self._clock = clock
         save = partial(heartbeats.save, bucket_ns=round(trend_bucket_s * _NS_PER_S), rules=rules)
         self._heartbeats = Gathering(self._writer, save, LAZY_S)
@@ -159,6 +159,7 @@ class SqlStore:
     async def close(self) -> None:
         """Commit what is queued and disconnect; a second call does nothing."""
         await self._writer.close()
+        self._transactions.close()
         await self._engine.dispose()
 
     async def ping(self) -> None:
@@ -502,11 +503,8 @@ class SqlStore:
         return result
 
     async def _all(self, query: AnySelect) -> Sequence[AnyRow]:
-        try:
-            async with self._readers.connect() as connection:
-                return (await connection.execute(query)).all()
-        except (SQLAlchemyError, OSError) as error:
-            raise StorageError(f"the database could not be read: {getattr(error, 'orig', None) or error}") from error
+        (rows,) = await self._transactions.read(query)
+        return rows
 
     async def _first(self, query: AnySelect) -> AnyRow | None:
         rows = await self._all(query.limit(1))

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud_hub.adapters.sql.transactions import Transactions
 from cloud_hub.errors import StorageError
 
 ResultT = TypeVar("ResultT")
 Job = Callable[[AsyncConnection], Awaitable[ResultT]]
+"""Awaits nothing but its connection; on SQLite it runs in a thread of its own, beside the event loop."""
 
 MAX_JOBS = 256
+
+
+def _nothing() -> None:
+    """What most jobs want done before they begin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +33,7 @@ class _Queued:
     job: Job[Any]
     due_at_s: float
     result: asyncio.Future[Any]
+    on_begin: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +46,12 @@ class Writer:
     """Runs write jobs in batches.
 
     Args:
-        engine: The database; its write transactions must take their lock at BEGIN.
+        transactions: Runs each transaction.
         on_commit: Told how many seconds each transaction took.
     """
 
-    def __init__(self, engine: AsyncEngine, on_commit: Callable[[float], None]) -> None:
-        self._engine = engine
+    def __init__(self, transactions: Transactions, on_commit: Callable[[float], None]) -> None:
+        self._transactions = transactions
         self._on_commit = on_commit
         self._queue: list[_Queued] = []
         self._changed = asyncio.Event()
@@ -63,12 +70,15 @@ class Writer:
             await self._task
             self._task = None
 
-    async def write(self, job: Job[ResultT], *, patience_s: float = 0.0) -> ResultT:
+    async def write(
+        self, job: Job[ResultT], *, patience_s: float = 0.0, on_begin: Callable[[], None] = _nothing
+    ) -> ResultT:
         """Run a job inside the next transaction and wait until that is durable.
 
         Args:
             job: Gets the connection; must not commit.
             patience_s: How long it may wait for others.
+            on_begin: Called on the event loop right before its transaction begins.
 
         Returns:
             What the job returned.
@@ -79,7 +89,7 @@ class Writer:
         if self._is_closing or self._task is None:
             raise StorageError("the hub is stopping: nothing more is stored")
         loop = asyncio.get_running_loop()
-        queued = _Queued(job, loop.time() + patience_s, loop.create_future())
+        queued = _Queued(job, loop.time() + patience_s, loop.create_future(), on_begin)
         self._queue.append(queued)
         self._changed.set()
         return cast("ResultT", await queued.result)
@@ -105,13 +115,16 @@ class Writer:
                     await self._changed.wait()
 
     async def _commit(self, batch: list[_Queued]) -> None:
+        async def work(connection: AsyncConnection) -> list[_Outcome]:
+            if len(batch) == 1:
+                return [_Outcome(value=await batch[0].job(connection))]
+            return [await _run(connection, queued) for queued in batch]
+
         began_s = time.perf_counter()
         try:
-            async with self._engine.begin() as connection:
-                if len(batch) == 1:
-                    outcomes = [_Outcome(value=await batch[0].job(connection))]
-                else:
-                    outcomes = [await _run(connection, queued) for queued in batch]
+            for queued in batch:
+                queued.on_begin()
+            outcomes = await self._transactions.write(work)
         except (SQLAlchemyError, OSError) as error:
             _fail(batch, _storage_error("the database did not commit", error))
             return

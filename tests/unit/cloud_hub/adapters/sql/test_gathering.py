@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import database
 from cloud_hub.adapters.sql.gathering import Gathering
+from cloud_hub.adapters.sql.transactions import transactions_of
 from cloud_hub.adapters.sql.writer import Writer
 from cloud_hub.errors import StorageError
 from tests.simulators.loops import in_loop
+
+_DEADLINE_S = 30.0
 
 
 class Doubler:
@@ -22,8 +26,8 @@ class Doubler:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.is_broken = False
-        self.has_begun = asyncio.Event()
-        self.may_end = asyncio.Event()
+        self.has_begun = threading.Event()
+        self.may_end = threading.Event()
         self.may_end.set()
 
     async def __call__(self, connection: AsyncConnection, values: Sequence[int]) -> list[int]:
@@ -31,7 +35,7 @@ class Doubler:
         await connection.execute(text("SELECT nothing" if self.is_broken else "SELECT 1"))
         self.batches.append(list(values))
         self.has_begun.set()
-        await self.may_end.wait()
+        assert self.may_end.wait(_DEADLINE_S)
         return [2 * value for value in values]
 
 
@@ -39,10 +43,12 @@ class Doubler:
 async def gathering(folder: Path, job: Doubler) -> AsyncIterator[Gathering[int, int]]:
     """A gathering on a real database."""
     engine = database.make_engine(f"sqlite+aiosqlite:///{folder / 'hub.db'}")
-    writer = Writer(engine, lambda _took_s: None)
+    transactions = transactions_of(engine)
+    writer = Writer(transactions, lambda _took_s: None)
     writer.open()
     yield Gathering(writer, job, 0.05)
     await writer.close()
+    transactions.close()
     await engine.dispose()
 
 
@@ -63,7 +69,7 @@ async def test_what_comes_while_a_job_runs_is_the_next_batch(tmp_path: Path) -> 
     job.may_end.clear()
     async with gathering(tmp_path, job) as gathered:
         first = asyncio.ensure_future(gathered.write(1))
-        await job.has_begun.wait()
+        assert await asyncio.to_thread(job.has_begun.wait, _DEADLINE_S)
         second = asyncio.ensure_future(gathered.write(2))
         await asyncio.sleep(0)
         job.may_end.set()

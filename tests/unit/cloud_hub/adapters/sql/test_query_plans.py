@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.cases import CaseFilter
@@ -35,8 +35,11 @@ def _plans(folder: Path, before: Steps, watched: Steps) -> list[str]:
     async def story() -> None:
         async with opened(folder) as store:
             await before(store)
-            event.listen(store._engine.sync_engine, "before_cursor_execute", note)
-            await watched(store)
+            event.listen(Engine, "before_cursor_execute", note)
+            try:
+                await watched(store)
+            finally:
+                event.remove(Engine, "before_cursor_execute", note)
 
     story()
     database = sqlite3.connect(folder / "hub.db")

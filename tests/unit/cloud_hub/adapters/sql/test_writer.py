@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud_hub.adapters.sql import database
+from cloud_hub.adapters.sql.transactions import transactions_of
 from cloud_hub.adapters.sql.writer import Writer
 from cloud_hub.errors import StorageError, TokenUnknownError
 from tests.simulators.loops import in_loop
@@ -21,12 +22,14 @@ async def writing(path: Path, commits: list[float]) -> AsyncIterator[tuple[Write
     engine = database.make_engine(f"sqlite+aiosqlite:///{path}")
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY)"))
-    writer = Writer(engine, commits.append)
+    transactions = transactions_of(engine)
+    writer = Writer(transactions, commits.append)
     writer.open()
     try:
         yield writer, engine
     finally:
         await writer.close()
+        transactions.close()
         await engine.dispose()
 
 
