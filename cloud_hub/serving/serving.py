@@ -246,14 +246,14 @@ class Serving:
     ) -> Inferred:
         """Answer with what was answered before, else keep what is answered now."""
         began_ns = time.perf_counter_ns()
-        key, outputs = await self._caching.look_up(model.digest, inputs)
+        place, outputs = await self._caching.look_up(model.digest, inputs)
         took_ns = time.perf_counter_ns() - began_ns
         self._models.counts()[model.manifest.ref].note_cache(is_hit=outputs is not None, took_ns=took_ns)
         self._metrics.answer_cache.labels("miss" if outputs is None else "hit").inc()
         if outputs is None:
             said = await self._infer_any(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
-            if key is not None:
-                await self._caching.keep(key, said.outputs)
+            if place is not None:
+                await self._caching.keep(place, said.outputs)
             return said
         rows = len(next(iter(outputs.values())))
         cost = self._book.row(caller.tenant, caller.name, str(model.manifest.ref))
