@@ -227,6 +227,8 @@ class Agent:
         self._closing.callback(self._store.close)
         watch.watch("store-writer", lambda: self._store.is_alive)
         self._metrics.watch_store(self._store)
+        self._metrics.watch_policies(self._store.policy_totals)
+        self._closing.callback(self._pipeline.rest)
         for name, body in (
             ("publisher", self._publisher.run_once),
             ("announcer", announcer.run_once),
@@ -378,6 +380,7 @@ class Agent:
             remembered=RememberedFilters(self._config.agent.device.state_dir / "mqtt" / f"{name}.json"),
             clock=self._clock,
             on_delivery=self._received,
+            on_read=self._read,
             on_published=self._published,
             on_refused=self._refused,
             on_connection=self._connection_changed,
@@ -429,7 +432,14 @@ class Agent:
     def _store_facts(self) -> StoreFacts:
         store = self._store
         terms = {one.id: one.terms for one in self._config.bindings.binding}
-        return StoreFacts(store.figures(), store.outbox(), store.last_predictions(), store.problem, terms=terms)
+        return StoreFacts(
+            store.figures(),
+            store.outbox(),
+            store.last_predictions(),
+            store.problem,
+            terms=terms,
+            totals=store.policy_totals(),
+        )
 
     def _sweep(self) -> None:
         self._is_closing.wait(_SWEEP_EVERY_S)
@@ -455,6 +465,9 @@ class Agent:
     def _received(self, delivery: Delivery) -> bool:
         crash_point(CrashPoint.RECEIVED)
         return self._pipeline.offer(delivery)
+
+    def _read(self) -> None:
+        self._pipeline.run_waiting()
 
     def _published(self, rows: Sequence[RowId]) -> None:
         crash_point(CrashPoint.PUBACK)

@@ -13,6 +13,7 @@ from edge_agent.adapters.slot_file import SlotFile
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.budget_ledger import read_budget
 from edge_agent.adapters.sqlite.lock import is_held
+from edge_agent.adapters.sqlite.policy_totals import read_totals
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.store import FILE_NAME, LOCK_NAME
 from edge_agent.commands.arguments import Subparsers, add_config, add_json
@@ -119,7 +120,13 @@ def _read(config: Config, clock: Clock) -> tuple[StoreFacts, str | None]:
         reader.open()
         now = Stamp.now(clock)
         return StoreFacts(
-            reader.figures(), reader.outbox(now), reader.last_predictions(now), None, read_budget(reader), terms
+            reader.figures(),
+            reader.outbox(now),
+            reader.last_predictions(now),
+            None,
+            read_budget(reader),
+            terms,
+            read_totals(reader),
         ), None
     except StoreError as error:
         return nothing, f"{error.message}; {error.mend}"
@@ -168,6 +175,7 @@ def _binding_lines(binding: dict[str, Any]) -> list[str]:
         + (f", returned to callers {binding['returned']}" if binding["returned"] else "")
     )
     lines += _decision_lines(binding.get("decisions"))
+    lines += _cost_lines(binding.get("bought"), binding.get("unanswered"))
     evicted = [f"{what} {sum(by.values())}{_reasons(by)}" for what, by in binding.get("evicted", {}).items() if by]
     if evicted:
         lines.append(f"    evicted    {', '.join(evicted)}")
@@ -215,6 +223,21 @@ def _decision_lines(decisions: dict[str, Any] | None) -> list[str]:
         lines.append(f"    audits     {audits['drawn']} drawn, {said}, {lost}")
     if decisions["suppressed"]:
         lines.append(f"    not asked  {decisions['suppressed']}{_reasons(decisions['suppressed_by'])}")
+    return lines
+
+
+def _cost_lines(bought: dict[str, Any] | None, unanswered: dict[str, Any] | None) -> list[str]:
+    """What questions cost and came to, and what nobody answered; an agent of an older version says neither."""
+    lines = []
+    if bought is not None and bought["calls"]:
+        came = f"of {bought['answered']} answers {bought['corrected']} corrected the edge's"
+        lines.append(f"    cost       {bought['calls']} calls, {bought['audits']} of them audits: {came}")
+    if unanswered is not None and unanswered["windows"]:
+        wrong = "wrong: unknown (none judged)"
+        if unanswered["judged"]:
+            wrong = f"{unanswered['disagreed']} of {unanswered['judged']} judged by lot were otherwise"
+        what = f"{unanswered['suppressed']} short of budget, {unanswered['ended']} asked in vain"
+        lines.append(f"    unanswered {unanswered['windows']} ({what}), no certificate; {wrong}")
     return lines
 
 

@@ -5,14 +5,15 @@ shown by `audit`.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Protocol
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from edge_agent.adapters.sqlite.policy_totals import PolicyTotals
 from edge_agent.adapters.sqlite.reading import ClassUse
 from edge_agent.core.accounting import DEVICE, Count
 from edge_agent.core.decision import AnswerStatus
@@ -74,6 +75,44 @@ class _Calls:
             calls.add_metric(labels, count)
         yield calls
         yield latency
+
+
+class _Unanswered:
+    """What policies escalate and nobody answered, and what questions came to: totals of the store."""
+
+    def __init__(self, totals: Callable[[], Sequence[PolicyTotals]]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterator[Metric]:
+        windows = GaugeMetricFamily(
+            "edge_unanswered_windows",
+            "Windows that the policy escalates and nobody answered, since the store was made.",
+            labels=["binding", "why"],
+        )
+        judged = GaugeMetricFamily(
+            "edge_unanswered_judged_windows",
+            "Windows short of budget that the lottery had asked all the same, by what the hub said of the edge.",
+            labels=["binding", "said"],
+        )
+        answered = GaugeMetricFamily(
+            "edge_escalations_answered",
+            "Windows that the policy escalated and the hub answered, by what it said of the edge.",
+            labels=["binding", "said"],
+        )
+        by_binding: dict[BindingName, list[PolicyTotals]] = {}
+        for one in self._totals():
+            by_binding.setdefault(one.binding, []).append(one)
+        for binding, own in sorted(by_binding.items()):
+            windows.add_metric([binding, "budget"], sum(one.suppressed for one in own))
+            windows.add_metric([binding, "ended"], sum(one.unanswered for one in own))
+            wrong, corrected = sum(one.sampled_wrong for one in own), sum(one.corrected for one in own)
+            judged.add_metric([binding, "disagreed"], wrong)
+            judged.add_metric([binding, "agreed"], sum(one.sampled for one in own) - wrong)
+            answered.add_metric([binding, "corrected"], corrected)
+            answered.add_metric([binding, "confirmed"], sum(one.answered for one in own) - corrected)
+        yield windows
+        yield judged
+        yield answered
 
 
 class WatchedStore(Protocol):
@@ -153,6 +192,14 @@ class Metrics:
             refusals: How many were not, by binding and status.
         """
         self._registry.add(_Calls(figures, refusals))
+
+    def watch_policies(self, totals: Callable[[], Sequence[PolicyTotals]]) -> None:
+        """Ask at every scrape what policies came to.
+
+        Args:
+            totals: What each policy did, and came to.
+        """
+        self._registry.add(_Unanswered(totals))
 
     def watch_store(self, store: WatchedStore) -> None:
         """Ask the store at every scrape.

@@ -74,6 +74,9 @@ def _active(name: BindingName, model: Model, totals: PolicyTotals | None) -> Pol
         audit_rate=policy.audit_rate if policy.barrier is None else 0.0,
         threshold=policy.reported_threshold,
         state=PolicyState.ACTIVE,
+        suppressed=0 if totals is None else totals.suppressed,
+        suppressed_asked=0 if totals is None else totals.suppressed_asked,
+        unanswered=0 if totals is None else totals.unanswered,
     )
 
 
@@ -91,4 +94,7 @@ def _former(totals: PolicyTotals) -> PolicyReport:
         audit_rate=totals.audit_rate,
         threshold=totals.threshold,
         state=PolicyState.FORMER,
+        suppressed=totals.suppressed,
+        suppressed_asked=totals.suppressed_asked,
+        unanswered=totals.unanswered,
     )

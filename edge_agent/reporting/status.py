@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_agent.adapters.slot_file import failure_document
 from edge_agent.adapters.sqlite.budget_ledger import BucketUse
+from edge_agent.adapters.sqlite.policy_totals import PolicyTotals
 from edge_agent.adapters.sqlite.reading import ClassUse, LastPrediction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.durability import DEFAULT_TERMS, JournalTerms
@@ -22,7 +23,7 @@ from edge_agent.packs.device_slots import Twin
 from edge_agent.packs.models import OpenedModel
 from edge_agent.ports import BindingName, Clock, CounterKey
 from edge_agent.reporting.health import Health, Peer
-from protos.messages.fleet import BindingReport, Desired, DriftReport, Heartbeat, PolicyReport, SlotReport
+from protos.messages.fleet import BindingReport, BudgetReport, Desired, DriftReport, Heartbeat, PolicyReport, SlotReport
 
 SCHEMA = "edge.status/1"
 OK, DEGRADED, STOPPED = "ok", "degraded", "stopped"
@@ -51,6 +52,7 @@ class StoreFacts:
     problem: str | None
     budget: tuple[BucketUse, ...] = ()
     terms: Mapping[BindingName, JournalTerms] = field(default_factory=dict)
+    totals: tuple[PolicyTotals, ...] = ()
 
 
 class Reporter:
@@ -154,6 +156,9 @@ class Reporter:
             slots=twin.reports,
             policies=self._policies(),
             drift=self._drift(),
+            budget=tuple(
+                BudgetReport(one.resource.value, one.pool.value, one.spent, one.level) for one in self._budget()
+            ),
         )
 
     def _problems(self, facts: StoreFacts, identity: IdentityFacts | None) -> tuple[str, ...]:
@@ -318,6 +323,8 @@ def binding_json(
         "escalated": facts.figures.get((name, Count.ESCALATIONS_CREATED), 0),
         "answered": _answered(name, facts),
         "decisions": decisions_json(name, facts),
+        "unanswered": unanswered_json(name, facts),
+        "bought": bought_json(name, facts),
         "evicted": {
             "answers": _by_reason(name, facts, _ANSWERS_EVICTED),
             "questions": _by_reason(name, facts, _QUESTIONS_EVICTED),
@@ -349,6 +356,40 @@ def decisions_json(name: BindingName, facts: StoreFacts) -> dict[str, Any]:
             "lost_by": lost,
             "pending": sum(_by_reason(name, facts, (Count.AUDITS_PENDING,)).values()),
         },
+    }
+
+
+def unanswered_json(name: BindingName, facts: StoreFacts) -> dict[str, Any]:
+    """The `unanswered` of a binding: what its policies escalate and nobody answered, and how wrong that is.
+
+    No certificate speaks for it. How often the edge is wrong there is known from windows that were short of budget as
+    well and that the audits' lottery had asked all the same: a random sample. Null: none of them is judged so far.
+    """
+    own = [one for one in facts.totals if one.binding == name]
+    decided, suppressed = sum(one.decided for one in own), sum(one.suppressed for one in own)
+    ended, judged = sum(one.unanswered for one in own), sum(one.sampled for one in own)
+    wrong = sum(one.sampled_wrong for one in own)
+    return {
+        "windows": suppressed + ended,
+        "share": _rounded((suppressed + ended) / decided if decided else None),
+        "suppressed": suppressed,
+        "ended": ended,
+        "judged": judged,
+        "disagreed": wrong,
+        "disagreement": _rounded(wrong / judged if judged else None),
+        "certificate": None,
+    }
+
+
+def bought_json(name: BindingName, facts: StoreFacts) -> dict[str, Any]:
+    """The `bought` of a binding: how many calls its questions took, and what came of them."""
+    own = [one for one in facts.totals if one.binding == name]
+    return {
+        "calls": sum(one.escalated + one.audits_drawn for one in own),
+        "audits": sum(one.audits_drawn for one in own),
+        "answered": sum(one.answered for one in own),
+        "corrected": sum(one.corrected for one in own),
+        "audits_answered": sum(one.audits_answered for one in own),
     }
 
 

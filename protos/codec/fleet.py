@@ -7,6 +7,8 @@ from typing import TypeVar
 from protos.codec.errors import CodecError
 from protos.codec.inference import model_from_wire, model_to_wire
 from protos.codec.policy import (
+    budget_from_wire,
+    budget_to_wire,
     drift_from_wire,
     drift_to_wire,
     policy_from_wire,
@@ -69,6 +71,7 @@ def report_to_wire(report: DeviceReport) -> pb.DeviceReport:
                     slots=[_slot_to_wire(slot) for slot in report.slots],
                     policies=[policy_report_to_wire(policy) for policy in report.policies],
                     drift=[drift_to_wire(one) for one in report.drift],
+                    budget=[budget_to_wire(one) for one in report.budget],
                 )
             )
 
@@ -107,6 +110,7 @@ def report_from_wire(wire: pb.DeviceReport) -> DeviceReport:
                     policy_report_from_wire(one, f"heartbeat.policies[{i}]") for i, one in enumerate(beat.policies)
                 ),
                 drift=tuple(drift_from_wire(one, f"heartbeat.drift[{i}]") for i, one in enumerate(beat.drift)),
+                budget=tuple(budget_from_wire(one, f"heartbeat.budget[{i}]") for i, one in enumerate(beat.budget)),
             )
         case _:
             raise CodecError("kind", "is not set, or is newer than this program")
@@ -169,6 +173,7 @@ def _check_entries(beat: pb.Heartbeat) -> None:
         ("slots", len(beat.slots), MAX_SLOTS),
         ("policies", len(beat.policies), MAX_POLICIES),
         ("drift", len(beat.drift), MAX_POLICIES),
+        ("budget", len(beat.budget), MAX_SLOTS),
     ):
         if entries > most:
             raise CodecError(f"heartbeat.{name}", f"{entries} entries, wanted at most {most}")

@@ -6,7 +6,7 @@ Whether a policy may take effect is the device's to judge; whether its signature
 import math
 
 from protos.codec.errors import CodecError
-from protos.messages.fleet import DesiredPolicy, DriftReport, PolicyMode, PolicyReport, PolicyState
+from protos.messages.fleet import BudgetReport, DesiredPolicy, DriftReport, PolicyMode, PolicyReport, PolicyState
 from protos.tandem.v1 import fleet_pb2 as pb
 
 MAX_CERTIFICATE_BYTES = 1 << 16
@@ -79,6 +79,9 @@ def policy_report_to_wire(report: PolicyReport) -> pb.PolicyReport:
         threshold=report.threshold,
         state=report.state.value,
         detail=report.detail,
+        suppressed=report.suppressed,
+        suppressed_asked=report.suppressed_asked,
+        unanswered=report.unanswered,
     )
 
 
@@ -106,6 +109,25 @@ def policy_report_from_wire(wire: pb.PolicyReport, field: str) -> PolicyReport:
         threshold=_finite(wire.threshold, f"{field}.threshold") if wire.HasField("threshold") else None,
         state=state,
         detail=wire.detail,
+        suppressed=wire.suppressed,
+        suppressed_asked=wire.suppressed_asked,
+        unanswered=wire.unanswered,
+    )
+
+
+def budget_to_wire(report: BudgetReport) -> pb.BudgetReport:
+    """One part of the device's budget."""
+    return pb.BudgetReport(resource=report.resource, pool=report.pool, spent=report.spent, left=report.left)
+
+
+def budget_from_wire(wire: pb.BudgetReport, field: str) -> BudgetReport:
+    """One part of the device's budget.
+
+    Raises:
+        CodecError: An amount is no number.
+    """
+    return BudgetReport(
+        wire.resource, wire.pool, _finite(wire.spent, f"{field}.spent"), _finite(wire.left, f"{field}.left")
     )
 
 

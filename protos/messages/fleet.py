@@ -123,6 +123,9 @@ class PolicyReport:
         audit_rate: Probability of an audit, 0..1.
         threshold: None when everything is escalated.
         detail: Of a refusal: one sentence for a person.
+        suppressed: Wanted by the policy and, for want of budget, not asked.
+        suppressed_asked: Short of budget, too, but drawn by the lottery, and so asked; they are in `escalated`.
+        unanswered: Of `escalated`, those that ended without a verdict.
     """
 
     binding: str
@@ -138,6 +141,26 @@ class PolicyReport:
     threshold: float | None
     state: PolicyState
     detail: str = ""
+    suppressed: int = 0
+    suppressed_asked: int = 0
+    unanswered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReport:
+    """One part of the device's budget, as of its last debit.
+
+    Attributes:
+        resource: "calls", "bytes" or "money".
+        pool: Whom the part is for: "main", "audit" or "unscorable".
+        spent: Since the device's store was made.
+        left: What can be spent now.
+    """
+
+    resource: str
+    pool: str
+    spent: float
+    left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +190,7 @@ class Heartbeat:
         policies: How the bindings decide: one active each, former ones while answers to them are outstanding, and the
             latest refused one.
         drift: The newest alarms of the input statistics, at most one for each (binding, signal).
+        budget: Its bounded parts; empty when nothing is bounded.
     """
 
     number: int
@@ -181,6 +205,7 @@ class Heartbeat:
     slots: tuple[SlotReport, ...] = ()
     policies: tuple[PolicyReport, ...] = ()
     drift: tuple[DriftReport, ...] = ()
+    budget: tuple[BudgetReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

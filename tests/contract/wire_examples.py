@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from model_packs.outputs import Classification, Output, RawTensors, Regression, Text
+from model_packs.boxes import Box
+from model_packs.outputs import Classification, Detection, Output, RawTensors, Regression, Text
 from model_packs.tensors import Tensor
 from protos.codec import enrolment, escalation, feedback, fleet, packs
 from protos.messages.enrolment import EnrolRequest, EnrolResponse
@@ -43,6 +44,7 @@ from protos.messages.feedback import (
 )
 from protos.messages.fleet import (
     BindingReport,
+    BudgetReport,
     Desired,
     DesiredPolicy,
     DesiredSlot,
@@ -129,6 +131,9 @@ _CHUNK = Kind(packs_pb2.BlobChunk, packs.chunk_to_wire, packs.chunk_from_wire)
 
 _OTHER_TASKS: dict[str, Output] = {
     "regression": Regression(12.5, 12.0, 13.25, 0.5, "mm"),
+    "detection": Detection(
+        (Box("bolt", 0.875, 1.5, 2.0, 8.25, 16.0), Box("nut", 0.5, 3.0, 4.0, 5.0, 6.0)), "pixels", 0.5
+    ),
     "text": Text("stop the line"),
     "tensor": RawTensors((Tensor.from_array("y", np.array([1.5, -2.0], dtype=np.float32)),)),
 }
@@ -280,6 +285,39 @@ EXAMPLES: Mapping[str, tuple[Kind, object]] = {
                 ),
             ),
             drift=(DriftReport("motion", "mean:ax", _START_NS, 0.25),),
+        ),
+    ),
+    "fleet_heartbeat_with_budget": (
+        _REPORT,
+        Heartbeat(
+            number=12,
+            device_time_ns=_START_NS,
+            state="ok",
+            problems=(),
+            outbox_bytes=0,
+            outbox_items=0,
+            outbox_oldest_age_ms=None,
+            bindings=(),
+            policies=(
+                PolicyReport(
+                    binding="motion",
+                    policy_version=0,
+                    pack=_EDGE.pack,
+                    pack_digest=_EDGE.digest,
+                    decided=100,
+                    kept=60,
+                    escalated=20,
+                    audits_drawn=9,
+                    audits_lost=1,
+                    audit_rate=0.125,
+                    threshold=0.75,
+                    state=PolicyState.ACTIVE,
+                    suppressed=20,
+                    suppressed_asked=3,
+                    unanswered=2,
+                ),
+            ),
+            budget=(BudgetReport("calls", "main", 29.0, 1.5),),
         ),
     ),
     "fleet_desired_policy": (

@@ -53,6 +53,8 @@ class Named(Registry):
 def test_the_page_has_a_row_for_each_metric_and_for_no_other() -> None:
     """Once each, in the order of the code."""
     registry = Named()
-    Metrics(registry).watch_calls(dict, dict)
+    metrics = Metrics(registry)
+    metrics.watch_calls(dict, dict)
+    metrics.watch_policies(tuple)
     HubMetrics(registry)
     assert ROW.findall(PAGE.read_text()) == registry.written

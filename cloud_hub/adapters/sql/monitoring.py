@@ -117,9 +117,8 @@ async def _judge(
     for case, losses in told:
         if case.edge_label is None or not losses:
             continue
-        stratum = Stratum.KEPT if case.reason is Reason.AUDIT else Stratum.ESCALATED
         key = PolicyKey(case.device, case.binding, case.edge_digest, case.policy_version)
-        news.setdefault(key, []).append((case, Found(stratum, losses, case.group)))
+        news.setdefault(key, []).append((case, Found(_stratum(case), losses, case.group)))
     for key, found in news.items():
         first = found[0][0]
         before = await _opened(connection, key, first.edge_pack, now_ns, threshold=first.threshold)
@@ -207,6 +206,13 @@ def _outcome(case: Case) -> Outcome:
     if case.agrees or (case.agrees is None and case.edge_label is not None):
         hub = case.edge_label if case.agrees else None
     return Outcome(case.edge_label or "", hub, case.is_hub_sure, case.human_label)
+
+
+def _stratum(case: Case) -> Stratum:
+    """A policy's own escalation comes for sure; one that comes by chance was short of budget and drawn."""
+    if case.reason is Reason.AUDIT:
+        return Stratum.KEPT
+    return Stratum.ESCALATED if case.propensity >= 1.0 else Stratum.SUPPRESSED
 
 
 def _fits(report: PolicyReport) -> bool:

@@ -10,6 +10,7 @@ from cloud_hub.core.twin import SlotDesire
 from model_packs.outputs import Output, from_json
 from protos.messages.fleet import (
     BindingReport,
+    BudgetReport,
     DriftReport,
     FailureAction,
     Heartbeat,
@@ -57,7 +58,8 @@ def read_heartbeat(text: str) -> Heartbeat:
     slots = tuple(_slot(slot) for slot in document.get("slots", ()))
     policies = tuple(_policy(policy) for policy in document.get("policies", ()))
     drift = tuple(DriftReport(**one) for one in document.get("drift", ()))
-    typed = {"bindings": bindings, "slots": slots, "policies": policies, "drift": drift}
+    budget = tuple(BudgetReport(**one) for one in document.get("budget", ()))
+    typed = {"bindings": bindings, "slots": slots, "policies": policies, "drift": drift, "budget": budget}
     return Heartbeat(**{**document, "problems": tuple(document["problems"]), **typed})
 
 

@@ -11,7 +11,7 @@ from cloud_hub.core.console.wording import UNKNOWN, Shape, State, percent
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.monitoring.estimate import Estimate
 from cloud_hub.core.monitoring.evidence import audits_to_refute
-from cloud_hub.core.monitoring.record import Overdue, PolicyKey, PolicyRecord
+from cloud_hub.core.monitoring.record import Overdue, PolicyKey, PolicyRecord, Stratum, Totals
 from cloud_hub.core.monitoring.watch import Alarm, Measure, Promise
 from cloud_hub.core.policies import PolicyPhase, PolicyStatus, policy_states
 from cloud_hub.core.registry import DeviceFacts
@@ -76,6 +76,8 @@ class PolicyLine:
         audits: How many a doubled risk would take to be refuted; None: it cannot be said.
         lost: Audits that ended without an answer.
         unanswered: Audits that have waited too long for an answer; `unlabelled`: chosen windows for a label.
+        cost: How many calls it took, and what they bought, in words; empty: none yet.
+        nobody: What it escalates and nobody answered, in words; empty: nothing.
     """
 
     device: DeviceKey
@@ -92,6 +94,8 @@ class PolicyLine:
     lost: int = 0
     unanswered: int = 0
     unlabelled: int = 0
+    cost: str = ""
+    nobody: str = ""
 
 
 def lines(
@@ -161,6 +165,8 @@ def _line(
         lost=record.totals.lost,
         unanswered=late.unanswered,
         unlabelled=late.unlabelled,
+        cost=_cost(record),
+        nobody=_nobody(record.totals),
     )
 
 
@@ -192,7 +198,30 @@ def _estimates(record: PolicyRecord) -> tuple[Told, ...]:
     if record.promise is not None and record.promise.risk is not Measure.DISAGREEMENT:
         measures.insert(0, record.promise.risk)
     kept = [_told(f"of what is kept, {RISK_WORDS[one]}", record.kept_risk(one)) for one in measures]
-    return (*kept, _told("of all answers, otherwise than the hub", record.edge_risk(Measure.DISAGREEMENT)))
+    whole = _told("of all answers, otherwise than the hub", record.edge_risk(Measure.DISAGREEMENT))
+    if not record.totals.sampled:
+        return (*kept, whole)
+    short = record.suppressed_risk(Measure.DISAGREEMENT)
+    return (*kept, _told("of what was short of budget, otherwise than the hub", short), whole)
+
+
+def _cost(record: PolicyRecord) -> str:
+    """What the policy spent and what that bought: corrections, and evidence."""
+    totals = record.totals
+    calls = totals.escalated + totals.drawn
+    if not calls:
+        return ""
+    told = record.tally(Measure.DISAGREEMENT, Stratum.ESCALATED)
+    return f"{calls} calls, {totals.drawn} of them audits; of {told.n} answers {told.losses} corrected the edge's"
+
+
+def _nobody(totals: Totals) -> str:
+    """What the policy escalates and nobody answered; no certificate speaks for it."""
+    windows = totals.suppressed + totals.unanswered
+    if not windows:
+        return ""
+    share = percent(windows / max(totals.decided, windows))
+    return f"{windows} windows ({share} %): {totals.suppressed} short of budget, {totals.unanswered} asked in vain"
 
 
 def _told(name: str, estimate: Estimate) -> Told:

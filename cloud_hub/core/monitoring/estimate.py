@@ -1,12 +1,14 @@
 """Owns how large the risk of a policy is: the stratified estimate with its interval, and what is missing in it.
 
-The windows of a policy are two strata. What it escalated was answered by the hub, so its losses are counted exactly.
-Of what it kept only audits are known: a uniform random sample without replacement, since the lottery is decided before
-and independently of the answer. Taking the labels together without their strata is wrong by construction: what is
-escalated is what the edge is bad at. Whether the risk is above a target is `evidence`'s question.
+The windows of a policy are three strata. What it escalated was answered by the hub, so its losses are counted exactly.
+Of what it kept, and of what it would have escalated had there been the budget, only those are known that the lottery
+drew: uniform random samples without replacement, since it is decided before and independently of the answer. Taking the
+labels together without their strata is wrong by construction: what is escalated is what the edge is bad at. Whether the
+risk is above a target is `evidence`'s question.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +66,9 @@ class Estimate:
     n: int
 
 
+NOTHING: Final = Kept(0, 0, 0)
+"""A stratum without a window."""
+
 UNKNOWN: Final = Estimate(None, 0.0, 1.0, CONFIDENCE, 0)
 
 
@@ -92,44 +97,48 @@ def kept_risk(kept: Kept, confidence: float = CONFIDENCE) -> Estimate:
     return Estimate(value, low, high, confidence, kept.audited)
 
 
-def edge_risk(kept: Kept, escalated: Escalated, confidence: float = CONFIDENCE) -> Estimate:
+def edge_risk(
+    kept: Kept, escalated: Escalated, confidence: float = CONFIDENCE, *, suppressed: Kept = NOTHING
+) -> Estimate:
     """Estimate the share of losses among everything that the edge answered, as if nobody had revised it.
 
-    The sum of both strata: escalated windows exactly, kept ones by their audits (Cochran 1977, "Sampling Techniques",
-    §5.3). Escalated windows without an answer are bracketed like lost audits.
+    The sum of the strata: escalated windows exactly, the others by their samples (Cochran 1977, "Sampling Techniques",
+    §5.3). Escalated windows without an answer are bracketed like lost audits. Where two strata are sampled, each
+    interval errs with half of what all may err with.
 
     Args:
         kept: The kept stratum.
         escalated: The escalated one; more answers than windows count as all windows.
         confidence: Of the interval, strictly between 0 and 1.
+        suppressed: What would have been escalated had there been the budget; `audited` are those that the lottery drew.
 
     Returns:
         The estimate; its value is None while a stratum that has windows has no outcome.
     """
     n_escalated = max(escalated.windows, escalated.answered)
-    total = max(kept.windows, kept.audited + kept.lost) + n_escalated
+    sampled = [(one, n) for one in (kept, suppressed) if (n := max(one.windows, one.audited + one.lost))]
+    total = sum(n for _, n in sampled) + n_escalated
     if total == 0:
         return Estimate(None, 0.0, 1.0, confidence, 0)
-    of_kept = kept_risk(kept, confidence)
-    n_kept = total - n_escalated
+    each = 1.0 - (1.0 - confidence) / max(len(sampled), 1)
+    found = [(kept_risk(one, each), n) for one, n in sampled]
     unknown = n_escalated - escalated.answered
-    low = (of_kept.low * n_kept if n_kept else 0.0) + escalated.losses
-    high = (of_kept.high * n_kept if n_kept else 0.0) + escalated.losses + unknown
     return Estimate(
-        _value(of_kept.value, n_kept, escalated, n_escalated),
-        low / total,
-        high / total,
+        _value(found, escalated, n_escalated, total),
+        (sum(one.low * n for one, n in found) + escalated.losses) / total,
+        (sum(one.high * n for one, n in found) + escalated.losses + unknown) / total,
         confidence,
-        of_kept.n + escalated.answered,
+        sum(one.n for one, _ in found) + escalated.answered,
     )
 
 
-def _value(kept: float | None, n_kept: int, escalated: Escalated, n_escalated: int) -> float | None:
-    """Both strata in their shares; None while one that has windows has no outcome."""
-    if (n_kept and kept is None) or (n_escalated and not escalated.answered):
-        return None
-    of_escalated = escalated.losses / escalated.answered if escalated.answered else 0.0
-    return ((kept or 0.0) * n_kept + of_escalated * n_escalated) / (n_kept + n_escalated)
+def _value(sampled: Sequence[tuple[Estimate, int]], escalated: Escalated, n_escalated: int, total: int) -> float | None:
+    """All strata in their shares; None while one that has windows has no outcome."""
+    values = [(one.value, n) for one, n in sampled]
+    if n_escalated:
+        values.append((escalated.losses / escalated.answered if escalated.answered else None, n_escalated))
+    known = [value * n for value, n in values if value is not None]
+    return sum(known) / total if len(known) == len(values) else None
 
 
 def _lowest(population: int, n: int, losses: int, tail: float) -> int:

@@ -37,6 +37,8 @@ class Stratum(StrEnum):
     """Kept at the edge, and drawn for an audit."""
     ESCALATED = "escalated"
     """Escalated by the policy."""
+    SUPPRESSED = "suppressed"
+    """Escalated by the policy and short of budget, and drawn for an audit: a sample of what nobody was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class Totals:
         kept: Audited ones included.
         escalated: Audits are not in it.
         lost: Audits that were drawn and ended without an answer.
+        suppressed: Wanted by the policy and, for want of budget, not asked.
+        suppressed_asked: Short of budget, too, but drawn by the lottery; they are in `escalated`.
+        unanswered: Of `escalated`, those that ended without an answer.
     """
 
     decided: int = 0
@@ -81,6 +86,19 @@ class Totals:
     escalated: int = 0
     drawn: int = 0
     lost: int = 0
+    suppressed: int = 0
+    suppressed_asked: int = 0
+    unanswered: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """What the policy escalates, whether there is the budget for it or not."""
+        return self.escalated + self.suppressed
+
+    @property
+    def sampled(self) -> int:
+        """The windows that were short of budget, those that the lottery had asked all the same included."""
+        return self.suppressed + self.suppressed_asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +171,24 @@ class PolicyRecord:
         Returns:
             With its interval.
         """
-        told = self.tally(measure, Stratum.ESCALATED)
-        return edge_risk(self._kept(measure), Escalated(self.totals.escalated, told.n, told.losses))
+        told, totals = self.tally(measure, Stratum.ESCALATED), self.totals
+        escalated = Escalated(totals.escalated - totals.suppressed_asked, told.n, told.losses)
+        return edge_risk(self._kept(measure), escalated, suppressed=self._suppressed(measure))
+
+    def suppressed_risk(self, measure: Measure) -> Estimate:
+        """Estimate the share of losses among what was short of budget.
+
+        Args:
+            measure: What a loss is.
+
+        Returns:
+            With its interval; without a value while none of the sample is judged.
+        """
+        return kept_risk(self._suppressed(measure))
+
+    def _suppressed(self, measure: Measure) -> Kept:
+        told = self.tally(measure, Stratum.SUPPRESSED)
+        return Kept(self.totals.sampled, told.n, told.losses)
 
     def _kept(self, measure: Measure) -> Kept:
         told = self.tally(measure, Stratum.KEPT)
@@ -216,20 +250,30 @@ def reported(record: PolicyRecord, report: PolicyReport, limits: Limits, now_ns:
         now_ns: Hub wall clock, Unix epoch, UTC.
 
     Returns:
-        The record with it, and with the alarms that it set off.
+        The record with it, and with the alarms that it set off. A budget that is short is no change of the policy: what
+        the policy escalates and nobody is asked about counts as escalated.
     """
     before = record.totals
     totals = Totals(
         *(
             min(count, MAX_COUNT)
-            for count in (report.decided, report.kept, report.escalated, report.audits_drawn, report.audits_lost)
+            for count in (
+                report.decided,
+                report.kept,
+                report.escalated,
+                report.audits_drawn,
+                report.audits_lost,
+                report.suppressed,
+                report.suppressed_asked,
+                report.unanswered,
+            )
         )
     )
     is_anew = totals.decided < before.decided or totals.escalated < before.escalated
     base = Totals() if is_anew or record.reported_at_ns is None else before
     coverage = None if record.promise is None else record.promise.coverage
     within = band(coverage, limits.rate_factor)
-    rates = seen(record.rates, totals.decided - base.decided, totals.escalated - base.escalated, within)
+    rates = seen(record.rates, totals.decided - base.decided, totals.wanted - base.wanted, within)
     alarms = dict(record.alarms)
     if has_risen(rates, limits.run_length):
         alarms.setdefault(Alarm.ESCALATES_MORE, now_ns)

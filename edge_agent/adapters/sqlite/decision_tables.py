@@ -1,6 +1,6 @@
-"""Owns the tables of decisions: what each policy decided (`policy_totals.py`), and the budget (`budget_ledger.py`).
+"""Owns the tables of decisions: what each policy came to (`policy_totals.py`), and the budget (`budget_ledger.py`).
 
-One migration of `schema.py`; older programs leave these tables alone.
+Two migrations of `schema.py`; older programs leave these tables alone.
 """
 
 TABLES = (
@@ -20,4 +20,13 @@ TABLES = (
     "DROP INDEX escalation_pending",
     """CREATE INDEX escalation_pending_by_class ON escalation (binding, class, state)
     WHERE state IN ('queued', 'sent', 'acked')""",
+)
+
+OUTCOMES = (
+    """CREATE TABLE policy_outcome (
+        binding TEXT NOT NULL, digest TEXT NOT NULL, version INTEGER NOT NULL,
+        answered INTEGER NOT NULL, corrected INTEGER NOT NULL, sampled INTEGER NOT NULL,
+        sampled_wrong INTEGER NOT NULL, unanswered INTEGER NOT NULL,
+        PRIMARY KEY (binding, digest, version)
+    ) WITHOUT ROWID""",
 )

@@ -397,6 +397,7 @@ class Fates:
             tx.count(found.binding, _ENDED[found.state], -1)
         if state not in PENDING:
             tx.count(found.binding, of_reason(_ENDED[state], policy) if policy else _ENDED[state])
+            _count_end(tx, found, state, verdict)
         return state
 
     def _rewritten(self, tx: Transaction, prediction_id: PredictionId, event: Event) -> list[OutboxRow]:
@@ -465,6 +466,18 @@ def _count_audit(tx: Transaction, found: StoredEscalation, state: Outcome, verdi
         is_answered = state in {Outcome.ANSWERED, Outcome.ANSWERED_LATE}
         was_lost = found.state not in PENDING
         policy_totals.count_audit_end(tx, said, answered=int(is_answered), lost=int(not is_answered) - int(was_lost))
+
+
+def _count_end(tx: Transaction, found: StoredEscalation, state: Outcome, verdict: Verdict | None) -> None:
+    """Count how an escalation ended for the policy that wanted it, or was short of budget for it."""
+    said = _edge_event(tx, found.prediction_id)
+    if said is None:
+        return
+    end = policy_totals.EscalationEnd(found.state, state)
+    if verdict is not None:
+        is_first = said["output"] is None and verdict.output is not None
+        end = policy_totals.EscalationEnd(found.state, state, agrees(said, verdict), is_first)
+    policy_totals.count_escalation_end(tx, said, end)
 
 
 def _settle(tx: Transaction, found: StoredEscalation) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.transaction import Transaction
+from edge_agent.core.escalation import WITHOUT_VERDICT, Outcome
 from edge_agent.ports import BindingName, Decided, PolicyUse, Returned
 from protos.messages.escalation import ItemClass
 
@@ -17,7 +18,7 @@ _COLUMNS = (
     "binding, digest, version, pack, decided, kept, escalated, suppressed, suppressed_asked, audits_drawn, "
     "audits_answered, audits_lost, threshold, audit_rate, changed_ns"
 )
-
+_OUTCOMES = ("answered", "corrected", "sampled", "sampled_wrong", "unanswered")
 
 _NOTHING = (0,) * 6
 
@@ -37,6 +38,12 @@ class PolicyTotals:
         threshold: As last used; None: everything is escalated.
         audit_rate: As last used.
         changed_ns: Wall clock of the last decision, Unix epoch, UTC.
+        answered: Of `escalated` without `suppressed_asked`, those with a verdict.
+        corrected: Of `answered`, those where the verdict is another answer than the edge's, or the edge had none.
+        sampled: Of `suppressed_asked`, those whose verdict can be compared with the edge's answer: a random sample of
+            what nobody was asked about.
+        sampled_wrong: Of `sampled`, those where it is another one.
+        unanswered: Of `escalated`, those that ended without a verdict.
     """
 
     binding: BindingName
@@ -54,6 +61,11 @@ class PolicyTotals:
     threshold: float | None
     audit_rate: float
     changed_ns: int
+    answered: int = 0
+    corrected: int = 0
+    sampled: int = 0
+    sampled_wrong: int = 0
+    unanswered: int = 0
 
     @property
     def audits_open(self) -> int:
@@ -123,8 +135,61 @@ def count_audit_end(tx: Transaction, event: Mapping[str, Any], *, answered: int,
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class EscalationEnd:
+    """How an escalation moved among its ends.
+
+    Attributes:
+        before: Where it stood.
+        now: Where it stands; an end.
+        agrees: Whether the verdict is the edge's own answer; None when there is no verdict, or nobody can tell.
+        is_first_answer: The edge had no answer, and the verdict has one.
+    """
+
+    before: Outcome
+    now: Outcome
+    agrees: bool | None = None
+    is_first_answer: bool = False
+
+
+def count_escalation_end(tx: Transaction, event: Mapping[str, Any], end: EscalationEnd) -> None:
+    """Add to what became of a policy's escalations; a late answer takes back that there was none.
+
+    Args:
+        tx: The transaction.
+        event: What the edge itself said of the window. Its propensity tells a random sample of what the budget kept
+            from being asked: below 1, where the policy's own escalations are asked for sure.
+        end: How it ended.
+    """
+    is_late = end.before in WITHOUT_VERDICT
+    is_sample = event["escalation"].get("propensity", 1.0) < 1.0
+    is_answered = end.now not in WITHOUT_VERDICT
+    is_other = end.agrees is False or end.is_first_answer
+    values = {
+        "answered": is_answered and not is_sample,
+        "corrected": is_answered and not is_sample and is_other,
+        "sampled": is_sample and end.agrees is not None,
+        "sampled_wrong": is_sample and end.agrees is False,
+        "unanswered": int(not is_answered) - int(is_late),
+    }
+    if any(values.values()):
+        tx.connection.execute(
+            f"INSERT INTO policy_outcome (binding, digest, version, {', '.join(_OUTCOMES)}) "  # noqa: S608 - own text
+            "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET "
+            + ", ".join(f"{name} = {name} + excluded.{name}" for name in _OUTCOMES),
+            (
+                event["binding"], event["models"][0]["digest"], event["escalation"].get("policy_version", 0),
+                *(int(values[name]) for name in _OUTCOMES),
+            ),
+        )  # fmt: skip
+
+
 def read_totals(reader: Reader) -> tuple[PolicyTotals, ...]:
     """Every policy that ever decided here, by binding, the newest decision first."""
+    outcomes = ", ".join(f"coalesce({name}, 0)" for name in _OUTCOMES)
     with reader.transaction() as read:
-        found = read(f"SELECT {_COLUMNS} FROM policy_total ORDER BY binding, changed_ns DESC")  # noqa: S608 - own text
+        found = read(
+            f"SELECT {_COLUMNS}, {outcomes} FROM policy_total LEFT JOIN policy_outcome "  # noqa: S608 - own text
+            "USING (binding, digest, version) ORDER BY binding, changed_ns DESC"
+        )
     return tuple(PolicyTotals(BindingName(row[0]), *row[1:]) for row in found)

@@ -151,6 +151,7 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1 * MAJOR_STEP + 3, _NEWS),
     (1 * MAJOR_STEP + 4, decision_tables.TABLES),
     (1 * MAJOR_STEP + 5, _REJECTION),
+    (1 * MAJOR_STEP + 6, decision_tables.OUTCOMES),
 )
 """(version after it, statements), oldest first; a new one is added at the end and none is ever changed."""
 

@@ -68,7 +68,7 @@ class BindingReport(_message.Message):
     def __init__(self, binding: _Optional[str] = ..., model: _Optional[_Union[_inference_pb2.ModelUse, _Mapping]] = ..., decided: _Optional[int] = ..., escalated: _Optional[int] = ..., answered: _Optional[int] = ..., certificate_state: _Optional[str] = ..., answer_p95_ms: _Optional[float] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings", "desired_version", "slots", "policies", "drift")
+    __slots__ = ("number", "device_time_ns", "state", "problems", "outbox_bytes", "outbox_items", "outbox_oldest_age_ms", "bindings", "desired_version", "slots", "policies", "drift", "budget")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,7 @@ class Heartbeat(_message.Message):
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     number: int
     device_time_ns: int
     state: str
@@ -93,7 +94,8 @@ class Heartbeat(_message.Message):
     slots: _containers.RepeatedCompositeFieldContainer[SlotReport]
     policies: _containers.RepeatedCompositeFieldContainer[PolicyReport]
     drift: _containers.RepeatedCompositeFieldContainer[DriftReport]
-    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ..., desired_version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotReport, _Mapping]]] = ..., policies: _Optional[_Iterable[_Union[PolicyReport, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[DriftReport, _Mapping]]] = ...) -> None: ...
+    budget: _containers.RepeatedCompositeFieldContainer[BudgetReport]
+    def __init__(self, number: _Optional[int] = ..., device_time_ns: _Optional[int] = ..., state: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., outbox_bytes: _Optional[int] = ..., outbox_items: _Optional[int] = ..., outbox_oldest_age_ms: _Optional[int] = ..., bindings: _Optional[_Iterable[_Union[BindingReport, _Mapping]]] = ..., desired_version: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[SlotReport, _Mapping]]] = ..., policies: _Optional[_Iterable[_Union[PolicyReport, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[DriftReport, _Mapping]]] = ..., budget: _Optional[_Iterable[_Union[BudgetReport, _Mapping]]] = ...) -> None: ...
 
 class SlotReport(_message.Message):
     __slots__ = ("binding", "pack", "digest", "state", "previous_pack", "is_pinned", "phase", "done_bytes", "total_bytes", "failure")
@@ -136,7 +138,7 @@ class PackFailure(_message.Message):
     def __init__(self, pack: _Optional[str] = ..., digest: _Optional[str] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., at_ns: _Optional[int] = ...) -> None: ...
 
 class PolicyReport(_message.Message):
-    __slots__ = ("binding", "policy_version", "pack", "pack_digest", "decided", "kept", "escalated", "audits_drawn", "audits_lost", "audit_rate", "threshold", "state", "detail")
+    __slots__ = ("binding", "policy_version", "pack", "pack_digest", "decided", "kept", "escalated", "audits_drawn", "audits_lost", "audit_rate", "threshold", "state", "detail", "suppressed", "suppressed_asked", "unanswered")
     BINDING_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     PACK_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +152,9 @@ class PolicyReport(_message.Message):
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_ASKED_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_FIELD_NUMBER: _ClassVar[int]
     binding: str
     policy_version: int
     pack: str
@@ -163,7 +168,22 @@ class PolicyReport(_message.Message):
     threshold: float
     state: str
     detail: str
-    def __init__(self, binding: _Optional[str] = ..., policy_version: _Optional[int] = ..., pack: _Optional[str] = ..., pack_digest: _Optional[str] = ..., decided: _Optional[int] = ..., kept: _Optional[int] = ..., escalated: _Optional[int] = ..., audits_drawn: _Optional[int] = ..., audits_lost: _Optional[int] = ..., audit_rate: _Optional[float] = ..., threshold: _Optional[float] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+    suppressed: int
+    suppressed_asked: int
+    unanswered: int
+    def __init__(self, binding: _Optional[str] = ..., policy_version: _Optional[int] = ..., pack: _Optional[str] = ..., pack_digest: _Optional[str] = ..., decided: _Optional[int] = ..., kept: _Optional[int] = ..., escalated: _Optional[int] = ..., audits_drawn: _Optional[int] = ..., audits_lost: _Optional[int] = ..., audit_rate: _Optional[float] = ..., threshold: _Optional[float] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., suppressed: _Optional[int] = ..., suppressed_asked: _Optional[int] = ..., unanswered: _Optional[int] = ...) -> None: ...
+
+class BudgetReport(_message.Message):
+    __slots__ = ("resource", "pool", "spent", "left")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    resource: str
+    pool: str
+    spent: float
+    left: float
+    def __init__(self, resource: _Optional[str] = ..., pool: _Optional[str] = ..., spent: _Optional[float] = ..., left: _Optional[float] = ...) -> None: ...
 
 class DriftReport(_message.Message):
     __slots__ = ("binding", "signal", "at_ns", "statistic")

@@ -13,6 +13,7 @@ from protos.codec import fleet
 from protos.codec.errors import CodecError
 from protos.link.signed_policy import PolicyPlace, check_signed, signed
 from protos.messages.fleet import (
+    BudgetReport,
     Desired,
     DesiredPolicy,
     DesiredSlot,
@@ -57,7 +58,11 @@ REPORTS = st.builds(
     threshold=st.none() | UNIT,
     state=st.sampled_from(PolicyState),
     detail=TEXT,
+    suppressed=COUNT,
+    suppressed_asked=COUNT,
+    unanswered=COUNT,
 )
+BUDGETS = st.builds(BudgetReport, TEXT, TEXT, st.floats(0, 1e18), st.floats(0, 1e18))
 DRIFTS = st.builds(DriftReport, TEXT, TEXT, COUNT, st.floats(allow_nan=False, allow_infinity=False))
 
 
@@ -81,12 +86,12 @@ def test_a_policy_without_a_threshold_survives_the_wire(mode: PolicyMode) -> Non
     assert fleet.directive_from_wire(fleet.directive_to_wire(desired)) == desired
 
 
-@given(st.lists(REPORTS, max_size=3).map(tuple), st.lists(DRIFTS, max_size=3).map(tuple))
+@given(*(st.lists(one, max_size=3).map(tuple) for one in (REPORTS, DRIFTS, BUDGETS)))
 def test_how_policies_fare_survives_the_wire(
-    policies: tuple[PolicyReport, ...], drift: tuple[DriftReport, ...]
+    policies: tuple[PolicyReport, ...], drift: tuple[DriftReport, ...], budget: tuple[BudgetReport, ...]
 ) -> None:
-    """Totals and alarms arrive as they were reported."""
-    beat = Heartbeat(1, 1, "ok", (), 0, 0, None, (), policies=policies, drift=drift)
+    """Totals, alarms and what is spent arrive as they were reported."""
+    beat = Heartbeat(1, 1, "ok", (), 0, 0, None, (), policies=policies, drift=drift, budget=budget)
     assert fleet.report_from_wire(fleet.report_to_wire(beat)) == beat
 
 
@@ -121,7 +126,7 @@ def test_to_tighten_without_a_threshold_is_refused() -> None:
 def _wire_beat() -> fleet_pb2.DeviceReport:
     beat = EXAMPLES["fleet_heartbeat_with_policies"][1]
     assert isinstance(beat, Heartbeat)
-    return fleet.report_to_wire(beat)
+    return fleet.report_to_wire(replace(beat, budget=(BudgetReport("calls", "main", 29.0, 1.5),)))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,7 @@ def _wire_beat() -> fleet_pb2.DeviceReport:
         ("policies", {"audit_rate": -0.1}, "policies[0].audit_rate"),
         ("policies", {"threshold": float("inf")}, "policies[0].threshold"),
         ("drift", {"statistic": float("nan")}, "drift[0].statistic"),
+        ("budget", {"spent": float("inf")}, "budget[0].spent"),
     ],
 )
 def test_a_broken_report_names_its_field(entries: str, broken: dict[str, object], field: str) -> None:

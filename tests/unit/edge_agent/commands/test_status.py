@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,17 @@ from edge_agent.reporting.health import Health
 from edge_agent.reporting.run_file import FILE_NAME, Running
 from edge_agent.reporting.status import Reporter, StoreFacts, loss_problems
 from model_packs.process.metrics import Registry
+from protos.messages.escalation import ItemClass
 from protos.messages.fleet import Desired
-from tests.unit.edge_agent.adapters.sqlite.builders import BINDING, TestClock, decided, open_store, record_unit
+from tests.unit.edge_agent.adapters.sqlite.builders import (
+    BINDING,
+    TestClock,
+    audited,
+    decided,
+    open_store,
+    record_unit,
+    verdict,
+)
 from tests.unit.edge_agent.commands.test_check import AGENT, BY_NAME, HUB
 
 SCHEMA = Path(config.__file__).parent / "schemas" / "edge.status.1.json"
@@ -67,6 +77,30 @@ def test_a_stopped_agent_shows_what_it_left(tmp_path: Path, capsys: pytest.Captu
     assert document["bindings"][0]["last_prediction"]["status"] == "provisional"
     assert {one["class"] for one in document["outbox"]["classes"]} == {"prediction", "escalation"}
     assert "newest     of unknown age" in shown
+
+
+def test_what_questions_cost_and_what_nobody_answered_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Spend and what it bought in one line, and in another the share without an answer, known or not."""
+    opened = open_store(tmp_path / "state")
+    use = audited(opened.store, "x").decided_by
+    assert use is not None
+    short = replace(use, is_kept=False, is_short=True)
+    sure = replace(audited(opened.store, "p1"), escalate_class=ItemClass.ESCALATION, decided_by=replace(use))
+    held = replace(decided(opened.store, "p2", escalate=False), decided_by=short)
+    lot = replace(audited(opened.store, "p3"), escalate_class=ItemClass.ESCALATION, decided_by=short)
+    opened.commit(Unit(decided=(sure, held, lot, audited(opened.store, "p4"))))
+    document, shown = status(tmp_path, capsys)
+    assert document["bindings"][0]["unanswered"]["disagreement"] is None
+    assert "unanswered 1 (1 short of budget, 0 asked in vain), no certificate; wrong: unknown (none judged)" in shown
+    opened.store.book.answered(verdict("p3", 1)).result()
+    opened.store.close()
+    document, shown = status(tmp_path, capsys)
+    told = document["bindings"][0]["unanswered"]
+    assert (told["share"], told["judged"], told["disagreement"], told["certificate"]) == (0.25, 1, 1.0, None)
+    assert "no certificate; 1 of 1 judged by lot were otherwise" in shown
+    assert "cost       3 calls, 1 of them audits: of 0 answers 0 corrected the edge's" in shown
 
 
 def test_reasons_of_losses_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

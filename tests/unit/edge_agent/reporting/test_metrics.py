@@ -1,7 +1,9 @@
 """Metrics tell what was handed to the store, under names that follow its rules."""
 
 import re
+from dataclasses import replace
 
+from edge_agent.adapters.sqlite.policy_totals import PolicyTotals
 from edge_agent.adapters.sqlite.reading import ClassUse
 from edge_agent.core.accounting import DEVICE
 from edge_agent.core.decision import Policy
@@ -22,11 +24,19 @@ class Outbox:
         return (ClassUse(ItemClass.PREDICTION, 2, 2000, 1.5), ClassUse(ItemClass.ESCALATION, 1, 900, None))
 
 
+def totals() -> tuple[PolicyTotals, ...]:
+    """Two policies of one binding."""
+    first = PolicyTotals(BindingName("press"), "sha256:1", 0, "a@1", 90, 50, 20, 20, 4, 6, 5, 1, 0.8, 0.1, 1)
+    first = replace(first, answered=9, corrected=4, sampled=3, sampled_wrong=1, unanswered=2)
+    return (first, replace(first, version=1, suppressed=1))
+
+
 def exposed() -> str:
     """The page after one pass: an answer, a repeat, a broken record."""
     registry = Registry()
     metrics = Metrics(registry)
     metrics.watch_store(Outbox())
+    metrics.watch_policies(totals)
     metrics.peer("mqtt:plant", True)
     metrics.inferred("press", 0.001)
     own, press = BindingName(DEVICE), BindingName("press")
@@ -68,6 +78,17 @@ def test_feedback_and_verdicts_are_counted_by_their_fate() -> None:
     assert value(page, 'edge_feedback_total{outcome="dead_lettered"}') == 1
     assert value(page, 'edge_verdicts_total{outcome="applied"}') == 1
     assert 'outcome="received"' not in page
+
+
+def test_what_nobody_answered_has_its_own_figures() -> None:
+    """How much it is, and what the lottery's sample says of it, over all policies of a binding."""
+    page = exposed()
+    assert value(page, 'edge_unanswered_windows{binding="press",why="budget"}') == 21
+    assert value(page, 'edge_unanswered_windows{binding="press",why="ended"}') == 4
+    assert value(page, 'edge_unanswered_judged_windows{binding="press",said="disagreed"}') == 2
+    assert value(page, 'edge_unanswered_judged_windows{binding="press",said="agreed"}') == 4
+    assert value(page, 'edge_escalations_answered{binding="press",said="corrected"}') == 8
+    assert value(page, 'edge_escalations_answered{binding="press",said="confirmed"}') == 10
 
 
 def test_unknown_is_shown_as_unknown() -> None:

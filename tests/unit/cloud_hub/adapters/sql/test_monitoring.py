@@ -229,6 +229,16 @@ async def test_escalated_windows_are_counted_and_unscorable_ones_are_not(tmp_pat
 
 
 @in_loop
+async def test_what_comes_by_chance_speaks_for_what_was_short_of_budget(tmp_path: Path) -> None:
+    """An escalation with a chance below 1 is of the sample, never of what was asked for sure."""
+    async with watching(tmp_path) as store:
+        await ask(store, [escalation("p1"), replace(escalation("p2"), propensity=0.1)])
+        await answer(store, B)
+        record = await the_record(store)
+        assert [record.tally(Measure.DISAGREEMENT, one).n for one in Stratum] == [0, 1, 1]
+
+
+@in_loop
 async def test_a_hub_in_doubt_calls_people(tmp_path: Path) -> None:
     """It is told, nothing is tightened towards a hub that fails, and such cases come first in the queue."""
     async with watching(tmp_path, None) as store:

@@ -340,10 +340,11 @@ async def test_the_latest_heartbeat_replaces_the_one_before(tmp_path: Path) -> N
         assert facts.heartbeat == Heartbeat(2, 5, "ok", ("p",), 1, 2, None, ())
 
 
+@pytest.mark.parametrize("name", ["fleet_heartbeat_with_policies", "fleet_heartbeat_with_budget"])
 @in_loop
-async def test_a_heartbeat_with_policies_is_kept_as_it_was_said(tmp_path: Path) -> None:
-    """How each policy fares, and what input statistics tell, are read back as they were reported."""
-    beat = EXAMPLES["fleet_heartbeat_with_policies"][1]
+async def test_a_heartbeat_with_policies_is_kept_as_it_was_said(tmp_path: Path, name: str) -> None:
+    """How each policy fares, what input statistics tell and what is spent are read back as they were reported."""
+    beat = EXAMPLES[name][1]
     assert isinstance(beat, Heartbeat)
     async with opened(tmp_path) as store:
         await store.register_local(PRESS, 1)

@@ -99,3 +99,17 @@ def test_groups_are_told_as_such() -> None:
     (line,) = lines(device(), (grouped,), {})
     assert line.promise == "at most 5.0 % of what is kept otherwise than the hub, in each of 2 groups"
     assert len(line.estimates) == 2
+
+
+def test_cost_and_what_nobody_answered_are_told() -> None:
+    """Calls with what they bought, and the share for which no certificate speaks, known or not."""
+    totals = Totals(1000, 700, 120, 30, suppressed=180, suppressed_asked=20, unanswered=5)
+    record = replace(RECORD, totals=totals)
+    asked = Found(Stratum.ESCALATED, {Measure.DISAGREEMENT: True})
+    record = judged(record, asked, Limits(), 7)
+    (line,) = lines(device(), (record,), {})
+    assert line.cost == "150 calls, 30 of them audits; of 1 answers 1 corrected the edge's"
+    assert line.nobody == "185 windows (18.5 %): 180 short of budget, 5 asked in vain"
+    assert line.estimates[-2] == Told("of what was short of budget, otherwise than the hub", "?", "", 0)
+    (line,) = lines(device(), (RECORD,), {})
+    assert line.nobody == ""

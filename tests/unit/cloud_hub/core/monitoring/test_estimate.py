@@ -86,6 +86,18 @@ def test_a_stratum_nobody_looked_at_leaves_no_best_guess() -> None:
     assert edge_risk(Kept(0, 0, 0), Escalated(0, 0, 0)).value is None
 
 
+def test_what_was_short_of_budget_is_a_stratum_of_its_own() -> None:
+    """Its sample is weighed by its windows, and two samples err together with no more than one."""
+    kept, short = Kept(700, 70, 7), Kept(200, 20, 10)
+    found = edge_risk(kept, Escalated(100, 100, 50), suppressed=short)
+    assert found.value == pytest.approx((70 + 50 + 100) / 1000)
+    assert found.n == 190
+    wide = [kept_risk(one, 0.975) for one in (kept, short)]
+    assert found.low == pytest.approx((wide[0].low * 700 + wide[1].low * 200 + 50) / 1000)
+    assert found.high == pytest.approx((wide[0].high * 700 + wide[1].high * 200 + 50) / 1000)
+    assert edge_risk(kept, Escalated(100, 100, 50), suppressed=Kept(200, 0, 0)).value is None
+
+
 def test_no_escalation_at_all_leaves_the_kept() -> None:
     """A policy that keeps everything is its kept stratum."""
     kept = Kept(100, 100, 7)

@@ -124,3 +124,29 @@ def test_the_estimate_is_of_both_strata() -> None:
     assert edge.value == (90 / 9 + 10) / 100
     assert kept.low < 1 / 9 < kept.high
     assert record.kept_risk(Measure.ERROR).value is None
+
+
+def test_what_was_short_of_budget_has_a_risk_of_its_own() -> None:
+    """It is known from the lottery's sample alone, counted once, and tested never."""
+    said = replace(REPORT, decided=1000, kept=700, escalated=120, suppressed=180, suppressed_asked=20, unanswered=5)
+    record = reported(replace(NEW, promise=replace(PROMISE, coverage=0.7)), said, LIMITS, 5)
+    assert (record.totals.sampled, record.totals.wanted) == (200, 300)
+    assert record.suppressed_risk(Measure.DISAGREEMENT).value is None
+    sample = replace(WRONG, stratum=Stratum.SUPPRESSED)
+    record = after(record, *[sample] * 10, *[replace(RIGHT, stratum=Stratum.SUPPRESSED)] * 10)
+    found = record.suppressed_risk(Measure.DISAGREEMENT)
+    assert (found.value, found.n) == (0.5, 20)
+    assert found.low < 0.5 < found.high
+    assert record.alarms == {}
+    record = after(record, *[replace(WRONG, stratum=Stratum.ESCALATED)] * 100, *[RIGHT] * 10)
+    whole = record.edge_risk(Measure.DISAGREEMENT).value
+    assert whole == (0.5 * 200 + 100) / 1000
+
+
+def test_a_short_budget_is_no_change_of_the_escalation_rate() -> None:
+    """The policy escalates as it did: that nobody is asked is the budget's doing."""
+    record = replace(NEW, promise=replace(PROMISE, coverage=0.8))
+    for beat in range(1, 200):
+        said = replace(REPORT, decided=100 * beat, kept=80 * beat, escalated=beat, suppressed=19 * beat)
+        record = reported(record, said, LIMITS, beat)
+    assert Alarm.ESCALATES_LESS not in record.alarms

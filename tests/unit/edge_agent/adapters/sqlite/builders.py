@@ -122,14 +122,15 @@ def event_json(name: str, status: str) -> bytes:
         {
             "schema": "edge.prediction/1",
             "id": name,
-            "ts": "2026-11-21T08:00:00.000Z",
+            "binding": BINDING,
+            "ts": "2026-11-21T08:00:00Z",
             "status": status,
             "revision": 0,
             "tier": "edge",
             "output": None,
             "confidence": 0.4,
             "escalation": {"reason": "low_confidence" if status == "provisional" else None, "outcome": outcome},
-            "models": [],
+            "models": [{"digest": "d"}],
             "certificate": None,
             "latency_ms": 1.0,
         }

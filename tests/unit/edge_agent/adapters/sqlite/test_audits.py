@@ -11,9 +11,9 @@ from edge_agent.adapters.sqlite.policy_totals import PolicyTotals, read_totals
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.store import FILE_NAME
 from edge_agent.core.escalation import Move
-from edge_agent.ports import Unit
+from edge_agent.ports import Decided, Unit
 from model_packs.outputs import Classification
-from protos.messages.escalation import Ack, ItemClass, PredictionId, Verdict
+from protos.messages.escalation import Ack, ItemClass, PredictionId, Reason, Verdict
 from protos.messages.inference import Tier
 from tests.unit.edge_agent.adapters.sqlite.builders import Opened, audited, decided, open_store, verdict
 
@@ -120,6 +120,65 @@ def test_totals_tell_kept_escalated_and_suppressed_apart(tmp_path: Path) -> None
     found = totals(tmp_path)
     assert (found.decided, found.kept, found.escalated, found.suppressed, found.suppressed_asked) == (4, 1, 2, 1, 1)
     assert (found.version, found.threshold, found.audit_rate) == (2, 0.9, 0.1)
+    opened.store.close()
+
+
+def doubted(opened: Opened, name: str, propensity: float) -> Decided:
+    """An escalation of the policy; with a propensity below 1, one that only the lottery got past the budget."""
+    sample = audited(opened.store, name, propensity=propensity)
+    event = json.loads(sample.publish.payload) | {"status": "provisional"}
+    event["escalation"]["reason"] = "low_confidence"
+    assert sample.escalate is not None
+    assert sample.decided_by is not None
+    return replace(
+        sample,
+        status="provisional",
+        publish=replace(sample.publish, payload=json.dumps(event).encode()),
+        escalate=replace(sample.escalate, reason=Reason.LOW_CONFIDENCE),
+        escalate_class=ItemClass.ESCALATION,
+        decided_by=replace(sample.decided_by, is_kept=False, is_short=propensity < 1.0),
+    )
+
+
+def outcomes(folder: Path) -> tuple[int, int, int, int, int]:
+    """What a policy's questions came to."""
+    found = totals(folder)
+    return found.answered, found.corrected, found.sampled, found.sampled_wrong, found.unanswered
+
+
+def test_totals_tell_what_questions_bought_and_what_nobody_answered(tmp_path: Path) -> None:
+    """Corrections of what was asked for sure, and of the sample of what was not, are never mixed."""
+    opened = open_store(tmp_path)
+    opened.commit(Unit(decided=tuple(doubted(opened, name, 1.0) for name in ("p1", "p2", "p3", "p4"))))
+    opened.commit(Unit(decided=tuple(doubted(opened, name, 0.1) for name in ("s1", "s2", "s3"))))
+    book = opened.store.book
+    book.answered(verdict("p1", 1)).result()
+    book.answered(replace(verdict("p2", 2), output=AGREES)).result()
+    book.answered(verdict("s1", 3)).result()
+    book.answered(replace(verdict("s2", 4), output=AGREES)).result()
+    assert outcomes(tmp_path) == (2, 1, 2, 1, 0)
+    opened.clock.pass_s(4000.0)
+    opened.store.sweep()
+    assert outcomes(tmp_path) == (2, 1, 2, 1, 3), "p3, p4 and s3 have expired"
+    book.answered(verdict("p3", 5)).result()
+    book.answered(verdict("s3", 6)).result()
+    book.answered(verdict("s3", 6)).result()
+    assert outcomes(tmp_path) == (3, 2, 3, 2, 1), "a late answer takes back that there was none, once"
+    assert opened.broken_equations() == []
+    opened.store.close()
+
+
+def test_a_first_answer_where_the_edge_had_none_is_a_correction(tmp_path: Path) -> None:
+    """An input without a score is worth a question; nothing can be compared with it."""
+    opened = open_store(tmp_path)
+    for name, propensity in (("p1", 1.0), ("s1", 0.1)):
+        one = doubted(opened, name, propensity)
+        event = json.loads(one.publish.payload) | {"output": None}
+        blind = replace(one, publish=replace(one.publish, payload=json.dumps(event).encode()))
+        opened.commit(Unit(decided=(blind,)))
+    opened.store.book.answered(verdict("p1", 1)).result()
+    opened.store.book.answered(verdict("s1", 2)).result()
+    assert outcomes(tmp_path) == (1, 1, 0, 0, 0)
     opened.store.close()
 
 

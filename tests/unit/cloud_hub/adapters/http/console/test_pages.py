@@ -23,7 +23,7 @@ from model_packs.signing import generate_site_key
 from model_packs.store import PackStore
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import ItemClass, StoreId
-from protos.messages.fleet import DesiredPolicy, PolicyMode, PolicyReport, PolicyState
+from protos.messages.fleet import BudgetReport, DesiredPolicy, PolicyMode, PolicyReport, PolicyState
 from tests.simulators.loops import in_loop
 from tests.simulators.seeded_hub import HOSTILE, LAYOUTS, Seeded, Seeding, Sketch, large
 from tests.unit.cloud_hub.adapters.http.hub_web import HubWeb, hub_web
@@ -155,13 +155,19 @@ async def test_a_device_tells_what_audits_say_of_its_certificate(tmp_path: Path)
         await world.hub.store.policies.keep_promises({pack: promise})
         beat = (await world.hub.store.facts(device)).heartbeat  # type: ignore[union-attr]  # it is seeded
         assert beat is not None
-        mine = PolicyReport("wrist", 0, V1, pack, 2000, 100, 1900, 9, 1, 0.1, 0.9, PolicyState.ACTIVE)
-        await world.hub.store.save_heartbeat(device, replace(beat, policies=(mine,)), world.hub.clock.ns())
+        mine = PolicyReport("wrist", 0, V1, pack, 2000, 100, 1900, 9, 1, 0.1, 0.9, PolicyState.ACTIVE, unanswered=7)
+        spent = (BudgetReport("calls", "main", 1900.0, 12.5),)
+        told = replace(beat, policies=(mine,), budget=spent)
+        await world.hub.store.save_heartbeat(device, told, world.hub.clock.ns())
         page = await text_of(vera, "/devices/lyon/left-1")
         assert "Promised: at most 5.0 % of what is kept otherwise than the hub." in page
         assert "(nobody has looked)" in page
         assert "This looks like: escalation storm." in page
         assert "1 audit lost" in page
+        assert "Cost: 1909 calls, 9 of them audits; of 0 answers 0 corrected the edge&#39;s." in page
+        assert "Nobody answered 7 windows (0.4 %): 0 short of budget, 7 asked in vain. No certificate speaks" in page
+        assert "data-budget" in page
+        assert "12.5" in page
         assert "escalates more" in await text_of(vera, "/")
 
 
