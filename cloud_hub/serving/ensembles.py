@@ -70,7 +70,13 @@ class Ensembles:
         """Find an ensemble, loading members; raises what `Models.find` raises, and PackUnavailableError."""
         if version not in ("", VERSION):
             raise ModelUnknownError(name, version, f"an ensemble has the version {VERSION}")
-        found = [await self._models.find(ref.name, ref.version, "") for ref, _ in self._declared[name].members]
+        refs = [ref for ref, _ in self._declared[name].members]
+        for ref in refs:
+            await self._models.known(ref.name, ref.version)
+        if lacking := self._models.lacking_room(refs):  # else each would leave for the next, at every request
+            mend = "raise it, or take packs out of members or pinned, in hub.toml"
+            raise PackUnavailableError(name, f"its members find no room: {lacking}", mend)
+        found = [await self._models.find(ref.name, ref.version, "") for ref in refs]
         return self._described.setdefault(name, self._description(name, found))
 
     async def infer(

@@ -42,6 +42,8 @@ class Models:
         clock_s: Monotonic clock.
         routes: By name, packs that share it.
         pinned: Packs, name@version or name, that are never unloaded for want of memory.
+        together: Packs that answer together: none of them leaves for another, where all find room beside what is
+            pinned.
         budget_bytes: What all models may take together; 0: no bound.
     """
 
@@ -55,6 +57,7 @@ class Models:
         routes: Mapping[str, Route],
         pinned: Collection[str],
         budget_bytes: int,
+        together: Collection[frozenset[PackRef]] = (),
     ) -> None:
         self._source = source
         self._make = make
@@ -63,6 +66,7 @@ class Models:
         self._routes = routes
         self._pinned = frozenset(pinned)
         self._budget_bytes = budget_bytes
+        self._together = tuple(together)
         self._published: dict[str, dict[str, PackManifest]] = {}
         self._default: dict[str, str] = {}
         self._loaded: dict[PackRef, LoadedModel] = {}
@@ -207,6 +211,19 @@ class Models:
         """What models did since the program started, also those that are not loaded now."""
         return self._counts
 
+    def lacking_room(self, refs: Collection[PackRef]) -> str:
+        """Say why packs can never be loaded together; nothing where they can.
+
+        Args:
+            refs: Known packs.
+        """
+        pinned = {ref for ref in self._refs() if self._is_pinned(ref)} - set(refs)
+        needed_bytes, pinned_bytes = (self._size_bytes(some) for some in (refs, pinned))
+        if not self._budget_bytes or needed_bytes + pinned_bytes <= self._budget_bytes:
+            return ""
+        beside = f" beside {pinned_bytes} bytes of pinned packs" if pinned else ""
+        return f"they take {needed_bytes} bytes together{beside}, and [serving] memory_bytes is {self._budget_bytes}"
+
     def load_of_memory(self) -> tuple[int, int]:
         """Count the loaded models, and what they take together in bytes."""
         return len(self._loaded), sum(model.size_bytes for model in self._loaded.values())
@@ -229,7 +246,7 @@ class Models:
             ref = self._routes[name].choose(key)
         else:
             ref = PackRef(name, self._default.get(name, ""))
-        return ref if ref.version in self._published.get(ref.name, ()) else None
+        return ref if self._is_known(ref) else None
 
     def _what_is_known(self, name: str) -> str:
         if name in self._published:
@@ -299,7 +316,7 @@ class Models:
 
     async def _make_room(self, ref: PackRef) -> None:
         needed = self._source.size_bytes(self.manifest(ref))
-        leaving = evictions(self._residents(), needed, self._budget_bytes)
+        leaving = evictions(self._residents(self._fellows(ref)), needed, self._budget_bytes)
         if leaving is None:
             raise ServingFullError(str(ref), "there is no memory for it beside what is pinned", _MEMORY_RETRY_S)
         for pack in leaving:
@@ -337,8 +354,25 @@ class Models:
     def _is_pinned(self, ref: PackRef) -> bool:
         return ref.name in self._pinned or str(ref) in self._pinned
 
-    def _residents(self) -> list[Resident]:
+    def _fellows(self, ref: PackRef) -> set[PackRef]:
+        """Packs that stay while one is loaded that answers together with them."""
+        groups = [group for group in self._together if ref in group and all(map(self._is_known, group))]
+        return {one for group in groups if not self.lacking_room(group) for one in group}
+
+    def _is_known(self, ref: PackRef) -> bool:
+        return ref.version in self._published.get(ref.name, ())
+
+    def _size_bytes(self, refs: Collection[PackRef]) -> int:
+        return sum(self._source.size_bytes(self.manifest(ref)) for ref in refs)
+
+    def _residents(self, staying: Collection[PackRef] = ()) -> list[Resident]:
         return [
-            Resident(str(ref), model.size_bytes, self._used[ref], self._is_pinned(ref), not model.batcher.is_idle)
+            Resident(
+                pack=str(ref),
+                size_bytes=model.size_bytes,
+                last_used=self._used[ref],
+                is_pinned=ref in staying or self._is_pinned(ref),
+                is_busy=not model.batcher.is_idle,
+            )
             for ref, model in self._loaded.items()
         ]

@@ -81,6 +81,7 @@ class Serving:
             routes=terms.routes,
             pinned=terms.pinned,
             budget_bytes=terms.memory_bytes,
+            together=[frozenset(ref for ref, _ in one.members) for one in terms.ensembles.values()],
         )
         self._ensembles = Ensembles(self._models, terms.ensembles)
         self._caching = AnswerCaching(terms.cache_bytes, remote)

@@ -324,6 +324,45 @@ async def test_an_ensemble_fails_with_a_member(manifest: PackManifest) -> None:
 
 
 @in_loop
+async def test_members_that_find_no_room_together_are_refused_with_the_budget(manifest: PackManifest) -> None:
+    """Each would leave for the next at every request; what is pinned beside them counts, too."""
+    async with hub(manifest, "a@1.0.0", "b@1.0.0", memory_bytes=150, ensembles={"both": BOTH}) as made:
+        loads = made.source.opened.copy()
+        with pytest.raises(PackUnavailableError, match=r"200 bytes together, and .*memory_bytes is 150; raise it"):
+            await made.ask("both")
+        assert made.source.opened == loads
+        assert (await made.ask("a")).pack == "a@1.0.0"
+        assert (await made.ask("b")).pack == "b@1.0.0"
+    async with hub(
+        manifest, "a@1.0.0", "b@1.0.0", "c@1.0.0", memory_bytes=250, pinned=("c",), ensembles={"both": BOTH}
+    ) as made:
+        with pytest.raises(PackUnavailableError, match="beside 100 bytes of pinned packs"):
+            await made.ask("both")
+
+
+@in_loop
+async def test_a_member_never_leaves_for_another(manifest: PackManifest) -> None:
+    """Also not where everything else is busy: a busy model leaves when it has answered."""
+    async with hub(manifest, "c@1.0.0", memory_bytes=250, ensembles={"both": BOTH}, inline_below_ms=0.0) as made:
+        made.source.publish("a@1.0.0", "b@1.0.0")
+        await made.ask("a")
+        busy = made.source.sessions["c@1.0.0"]
+        busy.is_held = True
+        running = asyncio.create_task(made.ask("c"))
+        await asyncio.to_thread(busy.held.wait, 30.0)
+        asked = asyncio.create_task(made.ask("both"))
+        async with asyncio.timeout(30.0):
+            while made.serving.is_ready("a") and made.serving.is_ready("c"):
+                await turn_loop()
+        assert made.serving.is_ready("a")
+        busy.is_held = False
+        busy.released.set()
+        assert (await running).pack == "c@1.0.0"
+        assert (await asked).pack == "both"
+        assert made.ready() == ["a@1.0.0", "b@1.0.0"]
+
+
+@in_loop
 async def test_equal_inputs_are_answered_from_what_was_said_where_that_is_switched_on(manifest: PackManifest) -> None:
     """No second run, the same outputs and confidence; another input and another version do run."""
     async with hub(manifest, "a@1.0.0", "b@1.0.0", cached=("a",)) as made:
