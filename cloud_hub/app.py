@@ -35,6 +35,7 @@ from cloud_hub.adapters.http.health import Health
 from cloud_hub.adapters.http.server import HttpServer, TlsFiles
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.adapters.http.web import Web
+from cloud_hub.adapters.oip.bodies import Bodies
 from cloud_hub.adapters.oip.callers import Callers
 from cloud_hub.adapters.oip.grpc_service import GrpcService
 from cloud_hub.adapters.oip.inference import Inference
@@ -259,7 +260,7 @@ class Hub:
         self._stack.push_async_callback(server.close, GRACE_S)
         grpc_port = await server.open(GrpcService(*parts, max_calls=oip.max_calls).behaviours())
         tls = None if is_local else TlsFiles(folder.server_certificate, folder.server_key)
-        rest = HttpServer(RestApp(*parts), oip.host, oip.http_port, tls)
+        rest = HttpServer(RestApp(*parts, bodies=Bodies()), oip.host, oip.http_port, tls)
         self._stack.push_async_callback(rest.close)
         return replace(listening, oip_grpc_port=grpc_port, oip_http_port=await rest.open())
 

@@ -12,15 +12,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from cloud_hub.adapters.oip.bodies import Bodies
 from cloud_hub.adapters.oip.callers import AUTHORIZATION, Callers
 from cloud_hub.adapters.oip.grpc_service import NAME
 from cloud_hub.adapters.oip.inference import Inference, answer_parameters, shown
 from cloud_hub.adapters.oip.refusals import EXPECTED, Refusal, refusal_of
 from cloud_hub.serving.interface import InferenceServing, Inferred
-from protos.codec.errors import CodecError
 from protos.oip.describing import document, model_config, model_metadata, model_statistics, server_metadata
-from protos.oip.methods import MAX_MESSAGE_BYTES
-from protos.oip.rest import HEADER_LENGTH, Address, Operation, address_of, header_length, inflated
+from protos.oip.rest import HEADER_LENGTH, Address, Operation, address_of, header_length
 from protos.oip.rest_codec import opened
 from protos.status import TABLE, Status
 
@@ -36,6 +35,7 @@ class RestApp:
         callers: Says who is calling.
         reasons_not_ready: Why the hub is not ready; nothing when it is.
         version: The hub's.
+        bodies: What requests in hand may take.
     """
 
     def __init__(
@@ -45,12 +45,15 @@ class RestApp:
         callers: Callers,
         reasons_not_ready: Callable[[], Awaitable[Sequence[str]]],
         version: str,
+        *,
+        bodies: Bodies,
     ) -> None:
         self._serving = serving
         self._inference = inference
         self._callers = callers
         self._reasons_not_ready = reasons_not_ready
         self._version = version
+        self._bodies = bodies
         self._operations: Mapping[Operation, Callable[[Request, Address], Awaitable[Response]]] = {
             Operation.SERVER_LIVE: self._live,
             Operation.SERVER_READY: self._ready,
@@ -122,16 +125,16 @@ class RestApp:
 
     async def _infer(self, request: Request, address: Address) -> Response:
         admitted = (await self._callers.admit(request.headers.get(AUTHORIZATION))).caller
-        body = await _body(request)
-        sent = opened(body, header_length(request.headers.get(HEADER_LENGTH), len(body)))
-        served = await self._inference.find(address.model, address.version, sent.request_id)
-        asked = served.rest.read_opened(sent)
-        inferred = await _unless_gone(
-            request, self._inference.run(served, asked.asked.inputs, asked.parameters, caller=admitted)
-        )
-        answer = served.rest.write(
-            asked, inferred.outputs, version=inferred.version, parameters=answer_parameters(inferred)
-        )
+        async with self._bodies.read(request, address.model) as body:
+            sent = opened(body, header_length(request.headers.get(HEADER_LENGTH), len(body)))
+            served = await self._inference.find(address.model, address.version, sent.request_id)
+            asked = served.rest.read_opened(sent)
+            inferred = await _unless_gone(
+                request, self._inference.run(served, asked.asked.inputs, asked.parameters, caller=admitted)
+            )
+            answer = served.rest.write(
+                asked, inferred.outputs, version=inferred.version, parameters=answer_parameters(inferred)
+            )
         return Response(answer.body, headers=answer.headers)
 
     async def _index(self, request: Request, _address: Address) -> Response:
@@ -158,18 +161,6 @@ class RestApp:
 
     async def _admit(self, request: Request) -> None:
         await self._callers.admit(request.headers.get(AUTHORIZATION))
-
-
-async def _body(request: Request) -> bytes:
-    """Read a body, no further than the cap."""
-    chunks: list[bytes] = []
-    size_bytes = 0
-    async for chunk in request.stream():
-        size_bytes += len(chunk)
-        if size_bytes > MAX_MESSAGE_BYTES:
-            raise CodecError("body", f"must be at most {MAX_MESSAGE_BYTES} bytes")
-        chunks.append(chunk)
-    return inflated(chunks, request.headers.get("Content-Encoding", ""))
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Inferred]) -> Inferred:

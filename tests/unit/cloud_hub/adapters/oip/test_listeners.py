@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
+from cloud_hub.adapters.oip.bodies import Bodies
 from cloud_hub.adapters.oip.callers import Callers
 from cloud_hub.adapters.oip.grpc_service import GrpcService
 from cloud_hub.adapters.oip.inference import Inference
@@ -65,7 +67,12 @@ class Listening:
 
 @contextlib.asynccontextmanager
 async def listening(
-    manifest: PackManifest, *, needs_token: bool = False, failure: HubError | None = None, max_calls: int = 100
+    manifest: PackManifest,
+    *,
+    needs_token: bool = False,
+    failure: HubError | None = None,
+    max_calls: int = 100,
+    most_body_bytes: int = 1 << 20,
 ) -> AsyncIterator[Listening]:
     """Start both forms on one fake."""
     serving = FakeServing.of(manifest)
@@ -78,7 +85,7 @@ async def listening(
     parts = (serving, Inference(serving), callers, no_reasons, "1.2.3")
     server = OipServer(LOOPBACK, 0, None)
     port = await server.open(GrpcService(*parts, max_calls=max_calls).behaviours())
-    transport = httpx.ASGITransport(RestApp(*parts))
+    transport = httpx.ASGITransport(RestApp(*parts, bodies=Bodies(most_body_bytes)))
     try:
         async with (
             grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel,
@@ -252,6 +259,26 @@ async def test_calls_beyond_the_bound_are_refused(manifest: PackManifest) -> Non
         await hub.serving.was_cancelled.wait()
         hub.serving.is_stuck = False
         await hub.call("ModelInfer", request())
+
+
+@in_loop
+async def test_bodies_in_hand_are_counted_together(manifest: PackManifest) -> None:
+    """One beside another that is not answered yet finds no room; it does when that one has gone, inflated or not."""
+    path, plain = f"/v2/models/{MODEL}/infer", json.dumps(document()).encode()
+    packed, headers = gzip.compress(plain), {"Content-Encoding": "gzip"}
+    async with listening(manifest, most_body_bytes=len(plain) + len(packed)) as made:
+        made.serving.is_stuck = True
+        waiting = asyncio.create_task(made.web.post(path, content=plain))
+        await asyncio.wait_for(made.serving.began.wait(), DEADLINE_S)
+        for body, how in ((plain, {}), (packed, headers)):
+            refused = await made.web.post(path, content=body, headers=how)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            assert f" of {len(plain) + len(packed)} bytes, and this one finds no room" in refused.json()["error"]
+        waiting.cancel()
+        await asyncio.wait_for(made.serving.was_cancelled.wait(), DEADLINE_S)
+        await asyncio.gather(waiting, return_exceptions=True)
+        made.serving.is_stuck = False
+        assert (await made.web.post(path, content=packed, headers=headers)).status_code == 200
 
 
 @in_loop
