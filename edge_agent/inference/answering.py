@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -165,6 +166,7 @@ class Answerer:
         self._look = look
         self._sampling = InputSampling()
         self._unseen: list[tuple[Model, Question]] = []
+        self._untold: list[Callable[[], None]] = []
         self._lock = threading.Lock()  # taken by `answer` for a pass, by `swap` between two
 
     def swap(self, model: Model) -> Model:
@@ -208,9 +210,12 @@ class Answerer:
             ]
 
     def look(self) -> None:
-        """Look at inputs of what was answered; called when the answers are out, which need not wait for it."""
+        """Tell of what was answered, and look at inputs of it; called when the answers are out."""
         with self._lock:
+            untold, self._untold = self._untold, []
             unseen, self._unseen = self._unseen, []
+            for tell in untold:
+                tell()
             for model, window in unseen:
                 self._look(self._binding, model.use.digest, model.manifest, window.values, window.end_ns)
 
@@ -243,7 +248,7 @@ class Answerer:
         for _ in range(failed):  # questions are finite numbers: what is none came from the pack
             self._on_engine_failure(self._binding, self._model.use)
         if failed < len(scored):
-            self._on_scored(self._binding, self._model.use, len(scored) - failed)
+            self._untold.append(partial(self._on_scored, self._binding, self._model.use, len(scored) - failed))
 
     def _scored(self, windows: Sequence[Question]) -> Sequence[Scored] | None:
         """One engine run; None when the engine failed."""
@@ -259,7 +264,7 @@ class Answerer:
         except Exception:  # calling an engine: whatever it does, the windows are unscorable and the flow goes on
             logger.exception("engine_failed", extra=facts)
             return None
-        self._on_run(self._binding, self._clock.monotonic_s() - began_s)
+        self._untold.append(partial(self._on_run, self._binding, self._clock.monotonic_s() - began_s))
         try:
             return score(self._model.manifest, outputs)
         except TensorError:
@@ -289,7 +294,7 @@ class Answerer:
             trace=traceparent(name),
             policy_version=model.policy.version,
         )
-        self._on_answered(self._binding, prediction.latency_ms)
+        self._untold.append(partial(self._on_answered, self._binding, prediction.latency_ms))
         payload = event_bytes(prediction)
         return Decided(
             prediction_id=name,

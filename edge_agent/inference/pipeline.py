@@ -1,12 +1,15 @@
-"""Owns the inference thread: a bounded queue of deliveries, and the pass that turns them into answers.
+"""Owns the pass that turns deliveries into answers, the bounded queue before it, and whose thread it runs on.
 
-One pass drains what waits, feeds every binding's lane, runs one inference a binding over all closed windows, hands the
-store one unit for all bindings of the same terms, and publishes the answers directly. Nothing in it waits for the disk
+One pass drains what waits, feeds every binding's lane, runs one inference a binding over all closed windows, publishes
+the answers directly, and hands the store one unit for all bindings of the same terms. Nothing in it waits for the disk
 or the network: the store commits and acknowledges behind it, and what cannot be published now is published by
 `publisher.py`.
+
+While answers are quick, whoever has handed deliveries in makes the pass: to wake another thread would cost as much as
+the answer. Slow ones are left to the pipeline's own thread, so that the connection is read and answered meanwhile. That
+thread also makes the passes in which only time goes by, and those after a fault.
 """
 
-import queue
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +28,10 @@ IDLE_WAIT_S = 0.1
 HOLD_S = 20.0
 """Less than a broker's patience (1.5 times the keepalive), and more than the slowest pass."""
 
+QUICK_S = 0.005
+"""An answer that takes less is made on the thread that handed its record in."""
+
+_WEIGHT_OF_LAST = 0.2
 
 OnPass = Callable[[Unit, float], None]
 """A unit was handed to the store; its pass took so many seconds from its first delivery in hand to its last publish."""
@@ -69,7 +76,7 @@ class Taker(Protocol):
 
 
 class Pipeline:
-    """The pass and its queue. `run_once` is the thread's loop body.
+    """The pass and its queue. `run_once` is its own thread's loop body; `offer` and `run_waiting` may be called by any.
 
     Args:
         lanes: One per binding.
@@ -94,16 +101,24 @@ class Pipeline:
     ) -> None:
         self._hold_s = hold_s
         self._lanes = {lane.binding: lane for lane in lanes}
+        self._terms = frozenset(lane.terms for lane in lanes)
         self._store = store
         self._publisher = publisher
         self._clock = clock
         self._observers = tuple(observers)
-        self._waiting: queue.Queue[Delivery] = queue.Queue(capacity)
-        self._shed_lock = threading.Lock()
+        self._capacity = capacity
+        self._changed = threading.Condition()  # guards the four below
+        self._waiting: deque[Delivery] = deque()
+        self._is_called = False
         self._shed: Counter[tuple[BindingName, str]] = Counter()
+        self._shed_acks: list[tuple[BindingName, AckHandle]] = []
+        self._passing = threading.Lock()  # held for a pass; guards all below
         self._again: deque[Delivery] = deque()
         self._is_spoilt = False
-        self._shed_acks: list[tuple[BindingName, AckHandle]] = []
+        self._failure: Exception | None = None
+        self._answer_s: float | None = None
+        self._is_resting = False
+        self._ticked_s = float("-inf")
         self.last_pass_s = clock.monotonic_s()
 
     def restore(self) -> None:
@@ -112,7 +127,7 @@ class Pipeline:
             lane.restore(self._clock.monotonic_s())
 
     def offer(self, delivery: Delivery) -> bool:
-        """Take a delivery in, from any thread.
+        """Take a delivery in, from any thread; `run_waiting` follows.
 
         Where the sender keeps what is not acknowledged, a full queue holds the caller back, and so the connection: some
         brokers send more than the window that they were given (mosquitto 2.0 does when a session goes on).
@@ -120,22 +135,70 @@ class Pipeline:
         Returns:
             False when the queue is full: the record is counted as shed, and acknowledged with the next commit.
         """
-        try:
-            self._waiting.put(delivery, block=delivery.ack is not None, timeout=self._hold_s)
-        except queue.Full:
-            self._note_shed(delivery, QUEUE_FULL)
-            return False
+        with self._changed:
+            if not self._has_room():
+                self._call()
+                if delivery.ack is None or not self._changed.wait_for(self._has_room, self._hold_s):
+                    self._note_shed(delivery, QUEUE_FULL)
+                    return False
+            self._waiting.append(delivery)
         return True
 
-    def run_once(self) -> None:
-        """One pass; waits up to `IDLE_WAIT_S` for the first delivery.
+    def run_waiting(self) -> None:
+        """Answer what waits on the caller's thread, if that is quick and nobody is at it; else wake the own thread."""
+        if not self._waiting:
+            return
+        if self._passing.acquire(blocking=False):
+            try:
+                while self._waiting and self._is_quick():
+                    self._run_pass()
+            except Exception as error:  # noqa: BLE001 - handed to the supervised loop, which raises it
+                self._failure = error
+            finally:
+                self._passing.release()
+        if self._waiting or self._failure is not None:
+            with self._changed:
+                self._call()
 
-        A pass that fails is a fault of this program. The lanes are rebuilt from the store before the next one, and the
-        deliveries of the failed pass are tried again one by one; one that fails alone is shed and counted.
+    def run_once(self) -> None:
+        """One pass on the pipeline's own thread; waits up to `IDLE_WAIT_S` for something to do.
+
+        A pass that fails, wherever it ran, is a fault of this program, and fails this loop. The lanes are rebuilt from
+        the store before the next one, and the deliveries of the failed pass are tried again one by one; one that fails
+        alone is shed and counted.
         """
-        if self._is_spoilt:
-            self.restore()
-            self._is_spoilt = False
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_called or self._waiting or self._again, IDLE_WAIT_S)
+            self._is_called = False
+        with self._passing:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            if self._is_spoilt:
+                self.restore()
+                self._is_spoilt = False
+            self._run_pass()
+
+    def rest(self) -> None:
+        """Leave every pass to the pipeline's own thread from now on; waits for the one in hand."""
+        with self._passing:
+            self._is_resting = True
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < self._capacity
+
+    def _call(self) -> None:
+        """Wake the pipeline's own thread; the caller holds the condition."""
+        self._is_called = True
+        self._changed.notify_all()
+
+    def _is_quick(self) -> bool:
+        """Whether whoever hands records in may wait for their answers; not known before the first one."""
+        is_quick = self._answer_s is not None and self._answer_s <= QUICK_S
+        return is_quick and not (self._is_spoilt or self._again or self._is_resting)
+
+    def _run_pass(self) -> None:
+        """Drain and pass; the caller is the only one."""
         deliveries = self._drain()
         try:
             self._pass(deliveries)
@@ -143,21 +206,23 @@ class Pipeline:
             self._is_spoilt = True
             if len(deliveries) > 1:
                 self._again.extend(deliveries)
-            for delivery in deliveries if len(deliveries) == 1 else ():
-                self._note_shed(delivery, FAILED_ALONE)
+            with self._changed:
+                for delivery in deliveries if len(deliveries) == 1 else ():
+                    self._note_shed(delivery, FAILED_ALONE)
             raise
 
     def _pass(self, deliveries: Sequence[Delivery]) -> None:
         began_s = self._clock.monotonic_s()
         self.last_pass_s = began_s
         is_synced = self._clock.is_synced()
-        drafts = {lane.terms: Draft(lane.terms, is_synced) for lane in self._lanes.values()}
+        drafts = {terms: Draft(terms, is_synced) for terms in self._terms}
         for delivery in deliveries:
             lane = self._lanes[delivery.binding]
             lane.accept(delivery, began_s, drafts[lane.terms])
+        if not deliveries or began_s - self._ticked_s >= IDLE_WAIT_S:
+            self._tick(began_s, drafts)
         is_durable = self._store.is_durable
         for lane in self._lanes.values():
-            lane.tick(began_s, self._clock.wall_ns(), drafts[lane.terms])
             lane.answer(drafts[lane.terms], is_durable=is_durable)
         self._add_shed(drafts)
         decided = [one for draft in drafts.values() for one in draft.decided]
@@ -169,36 +234,51 @@ class Pipeline:
         units = [unit for unit in map(Draft.unit, drafts.values()) if unit is not None]
         for unit in units:
             self._store.submit(unit)
-        if not units:
-            return
-        crash_point(CrashPoint.ANSWERED)
-        took_s = self._clock.monotonic_s() - began_s
+        if units:
+            crash_point(CrashPoint.ANSWERED)
+            self._tell(units, self._clock.monotonic_s() - began_s, len(decided))
+
+    def _tick(self, now_s: float, drafts: Mapping[JournalTerms, Draft]) -> None:
+        """Let the lanes see that time goes by: with every idle pass, and as often while there is no idle one."""
+        self._ticked_s = now_s
+        for lane in self._lanes.values():
+            lane.tick(now_s, self._clock.wall_ns(), drafts[lane.terms])
+
+    def _tell(self, units: Sequence[Unit], took_s: float, answers: int) -> None:
+        """Do what the answers did not wait for."""
+        self._note_pace(took_s, answers)
         for told in self._observers:
             for unit in units:
                 told(unit, took_s)
         for lane in self._lanes.values():
             lane.look()
 
+    def _note_pace(self, took_s: float, answers: int) -> None:
+        if not answers:
+            return
+        answer_s = took_s / answers
+        before_s = answer_s if self._answer_s is None else self._answer_s
+        self._answer_s = before_s + _WEIGHT_OF_LAST * (answer_s - before_s)
+
     def _drain(self) -> list[Delivery]:
         if self._again:
             return [self._again.popleft()]
-        deliveries: list[Delivery] = []
-        try:
-            deliveries.append(self._waiting.get(timeout=IDLE_WAIT_S))
-            while len(deliveries) < MAX_BATCH:
-                deliveries.append(self._waiting.get_nowait())
-        except queue.Empty:
-            pass
+        with self._changed:
+            deliveries = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            if len(self._waiting) + len(deliveries) >= self._capacity:
+                self._changed.notify_all()
         return deliveries
 
     def _note_shed(self, delivery: Delivery, reason: str) -> None:
-        with self._shed_lock:
-            self._shed[delivery.binding, reason] += 1
-            if delivery.ack is not None:
-                self._shed_acks.append((delivery.binding, delivery.ack))
+        """Count a record that nobody looks at; the caller holds the condition."""
+        self._shed[delivery.binding, reason] += 1
+        if delivery.ack is not None:
+            self._shed_acks.append((delivery.binding, delivery.ack))
 
     def _add_shed(self, drafts: Mapping[JournalTerms, Draft]) -> None:
-        with self._shed_lock:
+        if not self._shed:
+            return
+        with self._changed:
             shed, self._shed = self._shed, Counter()
             acks, self._shed_acks = self._shed_acks, []
         for (binding, reason), amount in shed.items():

@@ -73,6 +73,7 @@ class MqttBroker:
         remembered: Filters that the broker's session may still hold from an earlier run.
         clock: Wall clock for `received_ns`, monotonic clock for how long a connection lived.
         on_delivery: Takes a record; where it has no room it counts the record as shed and acks it itself.
+        on_read: Called after the records of each read; may answer them.
         on_published: Rows that the broker has acknowledged.
         on_refused: Rows that it has answered with an error, with its name: they are not under way any more.
         on_connection: Every change and every failed attempt; `connected` with a reason means "up, but …".
@@ -93,6 +94,7 @@ class MqttBroker:
         remembered: RememberedFilters,
         clock: Clock,
         on_delivery: OnDelivery,
+        on_read: Callable[[], None] = lambda: None,
         on_published: OnPublished,
         on_refused: OnRefused,
         on_connection: OnConnection,
@@ -110,6 +112,7 @@ class MqttBroker:
         self._remembered = remembered
         self._clock = clock
         self._on_delivery = on_delivery
+        self._on_read = on_read
         self._on_published = on_published
         self._on_refused = on_refused
         self._on_connection = on_connection
@@ -166,7 +169,10 @@ class MqttBroker:
             link = self._link
             if link is None:
                 return
-            link.connection.ack(link.acks.acknowledge(h.message_id for h in handles if h.generation == link.generation))
+            ready = link.acks.acknowledge(h.message_id for h in handles if h.generation == link.generation)
+            link.connection.ack(ready)
+        if ready:
+            self._settle(link, link.connection.flush())
 
     def close(self) -> None:
         """Publish `stopped`, disconnect, join the thread. May be called twice."""
@@ -192,7 +198,9 @@ class MqttBroker:
     def _connect_and_serve(self) -> str | None:
         """One connection from dialling to its end; the reason of the end, or None to dial again at once."""
         self._generation += 1
-        connection = Connection(self._settings, self._generation, self._version.version, self._received)
+        connection = Connection(
+            self._settings, self._generation, self._version.version, self._received, on_read=self._on_read
+        )
         link = Link(connection, self._settings.publish_window)
         self._link = link
         try:

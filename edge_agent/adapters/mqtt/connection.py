@@ -7,8 +7,8 @@ Messages and their acknowledgements go past paho, through `wire.py`, but for tho
 the loop over the socket is `turn`'s own, as paho provides for (`loop_read`, `loop_write`, `loop_misc`).
 
 Threads: `dial`, `turn` and `abandon` belong to the broker's thread. The others may be called from any: `flush` writes
-what the socket takes at once; what it does not take, acknowledgements, and what is paho's are queued and `turn` is
-woken (a registered socket callback is what tells paho not to write from there itself).
+what the socket takes at once; what it does not take, and what is paho's, is queued and `turn` is woken (a registered
+socket callback is what tells paho not to write from there itself).
 """
 
 import contextlib
@@ -152,6 +152,7 @@ class Connection:
         generation: Number of this connection, carried by the acks of its messages.
         version: MQTT 5 or 3.1.1.
         on_message: Called on the broker's thread for each message; must not block.
+        on_read: Called on the same thread after the messages of each read.
         is_probe: A look at the broker that leaves no session and no will behind (`doctor`).
     """
 
@@ -162,9 +163,11 @@ class Connection:
         version: MQTTProtocolVersion,
         on_message: OnMessage,
         *,
+        on_read: Callable[[], None] = lambda: None,
         is_probe: bool = False,
     ) -> None:
         self.generation = generation
+        self._on_read = on_read
         self._settings = settings
         self._version = version
         self._is_probe = is_probe
@@ -263,11 +266,10 @@ class Connection:
         return wire.settled()
 
     def ack(self, message_ids: Iterable[int]) -> None:
-        """Queue PUBACKs; nobody waits for them, so they go out together with what `turn` has besides."""
+        """Note PUBACKs; they go out with the next `flush`."""
         wire = self._client.wire
         if wire is not None:
             wire.acknowledge(message_ids)
-            self._wake()
 
     def subscribe(self, sources: Sequence[Source]) -> int | None:
         """Queue one SUBSCRIBE for all; on MQTT 5 retained messages are not even sent where nobody takes them."""
@@ -310,6 +312,7 @@ class Connection:
         if wire in ready or wire.pending():
             with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 wire.read()
+            self._on_read()
             while wire.has_packets and client.loop_read() is MQTTErrorCode.MQTT_ERR_SUCCESS:
                 pass
         if client.socket() is not None:

@@ -8,7 +8,7 @@ import pytest
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.budget import BucketSpec, Granted, Pool, Resource
 from edge_agent.core.decision import Barrier, Policy
-from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL
+from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL, QUICK_S
 from edge_agent.inference.rationing import Ration
 from edge_agent.ports import Unit
 from model_packs.errors import RunTimeoutError
@@ -422,3 +422,88 @@ def test_inputs_without_a_score_are_limited_for_each_partition() -> None:
     assert bench.count("escalations_suppressed_budget{unscorable_rate}") == 2
     assert bench.count("decisions_doubted{unscorable}") == 3
     assert bench.store.broken_equations() == []
+
+
+def test_quick_answers_are_made_by_whoever_hands_the_records_in() -> None:
+    """No other thread is woken for them; before the first answer nobody knows whether they are quick."""
+    bench = Bench()
+    bench.send(0)
+    bench.pipeline.run_waiting()
+    assert bench.events() == []
+    bench.pipeline.run_once()
+    bench.send(1)
+    bench.send(2)
+    bench.pipeline.run_waiting()
+    assert len(bench.events()) == 3
+    bench.commit()
+    assert bench.broker.acknowledged == [0, 1, 2]
+    assert bench.store.broken_equations() == []
+
+
+def test_slow_answers_are_left_to_the_pipelines_own_thread() -> None:
+    """The connection is read meanwhile."""
+    bench = Bench()
+
+    def slowly() -> None:
+        bench.clock.monotonic += 2 * QUICK_S
+
+    bench.session.on_run = slowly
+    bench.send(0)
+    bench.pipeline.run_once()
+    bench.send(1)
+    bench.pipeline.run_waiting()
+    assert len(bench.events()) == 1
+    bench.run()
+    assert len(bench.events()) == 2
+
+
+def test_a_pipeline_at_rest_leaves_everything_to_its_own_thread() -> None:
+    """When the store is about to close, nothing new is handed to it by others."""
+    bench = Bench()
+    bench.send(0)
+    bench.pipeline.run_once()
+    bench.pipeline.rest()
+    bench.send(1)
+    bench.pipeline.run_waiting()
+    assert len(bench.events()) == 1
+
+
+def test_a_fault_on_another_thread_fails_the_pipelines_own_loop() -> None:
+    """Who handed the records in goes on; the supervised loop tells of the fault, and tries them one by one."""
+    bench = Bench(breaks_on=message(2))
+    bench.send(0)
+    bench.run()
+    bench.send(1)
+    bench.send(2)
+    bench.pipeline.run_waiting()
+    bench.send(3)
+    bench.pipeline.run_waiting()  # until the lanes are rebuilt, nobody else makes a pass
+    with pytest.raises(RuntimeError):
+        bench.pipeline.run_once()
+    bench.run()  # the first of them alone
+    with pytest.raises(RuntimeError):
+        bench.pipeline.run_once()
+    bench.run()
+    assert bench.count(of_reason(Count.RECORDS_SHED, FAILED_ALONE)) == 1
+    assert len(_windows(bench)) == 3
+    assert bench.broker.unacknowledged == {}
+    assert bench.store.broken_equations() == []
+
+
+def test_a_quick_pass_does_not_run_beside_another_one() -> None:
+    """A record that comes while a pass is under way is answered behind it, on the pipeline's own thread."""
+    bench = Bench()
+    bench.send(0)
+    bench.pipeline.run_once()
+
+    def meanwhile() -> None:
+        bench.session.on_run = lambda: None
+        bench.send(2)
+        bench.pipeline.run_waiting()
+
+    bench.session.on_run = meanwhile
+    bench.send(1)
+    bench.pipeline.run_once()
+    assert len(bench.events()) == 2
+    bench.run()
+    assert len(bench.events()) == 3
