@@ -11,7 +11,8 @@ from cloud_hub.core.feedback import LabelGiven, LabelOutcome, Said, Source, chec
 from cloud_hub.errors import CaseUnknownError, FeedbackInvalidError, LabelUnknownError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import CaseRecords, Clock, PackFacts, PackShelf, StreamBell
-from model_packs.manifest import PackRef
+from model_packs.manifest import DETECTION, PackRef
+from model_packs.outputs import NOTHING_FOUND
 from protos.messages.escalation import PredictionId, Verdict
 from protos.messages.feedback import FeedbackBatch, FeedbackItem, FeedbackReceipt, FeedbackRefusal
 
@@ -43,11 +44,17 @@ class Labelling:
             case: The case.
 
         Returns:
-            The classes of its packs, in the full model's order; none when neither is published here any more.
+            The classes of its packs, in the full model's order; none when neither is published here any more. Of boxes,
+            which nobody writes: what edge and hub told, and that there is nothing.
 
         Raises:
             StorageError: The pack store cannot be read.
         """
+        for pack in (case.hub_pack, case.edge_pack):
+            facts = await self._published(pack)
+            if facts is not None and facts.manifest.task == DETECTION:
+                told = (case.edge_label, case.hub_label, case.human_label, NOTHING_FOUND)
+                return tuple(dict.fromkeys(label for label in told if label is not None))
         return await self._classes(case.hub_pack, case.edge_pack)
 
     async def give(
@@ -125,7 +132,8 @@ class Labelling:
         found: dict[str, None] = {}
         for pack in packs:
             facts = await self._published(pack)
-            found |= dict.fromkeys(() if facts is None else facts.manifest.labels)
+            if facts is not None and facts.manifest.task != DETECTION:  # its labels are those of single boxes
+                found |= dict.fromkeys(facts.manifest.labels)
         return tuple(found)
 
     async def _published(self, pack: str) -> PackFacts | None:

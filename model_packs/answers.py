@@ -1,7 +1,8 @@
-"""Owns turning raw outputs into answers for every task but classification: numbers, texts, tensors as they are.
+"""Owns turning raw outputs into answers of most tasks: numbers, texts, tensors as they are.
 
 Each answer comes with its confidence, from 0 to 1, or with the reason why it could not be scored; what `scoring.py`
-makes of both is the same for all tasks. Pure NumPy; intervals are `calibration.conformal`'s.
+makes of both is the same for all tasks. Classes are read by `scoring.py` itself, boxes by `detecting.py`. Pure NumPy;
+intervals are `calibration.conformal`'s.
 """
 
 import math
@@ -39,7 +40,7 @@ def answers(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tupl
     """Read a batch's answers.
 
     Args:
-        manifest: A pack of a task other than classification.
+        manifest: A pack of the task regression, text or tensor.
         outputs: What `Session.run` returned, [batch, …] each; not changed.
 
     Returns:
@@ -78,7 +79,7 @@ def _texts(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> Itera
     name = manifest.outputs[0].name
     elements = outputs.get(name)
     if elements is None or elements.ndim != 1:
-        raise _misfit(manifest, name, "[batch]", elements)
+        raise misfit(manifest, name, "[batch]", elements)
     sure = np.zeros(len(elements))
     if len(manifest.outputs) > 1:
         told = _column(manifest, manifest.outputs[1].name, outputs)
@@ -96,7 +97,7 @@ def _raw(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> Iterato
     """The outputs as they are; nothing says how sure they are."""
     for spec in manifest.outputs:
         if spec.name not in outputs:
-            raise _misfit(manifest, spec.name, "[batch, …]", None)
+            raise misfit(manifest, spec.name, "[batch, …]", None)
     for row in range(len(outputs[manifest.outputs[0].name])):
         tensors = [Tensor.from_array(spec.name, outputs[spec.name][row]) for spec in manifest.outputs]
         yield (RawTensors(tuple(tensors)), 0.0, None) if tensors_problem(tensors) is None else (None, 0.0, TOO_LARGE)
@@ -106,11 +107,12 @@ def _column(manifest: PackManifest, name: str, outputs: Mapping[str, NDArray[Any
     """One number a row."""
     values = outputs.get(name)
     if values is None or values.ndim not in (1, 2) or values.shape[1:] not in ((), (1,)):
-        raise _misfit(manifest, name, "[batch] or [batch, 1]", values)
+        raise misfit(manifest, name, "[batch] or [batch, 1]", values)
     return values.astype(np.float64).reshape(len(values))
 
 
-def _misfit(manifest: PackManifest, name: str, wanted: str, found: NDArray[Any] | None) -> TensorError:
+def misfit(manifest: PackManifest, name: str, wanted: str, found: NDArray[Any] | None) -> TensorError:
+    """The engine and the pack disagree about an output, `found`, which is None where there is none."""
     shown = "nothing" if found is None else list(found.shape)
     return TensorError(f"{manifest.ref}: output {name!r} must be {wanted}, not {shown}")
 

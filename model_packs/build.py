@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from model_packs.calibration.scaling import VectorScaling
+from model_packs.detection_spec import DetectionSpec
 from model_packs.digests import digest_of
 from model_packs.errors import ManifestError, PackError, TensorError
 from model_packs.golden import read_npy
@@ -35,6 +36,7 @@ from model_packs.manifest_reading import MAX_FILE_BYTES, read_manifest
 from model_packs.pack import Pack
 from model_packs.pack_spec import (
     ABSENT_MEND,
+    DetectionEntry,
     GoldenEntry,
     ImageEntry,
     OutputEntry,
@@ -175,6 +177,7 @@ def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, by
         score=None if spec.score is None else _score(spec.score),
         vector_scaling=None if spec.vector_scaling is None else _vector(label, spec.vector_scaling, spec.labels),
         regression=None if spec.regression is None else _regression(label, spec.regression, contents),
+        detection=None if spec.detection is None else _detection(spec.detection),
     )
 
 
@@ -207,6 +210,8 @@ def declared_score_name(spec: PackSpec, folder: Path) -> str:
     if spec.regression is not None:
         path = spec.regression.residuals
         return interval_name(_regression(label, spec.regression, {path: ("other", _read(label, folder, path))}))
+    if spec.detection is not None:
+        return _detection(spec.detection).score_name
     if spec.task != CLASSIFICATION:
         raise PackError(label, f"the task {spec.task} has no score that a certificate could speak of", _MEND)
     vector = None if spec.vector_scaling is None else _vector(label, spec.vector_scaling, spec.labels)
@@ -238,6 +243,20 @@ def _regression(label: str, entry: RegressionEntry, contents: dict[str, tuple[Fi
         raise PackError(label, f"{entry.residuals}: must be a list of finite floating-point numbers", _MEND)
     rising = tuple(np.sort(residuals.astype(np.float64)).tolist())
     return RegressionSpec(float(entry.tolerance), float(entry.level), rising, entry.spread, entry.unit)
+
+
+def _detection(entry: DetectionEntry) -> DetectionSpec:
+    return DetectionSpec(
+        boxes=entry.boxes,
+        scores=entry.scores,
+        classes=entry.classes,
+        units=entry.units,
+        keep=float(entry.keep),
+        agree_iou=float(entry.agree_iou),
+        max_boxes=entry.max_boxes,
+        nothing_found=float(entry.nothing_found),
+        suppress_iou=None if entry.suppress_iou is None else float(entry.suppress_iou),
+    )
 
 
 def _golden(label: str, entry: GoldenEntry, contents: dict[str, tuple[FileRole, bytes]]) -> GoldenSpec:

@@ -30,6 +30,7 @@ from model_packs.certificate.risks import BLIND_TO, RISKS, Risk
 from model_packs.certificate.selection import Method
 from model_packs.certificate.tally import tally_of
 from model_packs.digests import digest_of_file
+from model_packs.manifest import DETECTION
 from model_packs.pack_spec import ABSENT_MEND, PackSpec
 from model_packs.process.durable import write_file
 from model_packs.process.exits import CliError, Exit, Parser
@@ -243,12 +244,18 @@ def named_classes(path: Path, arrays: score_file.Arrays, folder: Path | None) ->
         The arrays, answers of whole numbers replaced by labels where these are known.
 
     Raises:
-        CertificateError: An index that names no label.
+        CertificateError: An index that names no label, or answers for a pack that tells boxes.
         SettingsError: pack.toml is wrong.
     """
     labels = arrays.get("labels")
     if folder is not None:
-        labels = np.array(load_toml(folder / SPEC_FILE, PackSpec, absent_mend=ABSENT_MEND).labels, dtype=np.str_)
+        spec = load_toml(folder / SPEC_FILE, PackSpec, absent_mend=ABSENT_MEND)
+        if spec.task == DETECTION and (found := [name for name in _ANSWERS if name in arrays]):
+            raise CertificateError(
+                f"{path}: {', '.join(found)}: one label a row says nothing of boxes; give correct (or agrees, "
+                "hub_correct) instead, as model_packs.outputs.agree tells them"
+            )
+        labels = np.array(spec.labels, dtype=np.str_)
     names = [name for name in arrays if name.removeprefix("tune_") in _ANSWERS and arrays[name].dtype.kind in "iu"]
     if labels is None or len(labels) == 0:
         return arrays

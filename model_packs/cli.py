@@ -204,9 +204,12 @@ def _document(stored: StoredPack, pack: Pack) -> dict[str, Any]:
 
 def _answers(manifest: PackManifest) -> tuple[str, str]:
     """What kind of answer it gives."""
+    boxes, spec = manifest.detection, manifest.regression
+    if boxes is not None:
+        found = f"boxes of {boxes.keep:g} or more, at most {boxes.max_boxes}, in {boxes.units}"
+        return "task", f"{manifest.task} of {', '.join(manifest.labels)}: {found}"
     if manifest.labels:
         return "labels", ", ".join(manifest.labels)
-    spec = manifest.regression
     if spec is None:
         return "task", manifest.task
     return (

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from model_packs.calibration.scaling import VectorScaling
 from model_packs.calibration.scores import ScoreKind
+from model_packs.detection_spec import DetectionSpec
 from model_packs.digests import Digest, digest_of
 from model_packs.strict_json import JsonValue, canonical
 from model_packs.tensors import TensorSpec
@@ -22,18 +23,25 @@ VERSION_PATTERN: Final = r"(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{
 
 CLASSIFICATION: Final = "classification"
 REGRESSION: Final = "regression"
+DETECTION: Final = "detection"
 TEXT: Final = "text"
 TENSOR: Final = "tensor"
 
 LOSSES: Final[Mapping[str, str]] = {
     CLASSIFICATION: "zero_one",
     REGRESSION: "within_tolerance",
+    DETECTION: "matched_boxes",
     TEXT: "exact",
     TENSOR: "none",
 }
 """Task to how two of its answers are compared (`outputs.agree`)."""
 
-TASK_SCORES: Final[Mapping[str, str]] = {REGRESSION: "interval", TEXT: "told", TENSOR: "none"}
+TASK_SCORES: Final[Mapping[str, str]] = {
+    REGRESSION: "interval",
+    DETECTION: "weakest_box",
+    TEXT: "told",
+    TENSOR: "none",
+}
 """Task to what `confidence` is, for tasks whose packs do not choose."""
 
 _REF = re.compile(f"({NAME_PATTERN})@({VERSION_PATTERN})")
@@ -216,13 +224,13 @@ class PackManifest:
         family: Packs that are versions of, or escalate to, one another share it.
         role: Where it runs.
         task: Tag of its output.
-        labels: Classes in the order of the logits.
+        labels: Classes in the order of the logits, or of a detector's classes.
         inputs: Declared inputs; the first axis is the batch.
         outputs: Declared outputs; the first axis is the batch.
         window: Declared when the first input is a window of samples.
         max_batch: Most windows in one run.
         escalates_to: The hub pack that answers what this one is not sure of.
-        temperature: Divides the logits before the softmax.
+        temperature: Divides the logits before the softmax; of a detector the log odds of each box's score.
         agreement_loss: How an answer is compared with the hub's: its task's, of `LOSSES`.
         certificate_path: File that backs the threshold.
         files: Every file, sorted by path.
@@ -234,6 +242,7 @@ class PackManifest:
         score: How the confidence is made; None: the largest probability.
         vector_scaling: Scales the logits by class, before the temperature; None: they stay as they are.
         regression: For the task `regression`, and no other: how far off it may be.
+        detection: For the task `detection`, and no other: how it tells boxes.
     """
 
     ref: PackRef
@@ -258,6 +267,7 @@ class PackManifest:
     score: ScoreSpec | None = None
     vector_scaling: VectorScaling | None = None
     regression: RegressionSpec | None = None
+    detection: DetectionSpec | None = None
 
     @property
     def score_kind(self) -> ScoreKind:
@@ -269,6 +279,8 @@ class PackManifest:
         """The same as certificates name it: with a digest where numbers of the pack decide it, too."""
         if self.task == CLASSIFICATION:
             return score_name(self.score, self.vector_scaling, self.labels)
+        if self.detection is not None:
+            return self.detection.score_name
         return interval_name(self.regression) if self.regression is not None else TASK_SCORES[self.task]
 
     def to_document(self) -> dict[str, JsonValue]:
@@ -321,6 +333,8 @@ class PackManifest:
             document["vector_scaling"] = _vector_document(self.vector_scaling, self.labels)
         if self.regression is not None:
             document["regression"] = _regression_document(self.regression)
+        if self.detection is not None:
+            document["detection"] = self.detection.to_document()
         return document
 
     def canonical_json(self) -> bytes:

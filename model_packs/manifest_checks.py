@@ -9,8 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from model_packs.calibration.deferral import FEATURES
-from model_packs.manifest import CLASSIFICATION, LOSSES, REGRESSION, TENSOR, TEXT, PackManifest
-from model_packs.outputs import MAX_RAW_BYTES
+from model_packs.detection_spec import DetectionSpec
+from model_packs.manifest import (
+    CLASSIFICATION,
+    DETECTION,
+    LOSSES,
+    REGRESSION,
+    TENSOR,
+    TEXT,
+    PackManifest,
+)
+from model_packs.outputs import MAX_LABEL_CHARS, MAX_RAW_BYTES
 from model_packs.tensors import BYTES, DYNAMIC, TensorSpec, tensor_size_bytes
 
 MAX_PATH_CHARS: Final = 200
@@ -20,6 +29,7 @@ MAX_FILES: Final = 1000
 MAX_RESIDUALS: Final = 10_000
 
 _FLOATS: Final = ("FP16", "FP32", "FP64")
+_INTEGERS: Final = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32")
 _COLUMN: Final = f"{' or '.join(_FLOATS)} [-1] or [-1, 1]"
 _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -118,9 +128,11 @@ def _task(manifest: PackManifest) -> Iterator[str]:
         yield f"agreement_loss: of the task {task} it is {LOSSES[task]}, not {manifest.agreement_loss}"
     if (manifest.regression is None) == (task == REGRESSION):
         yield "regression: belongs to the task regression, which needs it, and to no other"
+    if (manifest.detection is None) == (task == DETECTION):
+        yield "detection: belongs to the task detection, which needs it, and to no other"
     if task == CLASSIFICATION:
         return
-    if manifest.labels:
+    if manifest.labels and task != DETECTION:
         yield f"labels: the task {task} has none"
     for key, part in (("score", manifest.score), ("vector_scaling", manifest.vector_scaling)):
         if part is not None:
@@ -141,6 +153,56 @@ def _regression(manifest: PackManifest) -> Iterator[str]:
         yield f"regression.residuals: 1 to {MAX_RESIDUALS} of them, rising"
     if spec.spread is not None and not _is_column([out for out in manifest.outputs[1:] if out.name == spec.spread]):
         yield f"regression.spread: {spec.spread!r} must be an output other than the first, {_COLUMN}"
+
+
+def _detection(manifest: PackManifest) -> Iterator[str]:
+    spec = manifest.detection
+    if not manifest.labels or _repeated(manifest.labels):
+        yield "labels: must be present and each different"
+    for label in manifest.labels:
+        if not (1 <= len(label) <= MAX_LABEL_CHARS and label.isprintable()):
+            yield f"labels: {label!r} must be 1 to {MAX_LABEL_CHARS} printable characters: events tell it"
+    if spec is None:
+        return
+    if not 0.0 < spec.keep < 1.0 or not spec.agree_iou > 0.0:
+        yield "detection: keep must be strictly between 0 and 1, agree_iou above 0"
+    if (spec.suppress_iou is None) == (spec.classes is None):
+        yield "detection.suppress_iou: is needed without classes, and belongs to scores by label only"
+    for name in _repeated(name for name in (spec.boxes, spec.scores, spec.classes) if name is not None):
+        yield f"detection: {name!r} is named twice; boxes, scores and classes are outputs of their own"
+    yield from _detection_outputs(manifest, spec)
+
+
+def _detection_outputs(manifest: PackManifest, spec: DetectionSpec) -> Iterator[str]:
+    """Each named output is there, with the datatype and the shape of its role, and as many boxes as the others."""
+    n_labels = len(manifest.labels)
+    wanted: list[tuple[str, str, tuple[str, ...], tuple[int, ...]]] = [("boxes", spec.boxes, _FLOATS, (4,))]
+    wanted.append(("scores", spec.scores, _FLOATS, (n_labels,) if spec.classes is None else ()))
+    if spec.classes is not None:
+        wanted.append(("classes", spec.classes, (*_INTEGERS, *_FLOATS), ()))
+    found = {out.name: out for out in manifest.outputs}
+    counts: set[int] = set()
+    for role, name, datatypes, tail in wanted:
+        shown = "[" + ", ".join(["-1", "n", *map(str, tail)]) + "]"
+        if name not in found:
+            yield f"detection.{role}: there is no output {name!r}; it must be {_any_of(datatypes)} {shown}"
+            continue
+        out = found[name]
+        if out.datatype not in datatypes or len(out.shape) != len(tail) + 2 or out.shape[2:] != tail:
+            yield (
+                f"detection.{role}: output {name!r} must be {_any_of(datatypes)} {shown}, "
+                f"not {out.datatype} {list(out.shape)}"
+            )
+        else:
+            counts.add(out.shape[1])
+    if len(counts) > 1:
+        yield f"detection: its outputs hold as many boxes each, not {' and '.join(map(str, sorted(counts)))}"
+    if DYNAMIC in counts and manifest.golden is not None:
+        yield "golden: a detector's examples need outputs with a fixed number of boxes; leave golden out, or pad them"
+
+
+def _any_of(datatypes: Sequence[str]) -> str:
+    return "a float" if tuple(datatypes) == _FLOATS else "an integer or a float"
 
 
 def _text(manifest: PackManifest) -> Iterator[str]:
@@ -240,6 +302,7 @@ def _reference(manifest: PackManifest, key: str, path: str, role: str) -> Iterat
 _TASKS: Final[dict[str, Callable[[PackManifest], Iterator[str]]]] = {
     CLASSIFICATION: _classes,
     REGRESSION: _regression,
+    DETECTION: _detection,
     TEXT: _text,
     TENSOR: _raw,
 }

@@ -8,6 +8,7 @@ from typing import Final, cast
 from model_packs import digests
 from model_packs.calibration.scaling import VectorScaling
 from model_packs.calibration.scores import SCORE_KINDS, ScoreKind
+from model_packs.detection_spec import DetectionSpec
 from model_packs.digests import Digest
 from model_packs.errors import ManifestError
 from model_packs.manifest import (
@@ -29,7 +30,7 @@ from model_packs.manifest import (
     WindowSpec,
 )
 from model_packs.manifest_checks import contradictions
-from model_packs.outputs import MAX_UNIT_CHARS
+from model_packs.outputs import BOX_UNITS, MAX_BOXES, MAX_UNIT_CHARS
 from model_packs.strict_json import Table, parse
 from model_packs.tensors import DATATYPES, MAX_DIMENSIONS, TensorSpec
 
@@ -105,6 +106,7 @@ def _read(table: Table) -> PackManifest:
         score=_read_score(table.table("score")) if table.has("score") else None,
         vector_scaling=_read_vector(table.table("vector_scaling"), labels) if table.has("vector_scaling") else None,
         regression=_read_regression(table.table("regression")) if table.has("regression") else None,
+        detection=_read_detection(table.table("detection")) if table.has("detection") else None,
     )
     table.finish()
     return manifest
@@ -177,6 +179,22 @@ def _read_regression(table: Table) -> RegressionSpec:
         residuals=table.reals("residuals", 0.0, _LARGEST_ERROR),
         spread=table.text("spread", r".{1,128}") if table.has("spread") else None,
         unit=table.text("unit", rf".{{0,{MAX_UNIT_CHARS}}}"),
+    )
+    table.finish()
+    return spec
+
+
+def _read_detection(table: Table) -> DetectionSpec:
+    spec = DetectionSpec(
+        boxes=table.text("boxes", r".{1,128}"),
+        scores=table.text("scores", r".{1,128}"),
+        classes=table.text("classes", r".{1,128}") if table.has("classes") else None,
+        units=table.text("units", choices=BOX_UNITS),
+        keep=table.number("keep", 0.0, 1.0),
+        agree_iou=table.number("agree_iou", 0.0, 1.0),
+        max_boxes=table.integer("max_boxes", 1, MAX_BOXES),
+        nothing_found=table.number("nothing_found", 0.0, 1.0),
+        suppress_iou=table.number("suppress_iou", 0.0, 1.0) if table.has("suppress_iou") else None,
     )
     table.finish()
     return spec

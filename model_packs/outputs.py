@@ -7,10 +7,13 @@ beside).
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
+from model_packs.boxes import Box, are_paired
 from model_packs.errors import OutputError, TensorError
 from model_packs.strict_json import JsonValue, Table
 from model_packs.tensors import DATATYPES, MAX_NAME_CHARS, Tensor
@@ -23,7 +26,19 @@ MAX_TENSORS: Final = 64
 MAX_RAW_BYTES: Final = 1 << 20
 """Most bytes of the tensors of one answer: it travels in events and stays in logs."""
 
+MAX_BOXES: Final = 300
+"""Most boxes of one answer."""
+
+BOX_UNITS: Final = ("pixels", "share")
+"""What coordinates count: pixels of the model's input, or shares of its width and height."""
+
+NOTHING_FOUND: Final = "nothing found"
+"""How an answer without boxes is told."""
+
 LARGEST_NUMBER: Final = 1e300
+LARGEST_COORDINATE: Final = 1e9
+
+_MARK_CHARS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,45 @@ class Regression:
 
 
 @dataclass(frozen=True, slots=True)
+class Detection:
+    """Boxes; two agree if these can be paired by label and overlap, none left over (the loss `matched_boxes`).
+
+    Attributes:
+        boxes: At most `MAX_BOXES`, the highest score first; empty: nothing was found.
+        units: Of all coordinates, one of `BOX_UNITS`.
+        iou: The least overlap (intersection over union) that is good enough, as the pack declares it.
+    """
+
+    boxes: tuple[Box, ...]
+    units: str
+    iou: float
+
+    @property
+    def told(self) -> str:
+        """How many boxes of which label, for lists and people, with a mark that tells equal counts apart."""
+        if not self.boxes:
+            return NOTHING_FOUND
+        counts = Counter(" ".join(box.label.split()) for box in self.boxes)
+        words = ", ".join(f"{count} {label}" for label, count in counts.items())
+        mark = hashlib.sha256(repr([tuple(box) for box in self.boxes]).encode()).hexdigest()[:_MARK_CHARS]
+        room = MAX_LABEL_CHARS - _MARK_CHARS - len(" []")
+        return f"{words if len(words) <= room else words[: room - 1] + '…'} [{mark}]"
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write the output as the `output` object of an event.
+
+        Returns:
+            A JSON object with `task`, `units`, `iou` and `boxes`: `label`, `score`, `x0`, `y0`, `x1`, `y1` of each.
+        """
+        return {
+            "task": "detection",
+            "units": self.units,
+            "iou": self.iou,
+            "boxes": [dict(box._asdict()) for box in self.boxes],
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A text; two agree if they are equal but for white space around them (the loss `exact`).
 
@@ -151,7 +205,7 @@ class RawTensors:
         }
 
 
-Output: TypeAlias = Classification | Regression | Text | RawTensors
+Output: TypeAlias = Classification | Regression | Detection | Text | RawTensors
 """Any output."""
 
 
@@ -159,41 +213,51 @@ def agree(first: Output | None, second: Output | None) -> bool | None:
     """Tell whether two answers to one window say the same, by their task's loss.
 
     Args:
-        first: The answer whose tolerance counts: the edge's.
+        first: The answer whose tolerance (or least overlap) counts: the edge's.
         second: The other.
 
     Returns:
-        Whether they agree; None where one of them is no answer, or nobody can tell.
+        Whether they agree; None where one of them is no answer, or nobody can tell: raw tensors, boxes in other units.
     """
     if isinstance(first, Classification) and isinstance(second, Classification):
         return first.label == second.label
     if isinstance(first, Regression) and isinstance(second, Regression):
         return abs(first.value - second.value) <= first.tolerance
+    if isinstance(first, Detection) and isinstance(second, Detection):
+        return are_paired(first.boxes, second.boxes, first.iou) if first.units == second.units else None
     if isinstance(first, Text) and isinstance(second, Text):
         return first.text.strip() == second.text.strip()
     return None
 
 
-def spoken(label: str, like: Output | None) -> Output | None:
+def spoken(label: str, like: Output | None, said: Sequence[Output | None] = ()) -> Output | None:
     """Make an output of what a person says of a window.
 
     Args:
         label: What they said is right.
         like: What a model answered there; None: it could not, or it is not known.
+        said: What others answered since, oldest first.
 
     Returns:
         An answer of the same task, certain; None if what they said is no such answer (no number, a text as long as a
-        label may be, which was cut, or raw tensors, which nobody can say). Who calls the model's answer right, by what
-        it `told`, means the whole of it.
+        label may be, which was cut, boxes that no model drew, or raw tensors, which nobody can say). Who calls a
+        model's answer right, by what it `told`, means the whole of it.
     """
+    given = [output for output in (like, *said) if output is not None]
+    like = given[0] if given else None
+    meant = next((output for output in given if output.told == label), None)
+    if isinstance(like, Regression):
+        return replace(meant, low=None, high=None) if isinstance(meant, Regression) else _number(label, like)
     if isinstance(like, RawTensors):
         return None
     if isinstance(like, Text):
-        return like if label == like.told else Text(label) if len(label) < MAX_LABEL_CHARS else None
-    if not isinstance(like, Regression):
-        return Classification(label, {label: 1.0})
-    if label == like.told:
-        return replace(like, low=None, high=None)
+        return meant or (Text(label) if len(label) < MAX_LABEL_CHARS else None)
+    if isinstance(like, Detection):
+        return meant or (replace(like, boxes=()) if label == NOTHING_FOUND else None)
+    return Classification(label, {label: 1.0})
+
+
+def _number(label: str, like: Regression) -> Regression | None:
     try:
         value = float(label.removesuffix(like.unit))
     except ValueError:
@@ -257,6 +321,37 @@ def interval_problem(answer: Regression) -> str | None:
     return None if is_around else "an interval's ends lie on both sides of its value"
 
 
+def _detection(table: Table, problems: list[str]) -> Output | None:
+    answer = Detection(
+        boxes=tuple(_box(item) for item in table.tables("boxes")),
+        units=table.text("units", choices=BOX_UNITS),
+        iou=table.number("iou", 0.0, 1.0),
+    )
+    table.finish()
+    if not problems and (problem := boxes_problem(answer)):
+        table.note("boxes", problem)
+    return None if problems else answer
+
+
+def _box(table: Table) -> Box:
+    label = table.text("label", rf".{{1,{MAX_LABEL_CHARS}}}")
+    edges = (table.number(key, -LARGEST_COORDINATE, LARGEST_COORDINATE) for key in ("x0", "y0", "x1", "y1"))
+    box = Box(label, table.number("score", 0.0, 1.0), *edges)
+    table.finish()
+    return box
+
+
+def boxes_problem(answer: Detection) -> str | None:
+    """Tell what is wrong with an answer's boxes; None: nothing."""
+    if len(answer.boxes) > MAX_BOXES:
+        return f"at most {MAX_BOXES} boxes, not {len(answer.boxes)}"
+    if any(not (box.x0 < box.x1 and box.y0 < box.y1) for box in answer.boxes):
+        return "of a box x0 is below x1, and y0 below y1"
+    if any(not max(map(abs, box[2:])) <= LARGEST_COORDINATE for box in answer.boxes):
+        return f"coordinates reach {LARGEST_COORDINATE:g} at most"
+    return None
+
+
 def _text(table: Table, problems: list[str]) -> Output | None:
     text = table.text("text")
     table.finish()
@@ -297,6 +392,7 @@ def _tensor(table: Table) -> Tensor | None:
 _READERS: Final[dict[str, Callable[[Table, list[str]], Output | None]]] = {
     "classification": _classification,
     "regression": _regression,
+    "detection": _detection,
     "text": _text,
     "tensor": _tensors,
 }

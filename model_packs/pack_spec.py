@@ -88,6 +88,33 @@ class RegressionEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionEntry:
+    """How a detector tells boxes (docs/pack-format.md)."""
+
+    boxes: str = setting(doc="The output with the boxes, [-1, n, 4]: x0, y0, x1, y1.", example="boxes")
+    scores: str = setting(
+        doc="The output with their scores, from 0 to 1: [-1, n], or [-1, n, labels].", example="scores"
+    )
+    classes: str | None = setting(
+        None,
+        doc="The output with the index of each box's label, [-1, n]; absent: the scores are by label.",
+        example="classes",
+    )
+    units: Literal["pixels", "share"] = setting(
+        doc="Of the coordinates: pixels of the input, or share of its width and height.", example="pixels"
+    )
+    keep: float = setting(doc="Boxes of this score or more are the answer.", example=0.4)
+    suppress_iou: float | None = setting(
+        None, doc="Without classes: a box that overlaps a stronger one of its label by more is dropped.", example=0.5
+    )
+    agree_iou: float = setting(0.5, doc="The least overlap of two boxes that mean the same.")
+    max_boxes: int = setting(100, doc="Boxes of one answer, the highest scores first; at most 300.")
+    nothing_found: float = setting(
+        0.0, doc="The most that an answer without boxes is sure; 0: always ask the hub (docs/calibration.md)."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantEntry:
     """One way to run the model."""
 
@@ -115,11 +142,12 @@ class PackSpec:
     version: str = setting(doc="Semantic version; a version never changes once it is published.", example="1.0.0")
     family: str = setting(doc="Shared by an edge pack and the hub pack behind it.", example="my-model")
     role: Literal["edge", "hub"] = setting(doc="Where it runs: edge or hub.", example="edge")
-    task: Literal["classification", "regression", "text", "tensor"] = setting(
-        "classification", doc="Kind of its output: classification, regression, text, or tensor (raw, without a score)."
+    task: Literal["classification", "regression", "detection", "text", "tensor"] = setting(
+        "classification",
+        doc="Kind of its output: classification, regression, detection, text, or tensor (raw, without a score).",
     )
     labels: tuple[str, ...] = setting(
-        doc="Classes, in the order of the logits; none for other tasks.", example=("ok", "faulty")
+        doc="Classes, in the order of the logits or of a detector's; none for other tasks.", example=("ok", "faulty")
     )
     license: str = setting(doc="SPDX expression of the weights' licence.", example="Apache-2.0")
     escalates_to: str | None = setting(
@@ -145,6 +173,7 @@ class PackSpec:
     )
     vector_scaling: VectorScalingEntry | None = setting(None, doc="Makes the logits of single classes more honest.")
     regression: RegressionEntry | None = setting(None, doc="For the task regression: how far off it may be.")
+    detection: DetectionEntry | None = setting(None, doc="For the task detection: how it tells boxes.")
     variants: tuple[VariantEntry, ...] = setting(doc="Ways to run the model.", example=True)
     golden: GoldenEntry | None = setting(
         None, doc="Recorded examples, made with the engine that the model was made with."

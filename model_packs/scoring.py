@@ -16,8 +16,9 @@ from model_packs.answers import LARGEST_NUMBER, NON_FINITE, answers
 from model_packs.calibration import deferral, scores
 from model_packs.calibration.scores import ScoreKind
 from model_packs.calibration.temperature import softmax
+from model_packs.detecting import detections
 from model_packs.errors import TensorError
-from model_packs.manifest import CLASSIFICATION, PackManifest, ScoreSpec
+from model_packs.manifest import CLASSIFICATION, DETECTION, PackManifest, ScoreSpec
 from model_packs.outputs import Classification, Output
 
 ESCALATE_OUTPUT_RANGE: Final = "escalate_output_range"
@@ -54,7 +55,8 @@ def score(manifest: PackManifest, outputs: Mapping[str, NDArray[Any]]) -> tuple[
         TensorError: An output is missing or has another shape; the engine and the pack disagree.
     """
     if manifest.task != CLASSIFICATION:
-        return tuple(Scored(*answer) for answer in answers(manifest, outputs))
+        read = detections if manifest.task == DETECTION else answers
+        return tuple(Scored(*answer) for answer in read(manifest, outputs))
     return _classified(manifest, outputs)
 
 

@@ -3,6 +3,7 @@
 Digests and signatures are checked by `PackStore.load` before a pack gets here; printing is `cli.py`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -117,13 +118,15 @@ def golden_on(session: Session, pack: Pack) -> Check:
 def _largest_difference(
     session: Session, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]], manifest: PackManifest
 ) -> float:
-    """NaN counts as infinitely different, unless the recorded value is NaN, too."""
+    """NaN counts as infinitely different, unless the recorded value is NaN, too; and so does another shape."""
     n_examples = len(next(iter(inputs.values())))
     largest = 0.0
     for start in progress(range(0, n_examples, manifest.max_batch), f"{manifest.ref}: batches of golden examples"):
         rows = slice(start, start + manifest.max_batch)
         produced = session.run({name: array[rows] for name, array in inputs.items()})
         for name, expected in outputs.items():
+            if produced[name].shape != expected[rows].shape:
+                return math.inf
             both_nan = np.isnan(produced[name]) & np.isnan(expected[rows])
             gaps = np.where(both_nan, 0.0, np.abs(produced[name].astype(np.float64) - expected[rows]))
             largest = max(largest, float(np.nan_to_num(gaps, nan=np.inf, posinf=np.inf).max()))

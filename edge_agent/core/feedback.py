@@ -15,7 +15,7 @@ from edge_agent.core.payload import parse_object
 from edge_agent.core.timestamps import from_text
 from edge_agent.errors import InputFault, InputFaultError
 from model_packs.errors import OutputError
-from model_packs.outputs import MAX_LABEL_CHARS, Classification, Output, from_json
+from model_packs.outputs import MAX_LABEL_CHARS, NOTHING_FOUND, Classification, Detection, Output, from_json
 from protos.messages.escalation import PredictionId
 from protos.messages.feedback import Feedback, Judgement
 from protos.messages.inference import ModelUse, Tier
@@ -119,7 +119,7 @@ def judged(said: Said, answered: Answered, given_at_ns: int) -> Feedback:
                 InputFault.NO_ANSWER, "the window could not be scored, so nothing can be right", "send its label"
             )
         label = newest_output.told
-    known = list(edge_output.scores) if isinstance(edge_output, Classification) else []
+    known = _known(edge_output, newest_output)
     if said.judgement is Judgement.LABEL and known and label not in known:
         shown = ", ".join(known[:20])
         raise InputFaultError(InputFault.UNKNOWN_LABEL, f"label {label!r}; the pack knows {shown}", "send one of them")
@@ -146,6 +146,14 @@ def judged(said: Said, answered: Answered, given_at_ns: int) -> Feedback:
 def is_edge_answer(event: Mapping[str, Any]) -> bool:
     """Whether an event still holds what the edge answered."""
     return Tier(event["tier"]) is Tier.EDGE
+
+
+def _known(edge: Output | None, newest: Output | None) -> list[str]:
+    """What a label may say; empty: anything. Boxes are confirmed as they were told, or all denied."""
+    if isinstance(newest, Detection):
+        said = [output.told for output in (edge, newest) if output is not None]
+        return list(dict.fromkeys([*said, NOTHING_FOUND]))
+    return list(edge.scores) if isinstance(edge, Classification) else []
 
 
 def _output(event: Mapping[str, Any]) -> Output | None:

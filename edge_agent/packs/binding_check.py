@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from edge_agent.binding_config import BindingConfig
 from edge_agent.core.grid import whole_slots
-from model_packs.manifest import PackManifest, WindowSpec
+from model_packs.manifest import DETECTION, PackManifest, WindowSpec
 from model_packs.tensors import DYNAMIC, TensorSpec
 
 
@@ -39,6 +39,9 @@ def _source_problems(binding: BindingConfig, manifest: PackManifest) -> Iterator
 def _label_problems(binding: BindingConfig, manifest: PackManifest) -> Iterator[str]:
     """A rule about a label that the pack never answers would protect nothing."""
     rules = binding.escalation
+    if manifest.task == DETECTION:
+        yield from _rules_by_label(binding, manifest)
+        return
     for key, labels in (
         ("always_escalate", rules.always_escalate),
         ("class_thresholds", tuple(rules.class_thresholds)),
@@ -46,6 +49,18 @@ def _label_problems(binding: BindingConfig, manifest: PackManifest) -> Iterator[
         for label in labels:
             if label not in manifest.labels:
                 yield f"escalation.{key}: {manifest.ref} has no label {label!r}; it has {', '.join(manifest.labels)}"
+
+
+def _rules_by_label(binding: BindingConfig, manifest: PackManifest) -> Iterator[str]:
+    """An answer of boxes has no label of its own, so nothing would ever come of such a rule."""
+    rules = binding.escalation
+    for key, is_set in (
+        ("escalation.always_escalate", bool(rules.always_escalate)),
+        ("escalation.class_thresholds", bool(rules.class_thresholds)),
+        ("alarm", binding.alarm is not None),
+    ):
+        if is_set:
+            yield f"{key}: {manifest.ref} tells boxes, and its answers have no label of their own; leave the key out"
 
 
 def _image_problems(manifest: PackManifest) -> Iterator[str]:

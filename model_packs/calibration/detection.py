@@ -3,7 +3,8 @@
 Owns two rules. Boxes found: the image is as sure as the weakest box that is kept, because each of them is part of the
 answer. Nothing found: there is no box to ask, and an image in which the model overlooked everything looks the same; so
 "nothing" has a confidence of its own, which images without a kept box teach, and the strongest box that was not kept
-speaks against it. A rule that calls an empty answer sure keeps every miss at the edge.
+speaks against it. A rule that calls an empty answer sure keeps every miss at the edge. Boxes themselves are not looked
+at here (`model_packs.detecting`).
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,24 @@ class DetectionScore:
         if kept:
             return min(kept)
         return min(self.nothing_found, 1.0 - max(box_scores, default=0.0))
+
+
+def tempered(box_scores: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Divide the log odds of scores by a temperature: what temperature scaling is for an answer of yes or no.
+
+    Args:
+        box_scores: Any shape, from 0 to 1; what lies outside stays as it is.
+        temperature: From 0.001 to 1000; above 1 makes scores less sure.
+
+    Returns:
+        The same shape; the order of the scores is kept, and 0, 1/2 and 1 stay where they are.
+    """
+    if temperature == 1.0:
+        return box_scores
+    is_score = (box_scores >= 0.0) & (box_scores <= 1.0)
+    usable = np.where(is_score, box_scores, 0.5)
+    for_it, against = usable ** (1.0 / temperature), (1.0 - usable) ** (1.0 / temperature)
+    return np.where(is_score, for_it / (for_it + against), box_scores)
 
 
 def fit_nothing_found(correct: ArrayLike) -> float:

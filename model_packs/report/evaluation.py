@@ -123,7 +123,8 @@ def read_scores(path: Path, manifest: PackManifest) -> Evaluation:
     probability = _numbers(path, "probability", columns["probability"]) if "probability" in columns else None
     if probability is not None and not ((probability >= 0.0) & (probability <= 1.0)).all():
         raise CertificateError(f"{path}: probability lies between 0 and 1")
-    if probability is None and manifest.score_kind == "max_probability" and ((scores >= 0) & (scores <= 1)).all():
+    is_probability = manifest.task == CLASSIFICATION and manifest.score_kind == "max_probability"
+    if probability is None and is_probability and ((scores >= 0) & (scores <= 1)).all():
         probability = scores
     groups = columns.get("groups")
     return Evaluation(

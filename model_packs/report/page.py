@@ -237,7 +237,8 @@ def _honesty(rows: Evaluation, found: Figures) -> str:
 
 
 def _certificate_panel(manifest: PackManifest, certificate: Certificate | None) -> str:
-    facts: list[tuple[str, str]] = [("pack digest", manifest.digest), ("score", manifest.score_kind.replace("_", " "))]
+    score = manifest.score_name.partition(" ")[0].replace("_", " ")
+    facts: list[tuple[str, str]] = [("pack digest", manifest.digest), ("score", score)]
     if certificate is not None:
         facts = [
             ("statement", certificate.statement()),

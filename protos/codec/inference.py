@@ -4,16 +4,22 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from model_packs.boxes import Box
 from model_packs.errors import TensorError
 from model_packs.outputs import (
+    BOX_UNITS,
     LARGEST_NUMBER,
+    MAX_BOXES,
+    MAX_LABEL_CHARS,
     MAX_TEXT_CHARS,
     MAX_UNIT_CHARS,
     Classification,
+    Detection,
     Output,
     RawTensors,
     Regression,
     Text,
+    boxes_problem,
     interval_problem,
     tensors_problem,
 )
@@ -53,6 +59,9 @@ def output_to_wire(output: Output | None) -> pb.Output:
         if output.low is not None and output.high is not None:
             wire.low, wire.high = output.low, output.high
         return pb.Output(regression=wire)
+    if isinstance(output, Detection):
+        boxes = [pb.Box(**box._asdict()) for box in output.boxes]
+        return pb.Output(detection=pb.Detection(boxes=boxes, units=output.units, iou=output.iou))
     if isinstance(output, Text):
         return pb.Output(text=pb.Text(text=output.text))
     return pb.Output(tensors=pb.RawTensors(tensors=[tensor_to_wire(one) for one in output.tensors]))
@@ -62,8 +71,8 @@ def output_from_wire(wire: pb.Output, field: str) -> Output | None:
     """The tagged output, or None where it could not be scored.
 
     Raises:
-        CodecError: A number is not finite, the label is not among the scores, an interval does not hold its value, or
-            something is too many or too large.
+        CodecError: A number is not finite, the label is not among the scores, an interval does not hold its value, a
+            box has no area, or something is too many or too large.
     """
     kind = wire.WhichOneof("kind")
     return None if kind is None else _READERS[kind](wire, f"{field}.{kind}")
@@ -94,6 +103,23 @@ def _regression(wire: pb.Output, field: str) -> Output:
     return output
 
 
+def _detection(wire: pb.Output, field: str) -> Output:
+    told = wire.detection
+    if len(told.boxes) > MAX_BOXES:
+        raise CodecError(f"{field}.boxes", f"at most {MAX_BOXES} boxes, not {len(told.boxes)}")
+    if told.units not in BOX_UNITS:
+        raise CodecError(f"{field}.units", f"must be one of {', '.join(BOX_UNITS)}")
+    if not 0.0 <= told.iou <= 1.0 or not all(0.0 <= box.score <= 1.0 for box in told.boxes):
+        raise CodecError(field, "an overlap or a score is not from 0 to 1")
+    if not all(1 <= len(box.label) <= MAX_LABEL_CHARS for box in told.boxes):
+        raise CodecError(f"{field}.boxes", f"a label has 1 to {MAX_LABEL_CHARS} characters")
+    boxes = tuple(Box(box.label, box.score, box.x0, box.y0, box.x1, box.y1) for box in told.boxes)
+    output = Detection(boxes, told.units, told.iou)
+    if problem := boxes_problem(output):
+        raise CodecError(f"{field}.boxes", problem)
+    return output
+
+
 def _text(wire: pb.Output, field: str) -> Output:
     if len(wire.text.text) > MAX_TEXT_CHARS:
         raise CodecError(f"{field}.text", f"at most {MAX_TEXT_CHARS} characters")
@@ -110,6 +136,7 @@ def _tensors(wire: pb.Output, field: str) -> Output:
 _READERS: Final[dict[str, Callable[[pb.Output, str], Output]]] = {
     "classification": _classification,
     "regression": _regression,
+    "detection": _detection,
     "text": _text,
     "tensors": _tensors,
 }

@@ -49,7 +49,8 @@ async def label(connection: AsyncConnection, given: LabelGiven, rules: Rules) ->
     like = await _edge_output(connection, key, prediction_id)
     outcome = LabelOutcome(await _take(connection, in_console(given, case), case, None, like), is_repeat=False)
     if given.label is not None and case.human_label is None and case.is_for_people:
-        is_edges = agree(like, spoken(given.label, like))
+        said = await _models_said(connection, key, prediction_id)
+        is_edges = agree(like, spoken(given.label, like, said))
         named = replace(case, human_label=case.edge_label if is_edges else given.label)
         await monitoring.judged_by_person(connection, named, rules, given.at_ns)
     return outcome
@@ -86,18 +87,26 @@ async def _edge_output(connection: AsyncConnection, key: DeviceKey, prediction_i
     return None if asked is None else asked.edge_output
 
 
+async def _models_said(connection: AsyncConnection, key: DeviceKey, prediction_id: PredictionId) -> list[Output | None]:
+    """What full models answered until now, oldest first: a person may mean one of these."""
+    rows = await connection.execute(verdicts.select_of_prediction(key, prediction_id))
+    logged = (verdicts.read_verdict(row) for row in rows)
+    return [one.output for one in logged if one.tier is Tier.HUB]
+
+
 async def _take(
     connection: AsyncConnection, given: Given, case: Case | None, place: ItemKey | None, like: Output | None
 ) -> Verdict | None:
     """Store one judgement with all that follows from it; returns the verdict that it made.
 
-    What a person says becomes an answer of the kind that the edge gave (`like`); what is none is kept as a judgement.
+    What a person says becomes an answer of the kind that the models gave (`like` is the edge's); what is none is kept
+    as a judgement.
     """
     at = given.prediction_id
     earlier = (await judgements.of_predictions(connection, given.device, (at,)))[at]
     verdict = None
     if given.label is not None and makes_verdict(given.label, standing(earlier, given.source, given.given_by)):
-        output = spoken(given.label, like)
+        output = spoken(given.label, like, await _models_said(connection, given.device, at))
         if output is not None:
             verdict = await _speak(connection, given, output, "" if case is None else case.input_digest)
     kept = replace(given, revision=None if verdict is None else verdict.revision)

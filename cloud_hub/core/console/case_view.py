@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from cloud_hub.core.cases import Case, CaseDetail, CaseState
 from cloud_hub.core.console.wording import Shape, State, confidence, percent
 from cloud_hub.core.feedback import Given, Said, Source
-from model_packs.outputs import Classification
+from model_packs.boxes import Box
+from model_packs.outputs import Classification, Detection, Output
 from protos.messages.escalation import Reason
 from protos.messages.inference import Tier
 
@@ -211,15 +212,53 @@ def scores(detail: CaseDetail) -> Scores | None:
     Returns:
         At most `MAX_SCORES` classes, those that some tier gives at least `LEAST_SCORE`; None when nobody gave scores.
     """
-    given = {Tier.EDGE: detail.edge_output}
-    given |= {verdict.tier: verdict.output for verdict in detail.verdicts if verdict.tier is Tier.HUB}
-    told = {tier: output.scores for tier, output in given.items() if isinstance(output, Classification)}
+    told = {tier: output.scores for tier, output in _said_by_tier(detail).items() if isinstance(output, Classification)}
     if not told:
         return None
     highest = {label: max(one.get(label, 0.0) for one in told.values()) for one in told.values() for label in one}
     likely = [label for label, score in highest.items() if score >= LEAST_SCORE]
     labels = sorted(likely, key=lambda label: (-highest[label], label))[:MAX_SCORES]
     return Scores(tuple(told), tuple((label, tuple(one.get(label) for one in told.values())) for label in labels))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """The boxes that one tier found; `units` of their coordinates."""
+
+    tier: Tier
+    boxes: tuple[Box, ...]
+    units: str
+
+
+def detections(detail: CaseDetail) -> dict[Tier, Detection]:
+    """Say which boxes each tier found.
+
+    Args:
+        detail: The case.
+
+    Returns:
+        By tier its latest answer, where that is of boxes; the lowest tier first.
+    """
+    said = _said_by_tier(detail) | {one.tier: one.output for one in detail.verdicts if one.tier is Tier.HUMAN}
+    return {tier: output for tier, output in said.items() if isinstance(output, Detection)}
+
+
+def found_boxes(detail: CaseDetail) -> tuple[FoundBoxes, ...]:
+    """List the boxes of each tier.
+
+    Args:
+        detail: The case.
+
+    Returns:
+        The lowest tier first; none where no tier answered with boxes.
+    """
+    return tuple(FoundBoxes(tier, told.boxes, told.units) for tier, told in detections(detail).items())
+
+
+def _said_by_tier(detail: CaseDetail) -> dict[Tier, Output | None]:
+    """What edge and hub answered, the latest of each."""
+    said = {Tier.EDGE: detail.edge_output}
+    return said | {verdict.tier: verdict.output for verdict in detail.verdicts if verdict.tier is Tier.HUB}
 
 
 def _hub_answer(case: Case) -> TierAnswer:

@@ -1,10 +1,10 @@
-"""Owns how a stored tensor becomes a drawing: curves of a signal, grouped as a person reads them, or rows of pixels.
+"""Owns how a stored tensor becomes a drawing: curves of a signal, grouped as people read them, or pixels with boxes.
 
 It returns geometry and numbers; the page sets them as SVG and text, `adapters` encode pixels as a picture.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from cloud_hub.core.png import is_picture
 from model_packs.manifest import PackManifest
+from model_packs.outputs import Detection
 from model_packs.tensors import Tensor
+from protos.messages.inference import Tier
 
 WIDTH, HEIGHT = 640, 120
 _MARGIN = 8
@@ -77,6 +79,41 @@ class Picture:
     def width(self) -> int:
         """Columns."""
         return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A box over a picture, in its pixels and cut off at its edges; `tier` found it, `label` says what it is."""
+
+    tier: Tier
+    label: str
+    score: float
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def outlines(picture: Picture, answers: Mapping[Tier, Detection]) -> tuple[Outline, ...]:
+    """Lay boxes over the picture in which they were found.
+
+    Args:
+        picture: What was judged.
+        answers: What each tier found.
+
+    Returns:
+        Every box that lies in the picture at all, those of the lowest tier first.
+    """
+    sizes = picture.width, picture.height
+    found: list[Outline] = []
+    for tier, answer in sorted(answers.items(), key=lambda item: item[0].rank):
+        scale = sizes if answer.units == "share" else (1, 1)
+        for box in answer.boxes:
+            x0, x1 = (min(max(edge * scale[0], 0.0), sizes[0]) for edge in (box.x0, box.x1))
+            y0, y1 = (min(max(edge * scale[1], 0.0), sizes[1]) for edge in (box.y0, box.y1))
+            if x0 < x1 and y0 < y1:
+                found.append(Outline(tier, box.label, box.score, x0, y0, x1 - x0, y1 - y0))
+    return tuple(found)
 
 
 def draw(inputs: Sequence[Tensor], manifest: PackManifest | None) -> Signal | Picture | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_packs.manifest import PackManifest
+from model_packs.manifest import DETECTION, PackManifest
 from model_packs.outputs import Classification
 from model_packs.scoring import Scored
 
@@ -45,6 +45,8 @@ def mismatch(first: PackManifest, other: PackManifest) -> str | None:
     ):
         if mine != theirs:
             return f"{first.ref} and {other.ref} have not the same {what}"
+    if first.task == DETECTION:
+        return f"{first.ref} tells boxes: a mean of boxes is none, so such answers are not fused"
     for spec in first.outputs:
         if spec.datatype not in ("FP16", "FP32", "FP64"):
             return f"output {spec.name!r} of {first.ref} is {spec.datatype}: only floating-point outputs can be fused"

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/tandem/v1/inference.proto\x12\ttandem.v1\"E\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\x85\x01\n\x0e\x43lassification\x12\r\n\x05label\x18\x01 \x01(\t\x12\x35\n\x06scores\x18\x02 \x03(\x0b\x32%.tandem.v1.Classification.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"r\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x10\n\x03low\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\ttolerance\x18\x04 \x01(\x01\x12\x0c\n\x04unit\x18\x05 \x01(\tB\x06\n\x04_lowB\x07\n\x05_high\"\x14\n\x04Text\x12\x0c\n\x04text\x18\x01 \x01(\t\"0\n\nRawTensors\x12\"\n\x07tensors\x18\x01 \x03(\x0b\x32\x11.tandem.v1.Tensor\"\xbd\x01\n\x06Output\x12\x33\n\x0e\x63lassification\x18\x01 \x01(\x0b\x32\x19.tandem.v1.ClassificationH\x00\x12+\n\nregression\x18\x02 \x01(\x0b\x32\x15.tandem.v1.RegressionH\x00\x12\x1f\n\x04text\x18\x03 \x01(\x0b\x32\x0f.tandem.v1.TextH\x00\x12(\n\x07tensors\x18\x04 \x01(\x0b\x32\x15.tandem.v1.RawTensorsH\x00\x42\x06\n\x04kind\"6\n\x08ModelUse\x12\x0c\n\x04pack\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/tandem/v1/inference.proto\x12\ttandem.v1\"E\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\x85\x01\n\x0e\x43lassification\x12\r\n\x05label\x18\x01 \x01(\t\x12\x35\n\x06scores\x18\x02 \x03(\x0b\x32%.tandem.v1.Classification.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"r\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x10\n\x03low\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\ttolerance\x18\x04 \x01(\x01\x12\x0c\n\x04unit\x18\x05 \x01(\tB\x06\n\x04_lowB\x07\n\x05_high\"S\n\x03\x42ox\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\n\n\x02x0\x18\x03 \x01(\x01\x12\n\n\x02y0\x18\x04 \x01(\x01\x12\n\n\x02x1\x18\x05 \x01(\x01\x12\n\n\x02y1\x18\x06 \x01(\x01\"F\n\tDetection\x12\x1d\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x0e.tandem.v1.Box\x12\r\n\x05units\x18\x02 \x01(\t\x12\x0b\n\x03iou\x18\x03 \x01(\x01\"\x14\n\x04Text\x12\x0c\n\x04text\x18\x01 \x01(\t\"0\n\nRawTensors\x12\"\n\x07tensors\x18\x01 \x03(\x0b\x32\x11.tandem.v1.Tensor\"\xe8\x01\n\x06Output\x12\x33\n\x0e\x63lassification\x18\x01 \x01(\x0b\x32\x19.tandem.v1.ClassificationH\x00\x12+\n\nregression\x18\x02 \x01(\x0b\x32\x15.tandem.v1.RegressionH\x00\x12\x1f\n\x04text\x18\x03 \x01(\x0b\x32\x0f.tandem.v1.TextH\x00\x12(\n\x07tensors\x18\x04 \x01(\x0b\x32\x15.tandem.v1.RawTensorsH\x00\x12)\n\tdetection\x18\x05 \x01(\x0b\x32\x14.tandem.v1.DetectionH\x00\x42\x06\n\x04kind\"6\n\x08ModelUse\x12\x0c\n\x04pack\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLASSIFICATION_SCORESENTRY']._serialized_end=252
   _globals['_REGRESSION']._serialized_start=254
   _globals['_REGRESSION']._serialized_end=368
-  _globals['_TEXT']._serialized_start=370
-  _globals['_TEXT']._serialized_end=390
-  _globals['_RAWTENSORS']._serialized_start=392
-  _globals['_RAWTENSORS']._serialized_end=440
-  _globals['_OUTPUT']._serialized_start=443
-  _globals['_OUTPUT']._serialized_end=632
-  _globals['_MODELUSE']._serialized_start=634
-  _globals['_MODELUSE']._serialized_end=688
+  _globals['_BOX']._serialized_start=370
+  _globals['_BOX']._serialized_end=453
+  _globals['_DETECTION']._serialized_start=455
+  _globals['_DETECTION']._serialized_end=525
+  _globals['_TEXT']._serialized_start=527
+  _globals['_TEXT']._serialized_end=547
+  _globals['_RAWTENSORS']._serialized_start=549
+  _globals['_RAWTENSORS']._serialized_end=597
+  _globals['_OUTPUT']._serialized_start=600
+  _globals['_OUTPUT']._serialized_end=832
+  _globals['_MODELUSE']._serialized_start=834
+  _globals['_MODELUSE']._serialized_end=888
 # @@protoc_insertion_point(module_scope)

@@ -47,6 +47,32 @@ class Regression(_message.Message):
     unit: str
     def __init__(self, value: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., tolerance: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
 
+class Box(_message.Message):
+    __slots__ = ("label", "score", "x0", "y0", "x1", "y1")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    X0_FIELD_NUMBER: _ClassVar[int]
+    Y0_FIELD_NUMBER: _ClassVar[int]
+    X1_FIELD_NUMBER: _ClassVar[int]
+    Y1_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    score: float
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ..., x0: _Optional[float] = ..., y0: _Optional[float] = ..., x1: _Optional[float] = ..., y1: _Optional[float] = ...) -> None: ...
+
+class Detection(_message.Message):
+    __slots__ = ("boxes", "units", "iou")
+    BOXES_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    IOU_FIELD_NUMBER: _ClassVar[int]
+    boxes: _containers.RepeatedCompositeFieldContainer[Box]
+    units: str
+    iou: float
+    def __init__(self, boxes: _Optional[_Iterable[_Union[Box, _Mapping]]] = ..., units: _Optional[str] = ..., iou: _Optional[float] = ...) -> None: ...
+
 class Text(_message.Message):
     __slots__ = ("text",)
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -60,16 +86,18 @@ class RawTensors(_message.Message):
     def __init__(self, tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("classification", "regression", "text", "tensors")
+    __slots__ = ("classification", "regression", "text", "tensors", "detection")
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
     REGRESSION_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    DETECTION_FIELD_NUMBER: _ClassVar[int]
     classification: Classification
     regression: Regression
     text: Text
     tensors: RawTensors
-    def __init__(self, classification: _Optional[_Union[Classification, _Mapping]] = ..., regression: _Optional[_Union[Regression, _Mapping]] = ..., text: _Optional[_Union[Text, _Mapping]] = ..., tensors: _Optional[_Union[RawTensors, _Mapping]] = ...) -> None: ...
+    detection: Detection
+    def __init__(self, classification: _Optional[_Union[Classification, _Mapping]] = ..., regression: _Optional[_Union[Regression, _Mapping]] = ..., text: _Optional[_Union[Text, _Mapping]] = ..., tensors: _Optional[_Union[RawTensors, _Mapping]] = ..., detection: _Optional[_Union[Detection, _Mapping]] = ...) -> None: ...
 
 class ModelUse(_message.Message):
     __slots__ = ("pack", "digest", "role")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_packs.boxes import Box
 from model_packs.errors import OutputError
 from model_packs.outputs import (
+    MAX_BOXES,
     MAX_LABEL_CHARS,
     MAX_RAW_BYTES,
     MAX_TEXT_CHARS,
+    NOTHING_FOUND,
     Classification,
+    Detection,
     Output,
     RawTensors,
     Regression,
@@ -37,6 +42,8 @@ def test_a_classification_survives_the_round_trip(scores: dict[str, float]) -> N
 
 NUMBER = {"task": "regression", "value": 1.0, "low": 0.5, "high": 2.0, "tolerance": 0.1, "unit": "mm"}
 TENSOR = {"name": "y", "datatype": "FP32", "shape": [2], "data": base64.b64encode(bytes(8)).decode()}
+BOX = {"label": "cat", "score": 0.5, "x0": 1.0, "y0": 2.0, "x1": 3.0, "y1": 4.0}
+BOXES = {"task": "detection", "units": "pixels", "iou": 0.5, "boxes": [BOX]}
 HUGE = {
     "name": "y",
     "datatype": "UINT8",
@@ -47,10 +54,16 @@ HUGE = {
 OTHERS: list[Output] = [
     Regression(12.5, 12.0, 13.25, 0.5, "mm"),
     Regression(-0.0, None, None, 0.0),
+    Detection((Box("cat", 0.75, 1.0, -2.5, 3.0, 4.0), Box("dog", 0.5, 0.0, 0.0, 1.0, 1.0)), "pixels", 0.5),
+    Detection((), "share", 0.6),
     Text(""),
     Text("zwei\nZeilen\t\u2028"),
     RawTensors((Tensor.from_array("y", np.array([np.nan, -1.0], np.float32)), Tensor("t", "BYTES", (0,), b""))),
 ]
+
+FOUND = Detection((Box("cat", 0.75, 1.0, -2.5, 3.0, 4.0), Box("dog", 0.5, 0.0, 0.0, 1.0, 1.0)), "pixels", 0.5)
+EMPTY = Detection((), "pixels", 0.5)
+ELSEWHERE = replace(FOUND, boxes=tuple(box._replace(x0=box.x0 - 9.0, x1=box.x1 - 9.0) for box in FOUND.boxes))
 
 
 @pytest.mark.parametrize("output", OTHERS)
@@ -71,6 +84,14 @@ def test_every_output_survives_the_round_trip(output: Output) -> None:
         (Text("stop"), Text("Stop"), False),
         (OTHERS[-1], OTHERS[-1], None),
         (Text("1"), Regression(1.0, None, None, 0.5), None),
+        (FOUND, replace(FOUND, iou=0.99), True),
+        (FOUND, replace(FOUND, boxes=FOUND.boxes[::-1]), True),
+        (FOUND, replace(FOUND, boxes=FOUND.boxes[:1]), False),
+        (FOUND, replace(FOUND, boxes=(FOUND.boxes[0], FOUND.boxes[0])), False),
+        (FOUND, EMPTY, False),
+        (EMPTY, replace(EMPTY, iou=0.1), True),
+        (FOUND, replace(FOUND, units="share"), None),
+        (FOUND, Text("cat"), None),
         (None, Text("stop"), None),
         (Text("stop"), None, None),
     ],
@@ -96,6 +117,9 @@ def test_answers_agree_as_their_task_counts(first: Output | None, second: Output
         ("x" * MAX_LABEL_CHARS, Text("go"), None),
         ("0.333333 mm", Regression(1 / 3, 0.0, 1.0, 0.5, "mm"), Regression(1 / 3, None, None, 0.5, "mm")),
         ("y", OTHERS[-1], None),
+        (FOUND.told, FOUND, FOUND),
+        (NOTHING_FOUND, FOUND, EMPTY),
+        ("cat", FOUND, None),
     ],
 )
 def test_what_a_person_says_becomes_an_answer_of_the_same_task(
@@ -105,11 +129,29 @@ def test_what_a_person_says_becomes_an_answer_of_the_same_task(
     assert spoken(said, like) == output
 
 
+def test_a_person_may_mean_what_another_tier_said() -> None:
+    """Equal counts of boxes are told apart by a mark; where the edge had no answer, the hub's says of which kind."""
+    assert FOUND.told != ELSEWHERE.told
+    assert FOUND.told.startswith("1 cat, 1 dog [")
+    assert spoken(ELSEWHERE.told, FOUND, [None, ELSEWHERE]) == ELSEWHERE
+    assert spoken(FOUND.told, FOUND, [ELSEWHERE]) == FOUND
+    assert spoken(NOTHING_FOUND, None, [ELSEWHERE]) == EMPTY
+    assert spoken("2.5 mm", None, [Regression(2.5, 2.0, 3.0, 0.5, "mm")]) == Regression(2.5, None, None, 0.5, "mm")
+
+
+def test_many_labels_are_told_within_a_labels_length() -> None:
+    """What is cut is still told apart by its mark."""
+    many = tuple(Box(f"label {number}", 0.5, 0.0, 0.0, 1.0, 1.0) for number in range(60))
+    told = [replace(FOUND, boxes=boxes).told for boxes in (many, (*many, FOUND.boxes[0]))]
+    assert [len(text) for text in told] == [MAX_LABEL_CHARS] * 2
+    assert told[0] != told[1]
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
         ([], "output: must be an object"),
-        ({"task": "poetry"}, "output.task: must be one of classification, regression, text, tensor"),
+        ({"task": "poetry"}, "output.task: must be one of classification, regression, detection, text, tensor"),
         ({"task": "classification", "label": "a"}, "output.scores: must be an object"),
         ({"task": "classification", "label": "a", "scores": {"b": 1.0}}, "'a' has no score"),
         ({"task": "classification", "label": "a", "scores": {"a": 2}}, "output.scores.a: must be a number from 0"),
@@ -121,6 +163,15 @@ def test_what_a_person_says_becomes_an_answer_of_the_same_task(
         ({**NUMBER, "high": None}, "both ends of an interval, or none"),
         ({**NUMBER, "tolerance": -1}, "output.tolerance: must be a number from 0"),
         ({**NUMBER, "unit": "x" * 33}, "output.unit"),
+        ({**BOXES, "units": "miles"}, "output.units: must be one of pixels, share"),
+        ({**BOXES, "iou": 1.5}, "output.iou: must be a number from 0"),
+        ({**BOXES, "boxes": BOX}, "output.boxes: must be an array of objects"),
+        ({**BOXES, "boxes": [{**BOX, "label": ""}]}, r"output.boxes\[0\].label: must be of the form"),
+        ({**BOXES, "boxes": [{**BOX, "score": 1.01}]}, r"output.boxes\[0\].score: must be a number from 0"),
+        ({**BOXES, "boxes": [{**BOX, "x0": 3.0}]}, "output.boxes: of a box x0 is below x1, and y0 below y1"),
+        ({**BOXES, "boxes": [{**BOX, "y1": 1e10}]}, r"output.boxes\[0\].y1: must be a number from"),
+        ({**BOXES, "boxes": [{**BOX, "z": 1}]}, r"output.boxes\[0\].z: unknown key"),
+        ({**BOXES, "boxes": [BOX] * (MAX_BOXES + 1)}, "output.boxes: at most 300 boxes, not 301"),
         ({"task": "text", "text": 7}, "output.text: must be a string"),
         ({"task": "text", "text": "x" * (MAX_TEXT_CHARS + 1)}, "output.text: at most"),
         ({"task": "tensor", "tensors": []}, "output.tensors: 1 to 64 tensors"),

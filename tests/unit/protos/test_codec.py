@@ -1,11 +1,23 @@
 """What crosses the wire comes back as it was, and what a peer breaks is named by field."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_packs.outputs import MAX_TEXT_CHARS, Classification, Output, RawTensors, Regression, Text
+from model_packs.boxes import Box
+from model_packs.outputs import (
+    MAX_BOXES,
+    MAX_TEXT_CHARS,
+    Classification,
+    Detection,
+    Output,
+    RawTensors,
+    Regression,
+    Text,
+)
 from model_packs.tensors import Tensor
 from protos.codec import enrolment, escalation, fleet, packs
 from protos.codec.errors import CodecError
@@ -59,10 +71,23 @@ def regressions(draw: st.DrawFn) -> Regression:
     return Regression(value, low if has_interval else None, high if has_interval else None, draw(UNIT), draw(TEXT))
 
 
+@st.composite
+def boxes(draw: st.DrawFn) -> Box:
+    """A box with an area."""
+    x0, y0 = draw(st.floats(-1e6, 1e6)), draw(st.floats(-1e6, 1e6))
+    width, height = draw(st.floats(0.5, 1e3)), draw(st.floats(0.5, 1e3))
+    return Box(draw(TEXT), draw(UNIT), x0, y0, x0 + width, y0 + height)
+
+
+DETECTIONS = st.builds(
+    Detection, st.lists(boxes(), max_size=3).map(tuple), st.sampled_from(["pixels", "share"]), st.floats(0.0, 1.0)
+)
+
+
 def outputs() -> st.SearchStrategy[Output]:
     """An answer of any task."""
     raw = st.lists(tensors(), min_size=1, max_size=3).map(lambda found: RawTensors(tuple(found)))
-    return st.one_of(classifications(), regressions(), st.builds(Text, st.text()), raw)
+    return st.one_of(classifications(), regressions(), DETECTIONS, st.builds(Text, st.text()), raw)
 
 
 @st.composite
@@ -259,6 +284,11 @@ def test_pack_metadata_and_chunks_survive_the_wire() -> None:
     assert packs.chunk_from_wire(packs.chunk_to_wire(chunk)) == chunk
 
 
+def detection(**changes: Any) -> inference_pb2.Output:  # noqa: ANN401 - fields of the message
+    """An answer of boxes, changed."""
+    return inference_pb2.Output(detection=inference_pb2.Detection(**{"units": "pixels", "iou": 0.5, **changes}))
+
+
 @pytest.mark.parametrize(
     ("wire", "field"),
     [
@@ -267,6 +297,15 @@ def test_pack_metadata_and_chunks_survive_the_wire() -> None:
         (inference_pb2.Output(regression=inference_pb2.Regression(low=0.0)), "output.regression.low"),
         (inference_pb2.Output(regression=inference_pb2.Regression(low=1.0, high=2.0)), "output.regression.low"),
         (inference_pb2.Output(regression=inference_pb2.Regression(unit="x" * 33)), "output.regression.unit"),
+        (detection(units="miles"), "output.detection.units"),
+        (detection(iou=float("nan")), "output.detection"),
+        (detection(boxes=[inference_pb2.Box(label="a", x1=1.0, y1=1.0, score=2.0)]), "output.detection"),
+        (detection(boxes=[inference_pb2.Box(label="", x1=1.0, y1=1.0)]), "output.detection.boxes"),
+        (detection(boxes=[inference_pb2.Box(label="a" * 201, x1=1.0, y1=1.0)]), "output.detection.boxes"),
+        (detection(boxes=[inference_pb2.Box(label="a", x1=1.0)]), "output.detection.boxes"),
+        (detection(boxes=[inference_pb2.Box(label="a", x1=float("inf"), y1=1.0)]), "output.detection.boxes"),
+        (detection(boxes=[inference_pb2.Box(label="a", x1=float("nan"), y1=1.0)]), "output.detection.boxes"),
+        (detection(boxes=[inference_pb2.Box(label="a", x1=1.0, y1=1.0)] * (MAX_BOXES + 1)), "output.detection.boxes"),
         (inference_pb2.Output(text=inference_pb2.Text(text="x" * (MAX_TEXT_CHARS + 1))), "output.text.text"),
         (inference_pb2.Output(tensors=inference_pb2.RawTensors()), "output.tensors.tensors"),
         (

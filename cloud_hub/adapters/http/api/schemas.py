@@ -12,6 +12,7 @@ from cloud_hub.core.cases import CaseState
 from cloud_hub.core.events import EventKind
 from cloud_hub.core.feedback import Said, Source
 from cloud_hub.core.people import Role
+from model_packs.outputs import BOX_UNITS
 from protos.messages.escalation import Reason
 from protos.messages.inference import Tier
 
@@ -95,6 +96,15 @@ _OUTPUT: Schema = {
             high=_said(_or_null(_NUMBER), "Its upper end; null, as the lower one, when no interval is known."),
             tolerance=_said(_NUMBER, "The largest error that is good enough."),
             unit=_TEXT,
+        ),
+        _object(
+            task={"const": "detection"},
+            units=_said(_one_of(BOX_UNITS), "Of the coordinates: pixels of the model's input, or shares of its sides."),
+            iou=_said(_CHANCE, "The least overlap of two boxes that mean the same."),
+            boxes=_said(
+                _list(_object(label=_TEXT, score=_CHANCE, x0=_NUMBER, y0=_NUMBER, x1=_NUMBER, y1=_NUMBER)),
+                "The highest score first; none: nothing was found.",
+            ),
         ),
         _object(task={"const": "text"}, text=_TEXT),
         _object(

@@ -12,7 +12,7 @@ from cloud_hub.adapters.http.console.addresses import read_device, with_query
 from cloud_hub.adapters.http.console.frame import Frame, Place
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.core.cases import CaseDetail, CaseFilter
-from cloud_hub.core.console.case_view import REASON_WORDS, history, scores
+from cloud_hub.core.console.case_view import REASON_WORDS, found_boxes, history, scores
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.people import Role
 from protos.messages.escalation import PredictionId, Reason
@@ -102,6 +102,8 @@ class EscalationPages:
             keys=shown.keys,
             drawn=shown.drawn,
             picture=shown.picture,
+            outlines=shown.outlines,
+            found=found_boxes(detail),
             scores=scores(detail),
             history=history(detail),
             may_label=role.allows(Role.LABELER),

@@ -6,7 +6,7 @@ from cloud_hub.adapters.http.console.addresses import case_path, picture_path
 from cloud_hub.adapters.http.views import WebParts
 from cloud_hub.core.cases import Case, CaseDetail
 from cloud_hub.core.console import case_view
-from cloud_hub.core.console.drawing import Picture, Signal, draw
+from cloud_hub.core.console.drawing import Outline, Picture, Signal, draw, outlines
 from cloud_hub.core.console.wording import State
 from cloud_hub.ports import PackFacts
 from model_packs.manifest import PackManifest, PackRef
@@ -23,7 +23,10 @@ class CaseRow:
 
 @dataclass(frozen=True, slots=True)
 class ShownCase:
-    """A case with all that a template draws of it; `picture` is where its image lies, empty for a signal."""
+    """A case with all that a template draws of it; `picture` is where its image lies, empty for a signal.
+
+    `outlines` are the boxes that were found in that image.
+    """
 
     case: Case
     state: State
@@ -32,6 +35,7 @@ class ShownCase:
     keys: tuple[case_view.LabelKey, ...]
     drawn: Signal | Picture | None
     picture: str
+    outlines: tuple[Outline, ...]
     path: str
 
 
@@ -63,6 +67,7 @@ async def shown(parts: WebParts, detail: CaseDetail) -> ShownCase:
         keys=case_view.label_keys(await parts.labelling.choices(case), case),
         drawn=drawn,
         picture=picture_path(case, detail.inputs[0].name) if isinstance(drawn, Picture) else "",
+        outlines=outlines(drawn, case_view.detections(detail)) if isinstance(drawn, Picture) else (),
         path=case_path(case),
     )
 
