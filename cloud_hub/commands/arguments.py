@@ -1,11 +1,12 @@
-"""Owns the arguments that several commands share."""
+"""Owns the arguments that several commands share, and reading them."""
 
 import argparse
 from pathlib import Path
 from typing import TypeAlias
 
-from cloud_hub.config import CONFIG_NAME
-from model_packs.process.exits import Parser
+from cloud_hub.config import CONFIG_NAME, HubConfig
+from cloud_hub.core.devices import DeviceKey, checked_name
+from model_packs.process.exits import CliError, Exit, Parser
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argparse has no public name for it
 """Where a command adds itself."""
@@ -43,3 +44,24 @@ def add_json(parser: argparse.ArgumentParser) -> None:
         parser: Of the command; `args.json` will say whether it was given.
     """
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def device_named(config: HubConfig, text: str) -> DeviceKey:
+    """Read SITE/DEVICE.
+
+    Args:
+        config: Names the organisation.
+        text: What was typed.
+
+    Returns:
+        The device.
+
+    Raises:
+        CliError: There is no slash.
+        DeviceNameError: The site or the device cannot be a name.
+    """
+    site, slash, name = text.partition("/")
+    if not slash:
+        mend = "give the site, a slash and the device, as `cloud-hub devices list` shows them"
+        raise CliError(f"{text} names no site", mend, Exit.USAGE)
+    return DeviceKey(config.identity.org_id, checked_name("site", site), checked_name("device", name))

@@ -1,4 +1,4 @@
-"""Owns `cloud-hub devices`: the registry on a screen, or as the document of `core.registry`."""
+"""Owns `cloud-hub devices`: the registry on a screen or as the document of `core.registry`, and leaving it."""
 
 import argparse
 import json
@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from cloud_hub.adapters.sql.store import SqlStore
-from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_json
+from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_json, device_named
 from cloud_hub.commands.opened_store import with_store
 from cloud_hub.config import load_config
+from cloud_hub.core.events import COMMAND_LINE
 from cloud_hub.core.registry import devices_document
 from cloud_hub.core.twin import Comparison
 from model_packs.process.exits import Exit
@@ -21,12 +22,17 @@ _HEADING = (
 
 def add(subparsers: Subparsers) -> None:
     """Declare the command."""
-    parser = add_group(subparsers, "devices", "enrolled devices").add_parser(
-        "list", help="list devices and how they are"
-    )
+    group = add_group(subparsers, "devices", "enrolled devices")
+    parser = group.add_parser("list", help="list devices and how they are")
     add_config(parser)
     add_json(parser)
     parser.set_defaults(run=show)
+    removing = group.add_parser(
+        "remove", help="let a device in no more, from its next heartbeat or connection on; what it has said stays"
+    )
+    removing.add_argument("device", metavar="SITE/DEVICE", help="an enrolled device")
+    add_config(removing)
+    removing.set_defaults(run=remove)
 
 
 def show(args: argparse.Namespace) -> int:
@@ -49,6 +55,23 @@ def show(args: argparse.Namespace) -> int:
 
     document = with_store(config, read)
     sys.stdout.write(json.dumps(document) + "\n" if args.json else _screen(document["devices"]))
+    return Exit.OK
+
+
+def remove(args: argparse.Namespace) -> int:
+    """Remove a device from the registry; a new enrolment brings it back.
+
+    Raises:
+        CliError: The settings have problems, or no site is named.
+        DeviceAbsentError: It was never enrolled.
+        DeviceNameError: The site or the device cannot be a name.
+        StorageError: The database cannot be used.
+    """
+    config = load_config(args.config)
+    key = device_named(config, args.device)
+    with_store(config, lambda store: store.remove_device(key, actor=COMMAND_LINE, now_ns=time.time_ns()))
+    back = f"cloud-hub tokens create --site {key.site_id} --device {key.device_id}"
+    sys.stderr.write(f"{key} is not let in any more, from its next heartbeat or connection on; back again: {back}\n")
     return Exit.OK
 
 

@@ -15,15 +15,14 @@ from typing import Any
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.assigning import assign, unassign
-from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_json
+from cloud_hub.commands.arguments import Subparsers, add_config, add_group, add_json, device_named
 from cloud_hub.commands.opened_store import with_store
-from cloud_hub.config import HubConfig, load_config
-from cloud_hub.core.devices import DeviceKey, checked_name
+from cloud_hub.config import load_config
 from cloud_hub.core.events import COMMAND_LINE, EventKind, Happening
 from cloud_hub.core.registry import Place, desired_places, running_places
 from cloud_hub.core.twin import DesiredTwin
 from cloud_hub.promising import note_promises
-from model_packs.process.exits import CliError, Exit
+from model_packs.process.exits import Exit
 from model_packs.signing import SiteKey
 from model_packs.store import PackStore
 
@@ -166,27 +165,6 @@ def show(args: argparse.Namespace) -> int:
     if not stored:
         sys.stdout.write("no packs: cloud-hub packs publish LAYOUT\n")
     return Exit.OK
-
-
-def device_named(config: HubConfig, text: str) -> DeviceKey:
-    """Read SITE/DEVICE.
-
-    Args:
-        config: Names the organisation.
-        text: What was typed.
-
-    Returns:
-        The device.
-
-    Raises:
-        CliError: There is no slash.
-        DeviceNameError: The site or the device cannot be a name.
-    """
-    site, slash, name = text.partition("/")
-    if not slash:
-        mend = "give the site, a slash and the device, as `cloud-hub devices list` shows them"
-        raise CliError(f"{text} names no site", mend, Exit.USAGE)
-    return DeviceKey(config.identity.org_id, checked_name("site", site), checked_name("device", name))
 
 
 def _places(places: Iterable[Place]) -> list[dict[str, Any]]:

@@ -10,9 +10,8 @@ import time
 
 from cloud_hub.adapters.shelf import StoredPackShelf
 from cloud_hub.adapters.sql.store import SqlStore
-from cloud_hub.commands.arguments import Subparsers, add_config, add_json
+from cloud_hub.commands.arguments import Subparsers, add_config, add_json, device_named
 from cloud_hub.commands.opened_store import with_store
-from cloud_hub.commands.packs import device_named
 from cloud_hub.config import load_config
 from cloud_hub.core.events import COMMAND_LINE
 from cloud_hub.recertifying import Recertified, Wish, recertify

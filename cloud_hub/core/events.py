@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     DEVICE_ENROLLED = "device_enrolled"
     DEVICE_ONLINE = "device_online"
     DEVICE_SILENT = "device_silent"
+    DEVICE_REMOVED = "device_removed"
     PACK_PUBLISHED = "pack_published"
     PACK_DESIRED = "pack_desired"
     DESIRE_LIFTED = "desire_lifted"

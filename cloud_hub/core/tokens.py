@@ -7,7 +7,7 @@ same certificate; another key is another use.
 import hashlib
 import hmac
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.errors import DeviceTakenError, TokenBoundError, TokenExpiredError, TokenUnknownError, TokenUsedUpError
@@ -42,6 +42,14 @@ class Enrolled:
     public_key_digest: str
 
 
+class TokenState(StrEnum):
+    """Whether a token may still let a new key in."""
+
+    OPEN = "open"
+    USED_UP = "used_up"
+    EXPIRED = "expired"
+
+
 class Use(Enum):
     """What the enrolment is."""
 
@@ -59,6 +67,21 @@ def secret_digest(secret: str) -> str:
         SHA-256, hex.
     """
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def state(token: Token, now_ns: int) -> TokenState:
+    """Tell whether a token may still let a new key in, by the rules of `check`.
+
+    Args:
+        token: The token.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        Its state; one that has expired says so, used or not.
+    """
+    if now_ns >= token.expires_at_ns:
+        return TokenState.EXPIRED
+    return TokenState.USED_UP if len(token.used_by) >= token.max_uses else TokenState.OPEN
 
 
 def check(

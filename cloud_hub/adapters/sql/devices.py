@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Insert, insert, select
+from sqlalchemy import Insert, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import events
@@ -10,6 +10,7 @@ from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, co
 from cloud_hub.adapters.sql.schema import device
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
+from cloud_hub.errors import DeviceAbsentError
 from cloud_hub.ports import RegisteredDevice
 from protos.messages.fleet import DeviceHello
 
@@ -43,6 +44,17 @@ async def register_local(connection: AsyncConnection, key: DeviceKey, now_ns: in
     if known.first() is None:
         await connection.execute(insert_device(key, public_key_digest="", agent_version="", now_ns=now_ns))
         await events.add(connection, [Happening(at_ns=now_ns, kind=EventKind.DEVICE_ENROLLED, device=key)])
+
+
+async def remove(connection: AsyncConnection, key: DeviceKey, actor: str, now_ns: int) -> None:
+    """Accept a device no longer, with its event; what it has said stays."""
+    known = (await connection.execute(select_device(key))).first()
+    if known is None:
+        raise DeviceAbsentError(str(key))
+    if not known.is_removed:
+        await connection.execute(update(device).where(belongs_to(device, key)).values(is_removed=True))
+        told = Happening(at_ns=now_ns, kind=EventKind.DEVICE_REMOVED, device=key, actor=actor)
+        await events.add(connection, [told])
 
 
 async def save_hellos(connection: AsyncConnection, hellos: Sequence[tuple[DeviceKey, DeviceHello]]) -> list[None]:

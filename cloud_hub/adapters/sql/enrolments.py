@@ -6,7 +6,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import events
-from cloud_hub.adapters.sql.device_keys import belongs_to, columns
+from cloud_hub.adapters.sql.device_keys import AnyRow, belongs_to, columns
 from cloud_hub.adapters.sql.devices import insert_device, select_device
 from cloud_hub.adapters.sql.schema import certificate, device, token, token_use
 from cloud_hub.core.devices import DeviceKey
@@ -64,6 +64,15 @@ async def add_token(connection: AsyncConnection, new: Token, now_ns: int) -> Non
     )
 
 
+async def read_tokens(connection: AsyncConnection) -> tuple[Token, ...]:
+    """All tokens that were ever made, the newest first."""
+    rows = await connection.execute(select(token).order_by(token.c.created_at_ns.desc(), token.c.token_id))
+    uses: dict[str, dict[str, str]] = {}
+    for use in await connection.execute(select(token_use).order_by(token_use.c.used_at_ns)):
+        uses.setdefault(use.token_id, {})[use.public_key_digest] = use.device_id
+    return tuple(_read_token(row, uses.get(row.token_id, {})) for row in rows)
+
+
 async def _token(connection: AsyncConnection, token_id: str) -> Token | None:
     row = (await connection.execute(select(token).where(token.c.token_id == token_id))).first()
     if row is None:
@@ -71,6 +80,10 @@ async def _token(connection: AsyncConnection, token_id: str) -> Token | None:
     uses = await connection.execute(
         select(token_use.c.public_key_digest, token_use.c.device_id).where(token_use.c.token_id == token_id)
     )
+    return _read_token(row, {use.public_key_digest: use.device_id for use in uses})
+
+
+def _read_token(row: AnyRow, used_by: dict[str, str]) -> Token:
     return Token(
         token_id=row.token_id,
         secret_digest=row.secret_digest,
@@ -79,7 +92,7 @@ async def _token(connection: AsyncConnection, token_id: str) -> Token | None:
         device_id=row.device_id,
         expires_at_ns=row.expires_at_ns,
         max_uses=row.max_uses,
-        used_by={use.public_key_digest: use.device_id for use in uses},
+        used_by=used_by,
     )
 
 

@@ -478,7 +478,15 @@ class SqlStore:
         """Revoke all of a person's tokens and count them."""
         return await self._writer.write(lambda connection: people.revoke_tokens(connection, name))
 
-    # --- for `cloud-hub tokens` --------------------------------------------------------------------------------------
+    # --- for `cloud-hub devices` and `cloud-hub tokens` --------------------------------------------------------------
+
+    async def remove_device(self, key: DeviceKey, *, actor: str, now_ns: int) -> None:
+        """Accept a device no longer, with its event."""
+        await self._write_and_tell(lambda connection: devices.remove(connection, key, actor, now_ns))
+
+    async def tokens(self) -> tuple[Token, ...]:
+        """Read all join tokens, the newest first; of their secrets there are digests only."""
+        return await self._writer.write(enrolments.read_tokens)
 
     async def add_token(self, token: Token, now_ns: int) -> None:
         """Store a new token."""

@@ -79,6 +79,10 @@ def _enrolled(_event: HubEvent) -> Told:
     return Told(Shape.OK, "enrolled")
 
 
+def _removed(event: HubEvent) -> Told:
+    return Told(Shape.WARN, "removed: it is not let in any more", f"by {event.actor}" if event.actor else "")
+
+
 def _online(_event: HubEvent) -> Told:
     return Told(Shape.OK, "came online")
 
@@ -239,6 +243,7 @@ _TELLERS: Mapping[EventKind, Callable[[HubEvent], Told]] = {
     EventKind.DEVICE_ENROLLED: _enrolled,
     EventKind.DEVICE_ONLINE: _online,
     EventKind.DEVICE_SILENT: _silent,
+    EventKind.DEVICE_REMOVED: _removed,
     EventKind.PACK_PUBLISHED: _published,
     EventKind.PACK_DESIRED: _desired,
     EventKind.DESIRE_LIFTED: _lifted,

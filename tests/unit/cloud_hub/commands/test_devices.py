@@ -12,6 +12,8 @@ from cloud_hub.cli import execute
 from cloud_hub.commands.opened_store import with_store
 from cloud_hub.config import CONFIG_NAME, load_config
 from cloud_hub.core.devices import DeviceKey
+from cloud_hub.core.events import EventId, EventKind
+from cloud_hub.ports import RegisteredDevice
 from model_packs.process.exits import CliError, Exit
 from protos.messages.fleet import (
     BindingReport,
@@ -105,3 +107,39 @@ def test_a_line_shows_what_becomes_of_a_desired_pack(
     assert on(hub, "devices", "list", "--json") == Exit.OK
     (device,) = documented(capsys.readouterr().out, "devices")["devices"]
     assert device["slots"][0]["desired"] == "band@2.0.0"
+
+
+def test_a_removed_device_stays_in_the_list_and_is_let_in_no_more(
+    hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told how to come back; the event is told once, however often somebody removes it."""
+    key = DeviceKey(load_config(hub / CONFIG_NAME).identity.org_id, "hall-1", "press-07")
+
+    async def enrol(store: SqlStore) -> None:
+        await store.register_local(key, 1)
+
+    async def read(store: SqlStore) -> tuple[RegisteredDevice | None, list[EventKind]]:
+        return await store.device(key), [one.kind for one in await store.events(EventId(0), 10)]
+
+    config = load_config(hub / CONFIG_NAME)
+    with_store(config, enrol)
+    for _ in range(2):
+        assert on(hub, "devices", "remove", "hall-1/press-07") == Exit.OK
+    assert "cloud-hub tokens create --site hall-1 --device press-07" in capsys.readouterr().err
+    device, kinds = with_store(config, read)
+    assert device is not None
+    assert device.is_removed
+    assert kinds == [EventKind.DEVICE_ENROLLED, EventKind.DEVICE_REMOVED]
+    assert on(hub, "devices", "list") == Exit.OK
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["press-07", "hall-1", "removed"]
+
+
+@pytest.mark.parametrize(
+    ("device", "word"),
+    [("hall-1/press-08", "not accepted"), ("press-07", "names no site")],
+)
+def test_what_cannot_be_removed_is_named(hub: Path, device: str, word: str) -> None:
+    """A device that was never enrolled, and a name without its site."""
+    with pytest.raises(CliError, match=word) as caught:
+        on(hub, "devices", "remove", device)
+    assert caught.value.exit is Exit.USAGE

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from cloud_hub.adapters.sql.store import SqlStore
+from cloud_hub.commands.opened_store import with_store
+from cloud_hub.config import CONFIG_NAME, load_config
+from cloud_hub.ports import Enrolment, IssuedCertificate
 from model_packs.process.exits import CliError, Exit
 from protos.link.tokens import JoinToken
-from tests.unit.cloud_hub.commands.calls import on
+from tests.unit.cloud_hub.commands.calls import documented, on
 
 
 def test_a_token_is_the_only_line_on_stdout(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +40,30 @@ def test_a_token_with_wrong_arguments_is_not_made(hub: Path, arguments: tuple[st
     with pytest.raises(CliError, match=word) as caught:
         on(hub, "tokens", "create", *arguments)
     assert caught.value.exit is Exit.USAGE
+
+
+def test_tokens_are_listed_with_who_used_them(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Site, device, state and uses, the newest first; nothing of the secret. Without tokens it says how to make one."""
+    assert on(hub, "tokens", "list") == Exit.OK
+    assert "cloud-hub tokens create" in capsys.readouterr().out
+    on(hub, "tokens", "create", "--site", "hall-1", "--uses", "2")
+    used = JoinToken.parse(capsys.readouterr().out)
+    on(hub, "tokens", "create", "--site", "hall-2", "--device", "press-09")
+    bound = JoinToken.parse(capsys.readouterr().out)
+
+    async def enrol(store: SqlStore) -> None:
+        enrolment = Enrolment(used.token_id, used.secret, "press-07", "digest", "1")
+        await store.enrol(enrolment, lambda _: IssuedCertificate("serial", "digest", 1, 2, b"pem"), 3)
+
+    with_store(load_config(hub / CONFIG_NAME), enrol)
+    assert on(hub, "tokens", "list") == Exit.OK
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:5] for line in lines] == [
+        [bound.token_id, "hall-2", "press-09", "open", "0/1"],
+        [used.token_id, "hall-1", "any", "open", "1/2"],
+    ]
+    assert lines[1].endswith("press-07")
+    assert on(hub, "tokens", "list", "--json") == Exit.OK
+    printed = capsys.readouterr().out
+    assert used.secret not in printed
+    assert [one["used_by"] for one in documented(printed, "tokens")["tokens"]] == [[], ["press-07"]]

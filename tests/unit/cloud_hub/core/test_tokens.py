@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.tokens import Enrolled, Token, Use, check, secret_digest
+from cloud_hub.core.tokens import Enrolled, Token, TokenState, Use, check, secret_digest, state
 from cloud_hub.errors import (
     DeviceTakenError,
     HubError,
@@ -69,3 +69,22 @@ def test_messages_name_the_token_and_the_mend() -> None:
     """A person can act on each refusal."""
     assert "3 times" in str(TokenUsedUpError("t1", 3))
     assert "cloud-hub tokens create" in str(TokenExpiredError("t1"))
+
+
+@pytest.mark.parametrize(
+    ("token", "now_ns", "found"),
+    [
+        (TOKEN, 999, TokenState.OPEN),
+        (replace(TOKEN, max_uses=2, used_by={"key-2": "e"}), 999, TokenState.OPEN),
+        (replace(TOKEN, used_by={"key-2": "e"}), 999, TokenState.USED_UP),
+        (replace(TOKEN, used_by={"key-2": "e"}), 1000, TokenState.EXPIRED),
+    ],
+)
+def test_a_token_is_open_as_long_as_it_lets_a_new_key_in(token: Token, now_ns: int, found: TokenState) -> None:
+    """What a list says of a token is what an enrolment with it would meet."""
+    assert state(token, now_ns) is found
+    if found is TokenState.OPEN:
+        assert tried(token, now_ns=now_ns) is Use.FIRST
+    else:
+        with pytest.raises(TokenExpiredError if found is TokenState.EXPIRED else TokenUsedUpError):
+            tried(token, now_ns=now_ns)
