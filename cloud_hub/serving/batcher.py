@@ -200,6 +200,11 @@ class Batcher:
                 self._window.come(is_beside_another=self._asking > 0)
         return request
 
+    def run_now(self) -> None:
+        """Run what has come without waiting for the rest of this turn, where that is quick and nothing runs."""
+        if self.terms.is_quick and self._queue.rows and not self._is_ending:
+            self._window.end_turn()
+
     async def answered(self, request: Request) -> Inferred:
         """Wait for a request's answer; one whose caller goes leaves the queue.
 

@@ -178,6 +178,7 @@ class InferenceServing(Protocol):
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         is_scored: bool = False,
+        is_at_once: bool = False,
     ) -> Inferred:
         """Answer one request; cancelling the awaiting task takes it out of the queue.
 
@@ -189,6 +190,7 @@ class InferenceServing(Protocol):
             deadline_s: When the answer is worth nothing any more, on the clock of `loop.time()`; None: never.
             priority: `DEFAULT_PRIORITY`, 1 (most urgent) and up, or `BACKLOG_PRIORITY`.
             is_scored: Also answer with label and confidence, where the pack's task has them.
+            is_at_once: A quick model runs now, with what has come so far, not at the end of this turn of the loop.
 
         Returns:
             The answer.

@@ -150,6 +150,7 @@ class Serving:
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         is_scored: bool = False,
+        is_at_once: bool = False,
     ) -> Inferred:
         """Answer one request; see `InferenceServing.infer`."""
         if model.name in self._cached:
@@ -158,7 +159,10 @@ class Serving:
         if running is None:
             return await self._infer_any(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
         batcher = running.batcher
-        return await batcher.answered(batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored))
+        request = batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
+        if is_at_once:
+            batcher.run_now()
+        return await batcher.answered(request)
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:
         """Describe a model without loading it; see `InferenceServing.describe`."""

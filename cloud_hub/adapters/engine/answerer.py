@@ -88,7 +88,7 @@ class Answerer:
         while True:
             try:
                 self._work.clear()
-                if not await self.answer_waiting():
+                if await self.answer_waiting() < self._page:  # all that waited; what came since has woken the loop
                     await self._rest()
                 backoff.reset()
             except Exception:  # the top of this loop: whatever broke, the questions are still in the database

@@ -79,7 +79,7 @@ class EarlyAnswers:
             check_inputs(body, model.manifest)
             inputs = {tensor.name: tensor.to_array() for tensor in body.inputs}
             caller = Caller(device.site_id, device.device_id)
-            inferred = await self._serving.infer(model, inputs, caller=caller, is_scored=True)
+            inferred = await self._serving.infer(model, inputs, caller=caller, is_scored=True, is_at_once=True)
             said = self._kept(place, inferred)
         except HubError as error:
             logger.debug("not_answered_early", extra={"device": str(device), "reason": str(error)})

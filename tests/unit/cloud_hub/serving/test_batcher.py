@@ -97,6 +97,25 @@ def answer(request: Request) -> NDArray[Any]:
 
 
 @in_loop
+async def test_one_that_shall_run_now_takes_what_has_come_along() -> None:
+    """It does not wait for the end of the turn; a model that is not quick goes its own way."""
+    bench = Bench()
+    before, urgent = bench.ask(1.0), bench.ask(2.0)
+    bench.batcher.run_now()
+    assert [answer(one).tolist() for one in (before, urgent)] == [[[2.0, 2.0]], [[4.0, 4.0]]]
+    later = bench.ask(3.0)
+    assert not later.answer.done()
+    await bench.drain()
+    assert bench.session.batches == [2, 1]
+    slow = Bench(is_quick=False)
+    asked = slow.ask(1.0)
+    slow.batcher.run_now()
+    assert not asked.answer.done()
+    await slow.drain()
+    assert answer(asked).tolist() == [[2.0, 2.0]]
+
+
+@in_loop
 async def test_what_comes_together_runs_together() -> None:
     """Five windows and a batch of four: two runs, each row with its own request, the numbers in the answers."""
     bench = Bench()

@@ -70,8 +70,10 @@ class FakeServing:
         deadline_s: float | None = None,
         priority: int = 0,
         is_scored: bool = False,
+        is_at_once: bool = False,
     ) -> Inferred:
         """Answer one window."""
+        assert is_at_once == (priority == 0), "who waits is answered now, what is stored in its turn"
         assert (model, deadline_s) == (self.model, None)
         self.asked.append((caller, priority, is_scored))
         window = inputs["window"]
@@ -92,6 +94,7 @@ class FakeStore:
         self.items = list(items)
         self.logged: list[Answer] = []
         self.failures_left = 0
+        self.looks = 0
         self.looked = asyncio.Event()
         self.answered = asyncio.Event()
 
@@ -101,6 +104,7 @@ class FakeStore:
 
     async def waiting(self, limit: int, except_packs: Collection[str] = ()) -> tuple[WaitingItem, ...]:
         """The oldest."""
+        self.looks += 1
         self.looked.set()
         return tuple([item for item in self.items if item.hub_pack not in except_packs][:limit])
 
@@ -281,6 +285,23 @@ def test_a_woken_loop_answers_at_once(manifest: PackManifest) -> None:
         await asyncio.wait([task])
 
     scenario()
+
+
+@in_loop
+async def test_after_a_page_that_was_not_full_there_is_nothing_to_look_for(manifest: PackManifest) -> None:
+    """A full page is followed by another look; the last one is not: what comes later wakes the loop."""
+    store = FakeStore([waiting(1), waiting(2), waiting(3)])
+    loop, _, _ = answerer(store, FakeServing(manifest), page=2, poll_s=3600.0)
+    task = asyncio.create_task(loop.run())
+    async with asyncio.timeout(30.0):
+        while store.items:
+            store.answered.clear()
+            await store.answered.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert store.looks == 2
+    task.cancel()
+    await asyncio.wait([task])
 
 
 @in_loop
