@@ -10,11 +10,46 @@ import pytest
 from model_packs.cli import execute
 from model_packs.process.exits import CliError, Exit
 from model_packs.signing import generate_site_key
+from tests.simulators.detector_packs import CHOSEN, build_detector
 from tests.simulators.packs import LABELS, build_tiny, write_sources
 from tests.simulators.task_packs import REGRESSION, TENSOR, build_task
 from tests.unit.model_packs.test_build import PACK_TOML
 
 LEVELS = ("--target", "0.05", "--delta", "0.05")
+
+
+DETECTOR_TOML = """
+name = "bolts-edge"
+version = "1.0.0"
+family = "bolts"
+role = "edge"
+task = "detection"
+labels = ["bolt", "nut"]
+license = "Apache-2.0"
+
+[[inputs]]
+name = "window"
+shape = [-1, 5, 6]
+
+[[outputs]]
+name = "boxes"
+shape = [-1, 5, 4]
+
+[[outputs]]
+name = "scores"
+shape = [-1, 5, 2]
+
+[detection]
+boxes = "boxes"
+scores = "scores"
+units = "share"
+keep = 0.4
+suppress_iou = 0.5
+
+[[variants]]
+id = "fp32"
+file = "model.onnx"
+"""
 
 
 @pytest.fixture
@@ -109,6 +144,13 @@ def test_inspect_says_how_far_off_a_number_may_be(tmp_path: Path, capsys: pytest
     shown = output(capsys, "inspect", tmp_path / "layout")
     assert "task          regression: good within 0.5 mm, 80% intervals" in shown
     assert "task          tensor" in shown
+
+
+def test_inspect_says_which_boxes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The labels are those of boxes, and how sure, how many and in which units follows."""
+    build_detector(tmp_path, CHOSEN)
+    shown = output(capsys, "inspect", tmp_path / "layout")
+    assert "detection of bolt, nut: boxes of 0.4 or more, at most 100, in pixels" in shown
 
 
 def test_inspect_shows_what_a_pack_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,3 +410,17 @@ def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) ->
         execute(["--version"])
     assert caught.value.code == Exit.OK
     assert capsys.readouterr().out == f"model-pack {metadata.version('tandem-edge')}\n"
+
+
+def test_boxes_are_certified_by_whether_they_are_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One label a row says nothing of boxes and is refused; with `correct` the certificate names the weakest box."""
+    (tmp_path / "pack.toml").write_text(DETECTOR_TOML)
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    rates = ("--target", "0.1", "--delta", "0.1", "--population", "tests", "--dataset", tmp_path / "model.onnx")
+    names = np.array(["bolt", "nut"])[np.random.default_rng(1).integers(0, 2, 500)]
+    np.savez(tmp_path / "scores.npz", score=np.linspace(0.0, 1.0, 500), predicted=names, label=names)
+    error = failure("certify", tmp_path, "--scores", tmp_path / "scores.npz", *rates)
+    assert "predicted, label: one label a row says nothing of boxes; give correct" in str(error)
+    write_scores(tmp_path / "right.npz")
+    output(capsys, "certify", tmp_path, "--scores", tmp_path / "right.npz", *rates)
+    assert json.loads((tmp_path / "certificate.json").read_text())["score"].startswith("weakest_box sha256:")

@@ -8,6 +8,8 @@ import pytest
 
 from edge_agent.core.feedback import MAX_BYTES, Answered, Said, is_edge_answer, judged, read_feedback
 from edge_agent.errors import InputFault, InputFaultError
+from model_packs.boxes import Box
+from model_packs.outputs import NOTHING_FOUND, Detection
 from protos.messages.escalation import PredictionId
 from protos.messages.feedback import Feedback, Judgement
 from protos.messages.inference import ModelUse
@@ -162,3 +164,19 @@ def test_an_edge_answer_is_known_by_its_tier() -> None:
     """What a revision left is somebody else's."""
     assert is_edge_answer(EDGE)
     assert not is_edge_answer(HUMAN)
+
+
+def test_boxes_are_confirmed_as_they_were_told_or_all_denied() -> None:
+    """Right means the newest boxes; a label is what one of the answers told, or that there is nothing."""
+    bolt = Detection((Box("bolt", 0.75, 0.0, 1.0, 2.0, 3.0),), "pixels", 0.5)
+    nut = Detection((Box("nut", 0.5, 0.0, 1.0, 2.0, 3.0),), "pixels", 0.5)
+    edge, hub = {**EDGE, "output": bolt.to_json()}, {**EDGE, "tier": "hub", "output": nut.to_json()}
+    revised, unscored = answered(hub, edge), answered(hub, {**EDGE, "output": None})
+    assert judged(said(Judgement.RIGHT), revised, 9).label == nut.told
+    for label in (bolt.told, nut.told, NOTHING_FOUND):
+        assert judged(said(Judgement.LABEL, label), revised, 9).label == label
+    assert judged(said(Judgement.LABEL, nut.told), unscored, 9).label == nut.told
+    with pytest.raises(InputFaultError) as caught:
+        judged(said(Judgement.LABEL, "bolt"), revised, 9)
+    assert caught.value.reason is InputFault.UNKNOWN_LABEL
+    assert caught.value.message.endswith(f"the pack knows {bolt.told}, {nut.told}, {NOTHING_FOUND}")

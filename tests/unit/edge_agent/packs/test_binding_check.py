@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.binding_config import BindingConfig
-from edge_agent.binding_tables import EscalationConfig, PayloadConfig, ResultConfig, WindowConfig
+from edge_agent.binding_tables import AlarmConfig, EscalationConfig, PayloadConfig, ResultConfig, WindowConfig
 from edge_agent.packs.binding_check import check_binding
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
@@ -91,4 +91,16 @@ def test_a_pack_with_another_input(manifest: PackManifest) -> None:
     other = replace(manifest, inputs=(TensorSpec("window", "FP64", (-1, 5, 2)),))
     assert check_binding(BINDING, other) == [
         "pack: tiny-edge@1.0.0 takes FP64 [-1, 5, 2]; this binding makes one input FP32 [-1, 5, 2]"
+    ]
+
+
+def test_rules_by_label_are_no_rules_for_boxes(manifest: PackManifest) -> None:
+    """An answer of boxes has no label of its own: neither rule nor alarm would ever come of it."""
+    boxes = replace(manifest, task="detection")
+    assert check_binding(BINDING, boxes) == []
+    rules = EscalationConfig(always_escalate=("broken",), class_thresholds={"idle": 0.9})
+    alarm = AlarmConfig(topic="alarm/{x}", labels=("broken",))
+    assert check_binding(replace(BINDING, escalation=rules, alarm=alarm), boxes) == [
+        f"{key}: tiny-edge@1.0.0 tells boxes, and its answers have no label of their own; leave the key out"
+        for key in ("escalation.always_escalate", "escalation.class_thresholds", "alarm")
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from cloud_hub.core.events import EventKind
 from cloud_hub.core.feedback import FeedbackTaken, LabelGiven, LabelOutcome, Said, Source
 from cloud_hub.errors import CaseUnknownError
 from cloud_hub.ports import Answer, Delivered
-from model_packs.outputs import Output, RawTensors, Regression
+from model_packs.boxes import Box
+from model_packs.outputs import NOTHING_FOUND, Detection, Output, RawTensors, Regression
 from model_packs.tensors import Tensor
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Reason, StoreId
@@ -407,3 +409,35 @@ async def test_nobody_can_tell_whether_raw_tensors_agree(tmp_path: Path) -> None
         detail = await store.case(PRESS, P1)
         assert detail is not None
         assert (detail.edge_output, detail.verdicts[0].output) == (raw, raw)
+
+
+@in_loop
+async def test_a_person_confirms_the_boxes_of_either_tier_or_denies_all(tmp_path: Path) -> None:
+    """The whole of what that tier found is the answer; of equal counts the mark says whose; nobody writes new boxes."""
+    bolt = Detection((Box("bolt", 0.75, 0.0, 0.0, 4.0, 4.0),), "pixels", 0.5)
+    moved = replace(bolt, boxes=(bolt.boxes[0]._replace(x0=9.0, x1=13.0),))
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await escalate(store, escalation("p1", edge=bolt), escalation("p2", edge=None))
+        await answer(store, moved)
+        (other, case) = (await store.cases(CaseFilter(), 10)).cases
+        assert (case.edge_label, case.hub_label, case.agrees) == (bolt.told, moved.told, False)
+        assert (other.edge_label, other.agrees) == (None, None)
+        outcomes = [await label(store, told) for told in (moved.told, bolt.told, NOTHING_FOUND, "1 bolt")]
+        spoken = [one.verdict and one.verdict.output for one in outcomes]
+        assert spoken == [moved, bolt, replace(bolt, boxes=()), None]
+        of_hub = await label(store, moved.told, prediction="p2")
+        assert of_hub.verdict is not None
+        assert of_hub.verdict.output == moved
+
+
+@in_loop
+async def test_boxes_agree_that_overlap_enough(tmp_path: Path) -> None:
+    """By the least overlap that the edge's pack declares."""
+    bolt = Detection((Box("bolt", 0.75, 0.0, 0.0, 4.0, 4.0),), "pixels", 0.5)
+    near = replace(bolt, boxes=(bolt.boxes[0]._replace(x1=5.0),))
+    async with opened(tmp_path) as store:
+        await store.open_session(PRESS, hello(), 1)
+        await escalate(store, escalation("p1", edge=bolt), escalation("p2", edge=replace(bolt, iou=0.9)))
+        await answer(store, near)
+        assert [case.agrees for case in (await store.cases(CaseFilter(), 10)).cases] == [False, True]

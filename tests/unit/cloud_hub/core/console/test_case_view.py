@@ -8,7 +8,9 @@ from cloud_hub.core.cases import Case, CaseDetail, CaseState, opened
 from cloud_hub.core.console.case_view import (
     MAX_SCORES,
     REASON_WORDS,
+    FoundBoxes,
     answers,
+    found_boxes,
     history,
     label_keys,
     said,
@@ -19,7 +21,8 @@ from cloud_hub.core.console.case_view import (
 from cloud_hub.core.console.wording import Shape
 from cloud_hub.core.feedback import Given, LabelGiven, Said, Source
 from cloud_hub.core.provenance import in_console
-from model_packs.outputs import Classification, Regression
+from model_packs.boxes import Box
+from model_packs.outputs import Classification, Detection, Regression
 from protos.messages.escalation import PredictionId, Reason, Verdict
 from protos.messages.inference import ModelUse, Tier
 from tests.unit.cloud_hub.escalations import PRESS, A, B, escalation
@@ -173,3 +176,22 @@ def test_numbers_are_told_with_their_unit_and_have_no_score_table() -> None:
         "answered 12.5 mm, and asked the hub",
         "answered 12.9 mm; revision 1",
     ]
+
+
+def test_boxes_are_listed_by_tier() -> None:
+    """Of each tier the latest answer; a tier that found nothing says so, and one that could not score is not there."""
+    bolt = Detection((Box("bolt", 0.75, 0.0, 1.0, 2.0, 3.0),), "pixels", 0.5)
+    none = replace(bolt, boxes=())
+    asked = escalation("p1", edge=bolt)
+    said = [replace(verdict(tier, None), output=output) for tier, output in ((Tier.HUB, none), (Tier.HUMAN, bolt))]
+    detail = CaseDetail(opened(PRESS, asked, 5), asked, tuple(said), ())
+    assert found_boxes(detail) == (
+        FoundBoxes(Tier.EDGE, bolt.boxes, "pixels"),
+        FoundBoxes(Tier.HUB, (), "pixels"),
+        FoundBoxes(Tier.HUMAN, bolt.boxes, "pixels"),
+    )
+    assert [remark.text for remark in history(detail)] == [
+        f"answered {bolt.told}, and asked the hub",
+        "answered nothing found; revision 1",
+    ]
+    assert found_boxes(CaseDetail(UNSCORED, None, (), ())) == ()

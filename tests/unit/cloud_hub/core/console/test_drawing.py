@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cloud_hub.core.console.drawing import HEIGHT, WIDTH, Picture, Signal, draw, grouped
+from cloud_hub.core.console.drawing import HEIGHT, WIDTH, Outline, Picture, Signal, draw, grouped, outlines
+from model_packs.boxes import Box
 from model_packs.manifest import PackManifest, PackRef, WindowSpec
+from model_packs.outputs import Detection
 from model_packs.tensors import Tensor, TensorSpec
+from protos.messages.inference import Tier
 
 MANIFEST = PackManifest(
     ref=PackRef("band", "1.0.0"),
@@ -117,3 +120,14 @@ def test_what_is_neither_is_not_drawn(array: NDArray[Any]) -> None:
 def test_a_pack_without_a_window_gives_no_names() -> None:
     """A model may take a plain tensor."""
     assert signal(np.zeros((3, 2), np.float32), replace(MANIFEST, window=None)).strips[0].curves[0].name == "channel 1"
+
+
+def test_boxes_lie_over_the_picture_in_its_pixels() -> None:
+    """Shares become pixels, what reaches beyond is cut off, what lies outside is left out; the edge's come first."""
+    picture = Picture(np.zeros((4, 8), np.uint8))
+    pixels = Detection((Box("bolt", 0.75, -2.0, 1.0, 3.0, 9.0), Box("nut", 0.5, 9.0, 0.0, 12.0, 2.0)), "pixels", 0.5)
+    shares = Detection((Box("nut", 0.5, 0.25, 0.5, 0.5, 1.0),), "share", 0.5)
+    assert outlines(picture, {Tier.HUB: shares, Tier.EDGE: pixels}) == (
+        Outline(Tier.EDGE, "bolt", 0.75, 0.0, 1.0, 3.0, 3.0),
+        Outline(Tier.HUB, "nut", 0.5, 2.0, 2.0, 2.0, 2.0),
+    )

@@ -8,6 +8,7 @@ import pytest
 from cloud_hub.core.serving.fusing import NO_MEMBER, Rule, fuse_outputs, fuse_scored, mismatch
 from model_packs.outputs import Classification
 from model_packs.scoring import Scored
+from tests.simulators.detector_packs import CANDIDATES, build_detector
 from tests.simulators.packs import build_tiny
 
 FIRST = {"y": np.array([[4.0, 0.0], [1.0, 3.0]], np.float32)}
@@ -63,3 +64,11 @@ def test_members_must_take_and_give_the_same(tmp_path: Path) -> None:
     ).manifest
     assert mismatch(one, one) is None
     assert mismatch(one, other) == "a@1.0.0 and b@1.0.0 have not the same labels"
+
+
+def test_boxes_are_not_fused(tmp_path: Path) -> None:
+    """A mean of two boxes stands where neither member found anything."""
+    one = build_detector(tmp_path, CANDIDATES).manifest
+    assert (
+        mismatch(one, one) == "candidates-hub@1.0.0 tells boxes: a mean of boxes is none, so such answers are not fused"
+    )
