@@ -152,7 +152,8 @@ class Agent:
         )
         self._latencies = Latencies(clock)
         self._inputs = InputWatch(self._store.note, self._store.set_note, self._metrics.drifted)
-        self._ration = Ration(self._store.budget if config.agent.budget.is_bounded else None)
+        budget = config.agent.budget
+        self._ration = Ration(self._store.budget if budget.is_bounded else None, budget.settings().horizon_s)
         capacity = intake_capacity(config)
         self._brokers: dict[str, Broker] = {name: self._broker(name, capacity) for name in config.bindings.mqtt}
         self._publisher = Publisher(

@@ -5,9 +5,11 @@ before the first of them is spent. What a crash leaves unspent of a lease is los
 out its tokens count against the capacity, so in any time whatever, `spent <= capacity + rate * time`, whoever leases,
 spends, crashes or sets clocks in whichever order.
 
-Pure: where buckets are kept is `adapters/sqlite/budget_ledger.py`, and the spending is `inference/rationing.py`.
+Pure: where buckets are kept is `adapters/sqlite/budget_ledger.py`, and the spending is `inference/rationing.py`; for
+which gains calls are kept while they are short is `worth.py`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -71,6 +73,18 @@ class BudgetSettings:
     buckets: Mapping[tuple[Resource, Pool], BucketSpec] = field(default_factory=dict)
     cost_per_call: float = 0.0
 
+    @property
+    def horizon_s(self) -> float:
+        """How far ahead calls are kept for larger gains: a quarter of the time in which the smallest bucket fills.
+
+        Where more is wanted than comes in, a bucket settles at what comes in that time: so it neither runs over nor
+        stands empty. Infinite where calls are not bounded.
+        """
+        bounding = [
+            spec for (one, pool), spec in self.buckets.items() if pool is Pool.MAIN and one is not Resource.BYTES
+        ]
+        return min((spec.capacity / spec.per_s / 4 for spec in bounding), default=math.inf)
+
 
 @dataclass(frozen=True, slots=True)
 class Granted:
@@ -79,10 +93,12 @@ class Granted:
     Attributes:
         calls: That may be made.
         short_of: What keeps it from being as large as it was wanted; None: nothing.
+        left: Calls that another lease could grant.
     """
 
     calls: int
     short_of: Resource | None
+    left: int = 0
 
 
 def refilled(bucket: Bucket, spec: BucketSpec, elapsed_s: float) -> Bucket:

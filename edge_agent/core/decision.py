@@ -45,6 +45,8 @@ class Shortage(StrEnum):
 
     CALLS = "calls"
     MONEY = "money"
+    OUTRANKED = "outranked"
+    """Calls are short, and what is left of them is kept for larger expected gains."""
     UNSCORABLE_RATE = "unscorable_rate"
 
 

@@ -343,12 +343,12 @@ class LocalCalls:
             n_rows = len(first)
             names = [parts.names()] if n_rows == 1 else [parts.names() for _ in range(n_rows)]
             facts = self._known(ready, names, inputs, came_s)
-            outputs = self._run(ready, inputs, began_s)
+            outputs = self._run(ready, inputs, facts, began_s)
             ran_s = now_s()
         finally:
             parts.turns.give_back()
         ready.pace.note(first.size, ran_s - began_s)
-        scored = self._scored(ready, outputs)
+        scored = self._scored(ready, outputs, facts)
         held = ready.held(scored[0], facts[0]) if n_rows == 1 else None
         if held is not None:
             rows: tuple[CalledRow, ...] = (self._held(ready, names[0], scored[0], held[0]),)
@@ -381,22 +381,27 @@ class LocalCalls:
             return _NOT_DRAWN * len(names)
         return self._allotment.draw(names, model.policy, strange)
 
-    def _run(self, ready: _Ready, inputs: Mapping[str, NDArray[Any]], began_s: float) -> dict[str, NDArray[Any]]:
+    def _run(
+        self, ready: _Ready, inputs: Mapping[str, NDArray[Any]], facts: Sequence[Facts], began_s: float
+    ) -> dict[str, NDArray[Any]]:
         try:
             return ready.model.session.run(inputs)
         except TensorError:
+            self._allotment.give_back(facts)
             raise
         except Exception as error:  # calling an engine: whatever it does, the next call is answered
             logger.exception("engine_failed", extra={"binding": self.binding})
+            self._allotment.give_back(facts)
             self._parts.tally.failed(ready.source, self._now_s() - began_s)
             self._parts.on_engine_failure(self.binding, ready.model.use)
             raise _no_answer(ready) from error
 
-    def _scored(self, ready: _Ready, outputs: Mapping[str, NDArray[Any]]) -> Sequence[Scored]:
+    def _scored(self, ready: _Ready, outputs: Mapping[str, NDArray[Any]], facts: Sequence[Facts]) -> Sequence[Scored]:
         try:
             return score(ready.model.manifest, outputs)
         except TensorError as error:
             logger.exception("engine_gave_other_outputs_than_declared", extra={"binding": self.binding})
+            self._allotment.give_back(facts)
             self._parts.on_engine_failure(self.binding, ready.model.use)
             raise _no_answer(ready) from error
 

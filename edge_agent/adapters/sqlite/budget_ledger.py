@@ -4,6 +4,7 @@ What a bucket is and why it is never exceeded is `core/budget.py`. Time is measu
 nothing while the device is off, and no step of the wall clock fills it.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,10 +77,12 @@ class BudgetLedger:
             calls = round(lease(buckets[one], granted * units[one], units[one])[1] / units[one])
             if calls < granted:
                 granted, short_of = calls, one
+        left = sys.maxsize
         for one in bounded:
             after, _ = lease(buckets[one], granted * units[one], units[one])
+            left = min(left, int(after.level / units[one]))
             self._write(tx, (one, pool), after)
-        return Granted(granted, short_of)
+        return Granted(granted, short_of, left)
 
     def _take_bytes(self, tx: Transaction, key: tuple[Resource, Pool], sizes: Sequence[int]) -> frozenset[int]:
         bucket, paid = self._read(tx, key), set()

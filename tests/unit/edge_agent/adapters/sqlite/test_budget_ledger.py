@@ -1,5 +1,6 @@
 """The budget on disk: debited before it is spent, never exceeded over crashes, and never filled by a clock."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def left(store: Opened, resource: Resource = Resource.CALLS, pool: Pool = Pool.M
 def test_a_lease_is_debited_and_its_spending_noted(tmp_path: Path) -> None:
     """What is out on lease leaves no room for new tokens."""
     store = opened(tmp_path, BudgetSettings(CALLS))
-    assert store.store.budget.lease(Pool.MAIN, 8, 0) == Granted(8, None)
+    assert store.store.budget.lease(Pool.MAIN, 8, 0) == Granted(8, None, 2)
     assert left(store) == (2.0, 8.0, 0.0)
     store.clock.pass_s(100.0)
     # Three were spent, perhaps only just now: the time before they were makes up for nothing.
@@ -82,10 +83,10 @@ def test_money_bounds_calls_and_pools_do_not_mix(tmp_path: Path) -> None:
     """A call needs both; what one is short of is told; a pool without a bucket is not bounded."""
     money = {**CALLS, (Resource.MONEY, Pool.MAIN): BucketSpec(1.0, 1e-9)}
     store = opened(tmp_path, BudgetSettings(money, cost_per_call=0.3))
-    assert store.store.budget.lease(Pool.MAIN, 10, 0) == Granted(3, Resource.MONEY)
+    assert store.store.budget.lease(Pool.MAIN, 10, 0) == Granted(3, Resource.MONEY, 0)
     assert left(store)[:2] == (7.0, 3.0)
     assert left(store, Resource.MONEY)[0] == pytest.approx(0.1)
-    assert store.store.budget.lease(Pool.AUDIT, 5, 0) == Granted(5, None)
+    assert store.store.budget.lease(Pool.AUDIT, 5, 0) == Granted(5, None, sys.maxsize)
     store.store.close()
 
 
