@@ -7,13 +7,21 @@ is `core/outbox.py`, what a revised event says is `core/prediction.py`; here the
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_agent.adapters.sqlite import outbox, policy_totals
-from edge_agent.adapters.sqlite.age import OLDER
 from edge_agent.adapters.sqlite.early_acks import EarlyAcks
 from edge_agent.adapters.sqlite.errors import NoRoomYetError
 from edge_agent.adapters.sqlite.outbox import HUB, OutboxRow, RowState, StoredRow, Subject
+from edge_agent.adapters.sqlite.stored_escalations import (
+    StoredEscalation,
+    is_judged,
+    old_escalations,
+    read_edge_event,
+    read_escalation,
+    read_event,
+    read_numbered,
+)
 from edge_agent.adapters.sqlite.transaction import EACH, Transaction
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.core.escalation import MOVES, PENDING, Move, Outcome, next_state
@@ -80,18 +88,6 @@ _ENDED = {
 }
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEscalation:
-    """One escalation as the store holds it."""
-
-    prediction_id: PredictionId
-    binding: BindingName
-    item_class: ItemClass
-    seq: int
-    state: Outcome
-    input_digest: str
 
 
 class Fates:
@@ -207,7 +203,7 @@ class Fates:
         and the window at the hub.
         """
         tx.count(_DEVICE, Count.VERDICTS_RECEIVED)
-        event = _event(tx, verdict.prediction_id)
+        event = read_event(tx, verdict.prediction_id)
         if event is None:
             tx.count(_DEVICE, Count.VERDICTS_FORGOTTEN)
             logger.warning("verdict_for_a_forgotten_prediction", extra={"prediction": verdict.prediction_id})
@@ -234,8 +230,8 @@ class Fates:
 
     def expire(self, tx: Transaction) -> None:
         """End what is too old, a piece of the tables at a time: escalations by their limit, messages by their own."""
-        old, self._escalations_looked_up_to = _old_escalations(
-            tx, self._escalation_max_age_s, self._escalations_looked_up_to
+        old, self._escalations_looked_up_to = old_escalations(
+            tx, self._escalation_max_age_s, self._escalations_looked_up_to, _LOOKED_AT
         )
         for prediction_id in old:
             self.end(tx, prediction_id, Move.EXPIRE)
@@ -254,11 +250,11 @@ class Fates:
 
         An escalation that has ended stays so: then only its row moves, on its way to a hub that forgot it.
         """
-        found = _read_escalation(tx, "class = ? AND seq = ?", (item_class, seq))
+        found = read_numbered(tx, item_class, seq)
         if found is not None and found.state in PENDING:
             if (found.state, move) not in MOVES:
                 return
-            if self._move(tx, found, move) is Outcome.ACKED and _is_judged(tx, found.prediction_id):
+            if self._move(tx, found, move) is Outcome.ACKED and is_judged(tx, found.prediction_id):
                 self._move(tx, replace(found, state=Outcome.ACKED), Move.ANSWER)
         outbox.set_state(tx, item_class, seq, _ROW_STATE[move])
 
@@ -375,7 +371,7 @@ class Fates:
         if (found.state, move) not in MOVES:
             return []
         state = self._move(tx, found, move, policy)
-        event = _event(tx, prediction_id)
+        event = read_event(tx, prediction_id)
         told = None if event is None else unrevised(event, state, tx.now.wall_ns)
         if found.item_class is ItemClass.AUDIT:
             _settle(tx, found)
@@ -434,28 +430,12 @@ def _new_ones(tx: Transaction, decided: Sequence[Decided]) -> dict[PredictionId,
     return new
 
 
-def read_escalation(tx: Transaction, prediction_id: PredictionId) -> StoredEscalation | None:
-    """The escalation of a prediction; None when there was none, or both are forgotten."""
-    return _read_escalation(tx, "prediction_id = ?", (prediction_id,))
-
-
-def _read_escalation(tx: Transaction, where: str, parameters: tuple[object, ...]) -> StoredEscalation | None:
-    found = tx.connection.execute(
-        f"SELECT prediction_id, binding, class, seq, state, input_digest FROM escalation WHERE {where}",  # noqa: S608 - own text
-        parameters,
-    ).fetchone()
-    if found is None:
-        return None
-    prediction_id, binding, item_class, seq, state, digest = found
-    return StoredEscalation(prediction_id, binding, ItemClass(item_class), seq, Outcome(state), digest)
-
-
 def _count_audit(tx: Transaction, found: StoredEscalation, state: Outcome, verdict: Verdict | None) -> None:
     """Count how an audit ended, for the device and for the policy that it tests; a late answer takes a loss back."""
     if state in PENDING:
         return
     lost = of_reason(Count.AUDITS_LOST, found.state)
-    said = _edge_event(tx, found.prediction_id)
+    said = read_edge_event(tx, found.prediction_id)
     if found.state not in PENDING:
         tx.count(found.binding, lost, -1)
     if state in {Outcome.ANSWERED, Outcome.ANSWERED_LATE}:
@@ -470,7 +450,7 @@ def _count_audit(tx: Transaction, found: StoredEscalation, state: Outcome, verdi
 
 def _count_end(tx: Transaction, found: StoredEscalation, state: Outcome, verdict: Verdict | None) -> None:
     """Count how an escalation ended for the policy that wanted it, or was short of budget for it."""
-    said = _edge_event(tx, found.prediction_id)
+    said = read_edge_event(tx, found.prediction_id)
     if said is None:
         return
     end = policy_totals.EscalationEnd(found.state, state)
@@ -482,45 +462,10 @@ def _count_end(tx: Transaction, found: StoredEscalation, state: Outcome, verdict
 
 def _settle(tx: Transaction, found: StoredEscalation) -> None:
     """Keep how an audit ended in the event of a prediction that this does not change: nothing is published."""
-    event, asked = _event(tx, found.prediction_id), read_escalation(tx, found.prediction_id)
+    event, asked = read_event(tx, found.prediction_id), read_escalation(tx, found.prediction_id)
     if event is None or asked is None or event["escalation"]["outcome"] == asked.state:
         return
     tx.connection.execute(
         "UPDATE prediction SET event = ? WHERE id = ?",
         (json.dumps(settled(event, asked.state), separators=(",", ":")), found.prediction_id),
     )
-
-
-def _edge_event(tx: Transaction, prediction_id: PredictionId) -> Event | None:
-    """What the edge itself said; None when the prediction is forgotten."""
-    found = tx.connection.execute(
-        "SELECT coalesce(edge_event, event) FROM prediction JOIN provenance ON prediction_id = id WHERE id = ?",
-        (prediction_id,),
-    ).fetchone()
-    event: Event | None = None if found is None else json.loads(found[0])
-    return event
-
-
-def _is_judged(tx: Transaction, prediction_id: PredictionId) -> bool:
-    event = _event(tx, prediction_id)
-    return event is not None and event["tier"] == Tier.HUMAN
-
-
-def _event(tx: Transaction, prediction_id: PredictionId) -> Event | None:
-    """The event last made; None when the prediction is forgotten."""
-    found = tx.connection.execute("SELECT event FROM prediction WHERE id = ?", (prediction_id,)).fetchone()
-    event: Event | None = None if found is None else json.loads(found[0])
-    return event
-
-
-def _old_escalations(tx: Transaction, max_age_s: float, after: int) -> tuple[list[PredictionId], int]:
-    """Open ones among the next rows that are too old, and where the next call goes on: 0 after the last row."""
-    (last,) = tx.connection.execute(
-        "SELECT rowid FROM escalation WHERE rowid > ? ORDER BY rowid LIMIT 1 OFFSET ?", (after, _LOOKED_AT - 1)
-    ).fetchone() or (0,)
-    found = tx.connection.execute(
-        "SELECT prediction_id FROM escalation WHERE rowid > :after AND rowid <= :last "  # noqa: S608 - own text
-        f"AND +state IN ('queued', 'sent', 'acked') AND {OLDER.format(limit_s=':max_age_s')}",
-        {**tx.now.parameters(), "max_age_s": max_age_s, "after": after, "last": last or outbox.LAST_ROW},
-    )
-    return [PredictionId(row[0]) for row in found], int(last)

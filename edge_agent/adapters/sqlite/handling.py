@@ -13,11 +13,12 @@ from pathlib import Path
 from edge_agent.adapters.sqlite import outbox
 from edge_agent.adapters.sqlite.age import Stamp
 from edge_agent.adapters.sqlite.book import Book
-from edge_agent.adapters.sqlite.fates import Fates, read_escalation
+from edge_agent.adapters.sqlite.fates import Fates
 from edge_agent.adapters.sqlite.feedback import FeedbackOutbox
 from edge_agent.adapters.sqlite.outbox import StoredRow, Subject
 from edge_agent.adapters.sqlite.reading import Reader
 from edge_agent.adapters.sqlite.selection import Selection, pieces
+from edge_agent.adapters.sqlite.stored_escalations import read_escalation
 from edge_agent.adapters.sqlite.transaction import Transaction
 from edge_agent.adapters.sqlite.writer import Writer
 from edge_agent.core.escalation import PENDING, Move, Outcome
