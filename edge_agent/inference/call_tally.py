@@ -29,6 +29,7 @@ ANSWERED: Final = (Count.WINDOWS_CLOSED, Count.WINDOWS_INFERRED)
 
 _TERMS: Final = JournalTerms(Durability.PROCESS, OnJournalFailure.ANSWER)  # nobody waits for it: no sync each second
 _TOLD_LATENCIES: Final = 64
+_UNSEEN_BYTES: Final = 1 << 20  # of inputs that are to be looked at, a period
 _MS_PER_S: Final = 1000.0
 
 
@@ -106,7 +107,8 @@ class CallTally:
         self._outcomes: Counter[Outcome] = Counter()
         self._scored: Counter[Source] = Counter()
         self._latencies: deque[tuple[BindingName, float]] = deque(maxlen=_TOLD_LATENCIES)
-        self._unseen: deque[Unseen] = deque()
+        self._unseen: list[Unseen] = []
+        self._unseen_bytes = 0
         self._is_closing = threading.Event()
 
     def source(self, binding: BindingName, use: ModelUse) -> Source:
@@ -146,8 +148,15 @@ class CallTally:
             source.figures.failed_s += took_s
 
     def show(self, unseen: Unseen) -> None:
-        """Let an input be looked at, behind the answer."""
-        self._unseen.append(unseen)
+        """Let an input be looked at, behind the answer: a copy, since a view would hold its whole request.
+
+        Copies are bounded: of larger inputs fewer are looked at, at least one a period.
+        """
+        with self._lock:
+            if self._unseen and self._unseen_bytes + unseen.values.nbytes > _UNSEEN_BYTES:
+                return
+            self._unseen.append(unseen._replace(values=unseen.values.copy()))
+            self._unseen_bytes += unseen.values.nbytes
 
     def submit(self, unit: Unit) -> None:
         """Store answers that the hub is asked about, at once."""
@@ -163,8 +172,10 @@ class CallTally:
         """Wait a second, then keep the books."""
         self._is_closing.wait(PERIOD_S)
         self.flush()
-        for _ in range(len(self._unseen)):
-            self._look(*self._unseen.popleft())
+        with self._lock:
+            unseen, self._unseen, self._unseen_bytes = self._unseen, [], 0
+        for one in unseen:
+            self._look(*one)
 
     def flush(self) -> None:
         """Keep the books now; called once more when no call can come any more."""

@@ -67,7 +67,7 @@ class Slow(Sure):
     def call_now(self, inputs: Mapping[str, NDArray[Any]], **_: object) -> CallAnswer | None:
         """It would take too long."""
         del inputs
-        return None  # noqa: RET501 - of another type elsewhere
+        return None
 
     def call_in_turn(self, inputs: Mapping[str, NDArray[Any]], **asked: Any) -> CallAnswer:  # noqa: ANN401 - of `Callee`
         """Take long."""
