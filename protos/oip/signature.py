@@ -18,6 +18,8 @@ from protos.oip.model import OipModel
 
 _MAX_REMEMBERED: Final = 1024
 _SHOWN_CHARS: Final = 80
+_SUMMED: Final = 4096  # elements; BLAS would use more threads for more
+_SINGLE_BYTES: Final = 4
 
 Parameter = bool | int | float | str
 
@@ -221,6 +223,8 @@ def check_finite(form: Form, array: NDArray[Any]) -> None:
     Raises:
         TensorError: A value is not finite; the first such place is named.
     """
+    if form.n_elements <= _SUMMED and form.dtype.itemsize >= _SINGLE_BYTES and math.isfinite(np.vdot(array, array)):
+        return  # the sum of the squares is finite, so each value is; where it is not, each is looked at
     finite = np.isfinite(array)
     if np.count_nonzero(finite) != form.n_elements:
         at = [int(index) for index in np.argwhere(~finite)[0]]

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
-from edge_agent.adapters.oip.quick_forms import Head, QuickForms
+from edge_agent.adapters.oip.quick_forms import QuickForms
 from edge_agent.core.local_call import CallAnswer, CallFigures
 from edge_agent.errors import CallError
 from edge_agent.ports import BindingName, Clock
@@ -24,6 +24,7 @@ from protos.messages.inference import ModelUse
 from protos.oip.grpc_codec import GrpcCodec
 from protos.oip.model import OipModel
 from protos.oip.parameters import priority_of, timeout_s
+from protos.oip.quick_forms import Head
 from protos.oip.rest_codec import RestCodec
 from protos.oip.signature import Parameter, Signature
 from protos.status import Status

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.adapters.oip.decision_parameters import parameters_of_rows
-from edge_agent.adapters.oip.quick_forms import Head, QuickForms
+from edge_agent.adapters.oip.quick_forms import QuickForms
 from edge_agent.core.local_call import CallAnswer, CalledRow
 from model_packs.errors import TensorError
 from model_packs.tensors import TensorSpec
@@ -17,6 +17,7 @@ from protos.messages.inference import ModelUse
 from protos.oip.grpc_codec import GrpcCodec
 from protos.oip.model import OipModel
 from protos.oip.parameters import parameters_of
+from protos.oip.quick_forms import Head
 from protos.oip.signature import Signature
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.unit.edge_agent.packs.manifests import MANIFEST
