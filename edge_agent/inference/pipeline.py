@@ -31,7 +31,7 @@ HOLD_S = 20.0
 QUICK_S = 0.005
 """An answer that takes less is made on the thread that handed its record in."""
 
-_WEIGHT_OF_LAST = 0.2
+_MOST_LEAD = 8
 
 OnPass = Callable[[Unit, float], None]
 """A unit was handed to the store; its pass took so many seconds from its first delivery in hand to its last publish."""
@@ -116,7 +116,7 @@ class Pipeline:
         self._again: deque[Delivery] = deque()
         self._is_spoilt = False
         self._failure: Exception | None = None
-        self._answer_s: float | None = None
+        self._lead = 0  # of quick answers over slow ones, lately: single ones that had to wait say nothing
         self._is_resting = False
         self._ticked_s = float("-inf")
         self.last_pass_s = clock.monotonic_s()
@@ -194,8 +194,7 @@ class Pipeline:
 
     def _is_quick(self) -> bool:
         """Whether whoever hands records in may wait for their answers; not known before the first one."""
-        is_quick = self._answer_s is not None and self._answer_s <= QUICK_S
-        return is_quick and not (self._is_spoilt or self._again or self._is_resting)
+        return self._lead > 0 and not (self._is_spoilt or self._again or self._is_resting)
 
     def _run_pass(self) -> None:
         """Drain and pass; the caller is the only one."""
@@ -254,11 +253,9 @@ class Pipeline:
             lane.look()
 
     def _note_pace(self, took_s: float, answers: int) -> None:
-        if not answers:
-            return
-        answer_s = took_s / answers
-        before_s = answer_s if self._answer_s is None else self._answer_s
-        self._answer_s = before_s + _WEIGHT_OF_LAST * (answer_s - before_s)
+        if answers:
+            is_quick = took_s < QUICK_S * answers
+            self._lead = min(self._lead + 1, _MOST_LEAD) if is_quick else max(self._lead - 1, -_MOST_LEAD)
 
     def _drain(self) -> list[Delivery]:
         if self._again:
