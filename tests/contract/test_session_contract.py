@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cloud_hub.adapters.remote.oip_session import OipSession
+from cloud_hub.adapters.remote.remote_variant import RemoteVariant
 from cloud_hub.model_servers import ModelServerConfig
 from model_packs.engines.cuda_driver import CudaDriver
 from model_packs.engines.onnxruntime_session import OnnxRuntimeSession
@@ -90,7 +91,8 @@ def subject(request: pytest.FixtureRequest, pack: Pack, tmp_path: Path) -> Itera
         variant = manifest.variants[0]
         file = remote.path(variant.file)
         options = EngineOptions()
-        yield Subject(remote, lambda: OipSession(manifest, variant, file, options, servers=servers, root=tmp_path))
+        variant_there = RemoteVariant(manifest, variant, file, options, servers, tmp_path)
+        yield Subject(remote, lambda: OipSession(variant_there))
 
 
 @pytest.fixture

@@ -5,19 +5,17 @@ model is meant, from the pack (`remote_model.py`).
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from cloud_hub.adapters.remote.oip_server import OipServer
-from cloud_hub.adapters.remote.remote_model import RemoteModel, read_remote_model, server_for
-from cloud_hub.model_servers import ModelServerConfig
-from model_packs.engines.graph_file import check_io, name_of, read_file
-from model_packs.engines.options import EngineOptions
-from model_packs.engines.session import REMOTE, SessionFacts, check_inputs, zero_inputs
+from cloud_hub.adapters.remote.remote_model import RemoteModel
+from cloud_hub.adapters.remote.remote_variant import RemoteVariant
+from model_packs.engines.graph_file import check_io
+from model_packs.engines.session import SessionFacts, check_inputs, zero_inputs
 from model_packs.errors import EngineError, TensorError
-from model_packs.manifest import PackManifest, Variant
+from model_packs.manifest import PackManifest
 from model_packs.tensors import Tensor, TensorSpec
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
@@ -28,30 +26,12 @@ class OipSession:
     """A `Session` on another server's model.
 
     Args:
-        manifest: The pack.
-        variant: The variant; its file names the model.
-        file: Where that file lies.
-        options: What the program decided.
-        servers: The configured model servers, by name.
-        root: Folder that the configuration's paths are relative to.
+        remote: The variant.
     """
 
-    def __init__(
-        self,
-        manifest: PackManifest,
-        variant: Variant,
-        file: Path,
-        options: EngineOptions,
-        *,
-        servers: Mapping[str, ModelServerConfig],
-        root: Path,
-    ) -> None:
-        self._manifest = manifest
-        self._variant = variant
-        self._file = file
-        self._options = options
-        self._servers = servers
-        self._root = root
+    def __init__(self, remote: RemoteVariant) -> None:
+        self._remote = remote
+        self._manifest = remote.manifest
         self._model = RemoteModel("")
         self._server: OipServer | None = None
         self._facts: SessionFacts | None = None
@@ -60,7 +40,7 @@ class OipSession:
     def facts(self) -> SessionFacts:
         """Which server it asks; see `Session.facts`."""
         if self._facts is None:
-            raise self._closed()
+            raise self._remote.not_open()
         return self._facts
 
     def open(self) -> None:
@@ -72,10 +52,8 @@ class OipSession:
         """
         if self._facts is not None:
             return
-        data = read_file(self._manifest, self._variant, self._file)
-        self._model = read_remote_model(self._manifest, self._variant, data)
-        name, config = server_for(self._servers, ENGINE, self._manifest)
-        server = OipServer(name, config, self._root)
+        self._model = self._remote.model()
+        server = OipServer(*self._remote.server(), self._remote.root)
         try:
             server.open()
             self._compare(server)
@@ -84,16 +62,7 @@ class OipSession:
             server.close()
             raise
         self._server = server
-        self._facts = SessionFacts(
-            engine=ENGINE,
-            engine_version=f"{said.name} {said.version} at {server.address}".strip(),
-            provider=REMOTE,
-            variant=self._variant.id,
-            precision=self._variant.precision,
-            graph_digest=self._variant.graph_digest,
-            threads=1,
-            passed_over=self._options.passed_over,
-        )
+        self._facts = self._remote.facts(f"{said.name} {said.version} at {server.address}".strip())
 
     def warm_up(self) -> None:
         """Ask for one window and the largest batch; see `Session.warm_up`."""
@@ -110,7 +79,7 @@ class OipSession:
         """
         server = self._server
         if server is None:
-            raise self._closed()
+            raise self._remote.not_open()
         check_inputs(self._manifest, inputs)
         tensors = [Tensor.from_array(spec.name, inputs[spec.name]) for spec in self._manifest.inputs]
         answer = self._ask(server, "ModelInfer", self._request(tensors))
@@ -118,7 +87,7 @@ class OipSession:
             return _read(self._manifest, answer, tensors[0].shape[0])
         except TensorError as error:
             raise EngineError(
-                f"{self._name()}: {server.address} answered wrongly: {error}",
+                f"{self._remote.name}: {server.address} answered wrongly: {error}",
                 "compare the pack's outputs with the model that the server has loaded",
             ) from error
 
@@ -137,7 +106,7 @@ class OipSession:
             for tensors in (said.inputs, said.outputs)
         )
         if inputs or outputs:
-            check_io(self._manifest, self._variant, inputs, outputs)
+            check_io(self._manifest, self._remote.variant, inputs, outputs)
 
     def _request(self, tensors: list[Tensor]) -> pb.ModelInferRequest:
         return pb.ModelInferRequest(
@@ -157,13 +126,7 @@ class OipSession:
         try:
             return server.ask(method, request)
         except EngineError as error:
-            raise type(error)(f"{self._name()}: {error.reason}", error.mend) from error
-
-    def _name(self) -> str:
-        return name_of(self._manifest, self._variant)
-
-    def _closed(self) -> EngineError:
-        return EngineError(f"{self._name()}: the session is not open", "call open() first")
+            raise self._remote.named(error) from error
 
 
 def _read(manifest: PackManifest, answer: pb.ModelInferResponse, n_windows: int) -> dict[str, NDArray[Any]]:

@@ -6,20 +6,16 @@ Where the server is comes from the configuration; which model is meant, from the
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud_hub.adapters.remote.chat_server import ChatServer
-from cloud_hub.adapters.remote.remote_model import RemoteModel, read_remote_model, server_for
-from cloud_hub.model_servers import ModelServerConfig
-from model_packs.engines.graph_file import name_of, read_file
-from model_packs.engines.options import EngineOptions
-from model_packs.engines.session import REMOTE, SessionFacts, check_inputs
+from cloud_hub.adapters.remote.remote_model import RemoteModel
+from cloud_hub.adapters.remote.remote_variant import RemoteVariant
+from model_packs.engines.session import SessionFacts, check_inputs
 from model_packs.errors import EngineError, TensorError
-from model_packs.manifest import PackManifest, Variant
 from model_packs.tensors import BYTES, DYNAMIC
 
 ENGINE: Final = "openai"
@@ -29,30 +25,12 @@ class OpenAiSession:
     """A `Session` on a server of language models.
 
     Args:
-        manifest: The pack.
-        variant: The variant; its file names the model.
-        file: Where that file lies.
-        options: What the program decided.
-        servers: The configured model servers, by name.
-        root: Folder that the configuration's paths are relative to.
+        remote: The variant.
     """
 
-    def __init__(
-        self,
-        manifest: PackManifest,
-        variant: Variant,
-        file: Path,
-        options: EngineOptions,
-        *,
-        servers: Mapping[str, ModelServerConfig],
-        root: Path,
-    ) -> None:
-        self._manifest = manifest
-        self._variant = variant
-        self._file = file
-        self._options = options
-        self._servers = servers
-        self._root = root
+    def __init__(self, remote: RemoteVariant) -> None:
+        self._remote = remote
+        self._manifest = remote.manifest
         self._model = RemoteModel("")
         self._server: ChatServer | None = None
         self._facts: SessionFacts | None = None
@@ -61,7 +39,7 @@ class OpenAiSession:
     def facts(self) -> SessionFacts:
         """Which server it asks; see `Session.facts`."""
         if self._facts is None:
-            raise self._closed()
+            raise self._remote.not_open()
         return self._facts
 
     def open(self) -> None:
@@ -73,32 +51,22 @@ class OpenAiSession:
         """
         if self._facts is not None:
             return
-        data = read_file(self._manifest, self._variant, self._file)
-        model = read_remote_model(self._manifest, self._variant, data)
-        name, config = server_for(self._servers, ENGINE, self._manifest)
+        model = self._remote.model()
+        name, config = self._remote.server()
         self._check_tensors()
-        server = ChatServer(name, config, self._root)
+        server = ChatServer(name, config, self._remote.root)
         try:
             server.open()
             has_model = server.has_model(model.model)
         except EngineError as error:
-            raise self._named(error) from error
+            raise self._remote.named(error) from error
         if not has_model:
             raise EngineError(
-                f"{self._name()}: {config.address} has no model {model.model!r}",
+                f"{self._remote.name}: {config.address} has no model {model.model!r}",
                 "load the model on the server, or correct the model in the pack",
             )
         self._model, self._server = model, server
-        self._facts = SessionFacts(
-            engine=ENGINE,
-            engine_version=f"{model.model} at {config.address}",
-            provider=REMOTE,
-            variant=self._variant.id,
-            precision=self._variant.precision,
-            graph_digest=self._variant.graph_digest,
-            threads=1,
-            passed_over=self._options.passed_over,
-        )
+        self._facts = self._remote.facts(f"{model.model} at {config.address}")
 
     def warm_up(self) -> None:
         """Ask for nothing: a server keeps its models warm itself, and may be paid by the call."""
@@ -113,13 +81,13 @@ class OpenAiSession:
         """
         server = self._server
         if server is None:
-            raise self._closed()
+            raise self._remote.not_open()
         check_inputs(self._manifest, inputs)
         texts = self._texts(inputs[self._manifest.inputs[0].name])
         try:
             answers = [server.complete(self._model, text) for text in texts]
         except EngineError as error:
-            raise self._named(error) from error
+            raise self._remote.named(error) from error
         said = np.empty(len(answers), dtype=np.object_)
         said[:] = [answer.text.encode() for answer in answers]
         sure = np.array([answer.confidence for answer in answers], dtype=np.float32)
@@ -136,7 +104,7 @@ class OpenAiSession:
         form.append([(spec.datatype, spec.shape) for spec in self._manifest.outputs])
         if form != [[(BYTES, (DYNAMIC,))], [(BYTES, (DYNAMIC,)), ("FP32", (DYNAMIC,))]]:
             raise EngineError(
-                f"{self._name()}: a pack on {ENGINE} takes one {BYTES} [-1] and gives {BYTES} [-1] and FP32 [-1]",
+                f"{self._remote.name}: a pack on {ENGINE} takes one {BYTES} [-1] and gives {BYTES} [-1] and FP32 [-1]",
                 "correct inputs and outputs in pack.toml, then build again",
             )
 
@@ -149,12 +117,3 @@ class OpenAiSession:
                 name = self._manifest.inputs[0].name
                 raise TensorError(f"{self._manifest.ref}: row {row} of input {name!r} is no UTF-8 text") from error
         return texts
-
-    def _named(self, error: EngineError) -> EngineError:
-        return type(error)(f"{self._name()}: {error.reason}", error.mend)
-
-    def _name(self) -> str:
-        return name_of(self._manifest, self._variant)
-
-    def _closed(self) -> EngineError:
-        return EngineError(f"{self._name()}: the session is not open", "call open() first")

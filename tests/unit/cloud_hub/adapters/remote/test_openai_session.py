@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cloud_hub.adapters.remote.chat_server import MAX_ANSWER_BYTES, ChatServer, confidence
 from cloud_hub.adapters.remote.oip_server import OipServer
 from cloud_hub.adapters.remote.openai_session import OpenAiSession
+from cloud_hub.adapters.remote.remote_variant import RemoteVariant
 from cloud_hub.model_servers import ModelServerConfig
 from model_packs.engines.options import EngineOptions
 from model_packs.errors import EngineError, MissingEngineError, RunTimeoutError, TensorError
@@ -55,7 +56,7 @@ def session_on(folder: Path, config: ModelServerConfig, **more: object) -> OpenA
     """An unopened session."""
     manifest, file = described(folder, **more)  # type: ignore[arg-type]  # the document's own keys
     variant = manifest.variants[0]
-    return OpenAiSession(manifest, variant, file, EngineOptions(), servers={"vllm": config}, root=folder)
+    return OpenAiSession(RemoteVariant(manifest, variant, file, EngineOptions(), {"vllm": config}, folder))
 
 
 def texts(*lines: object) -> NDArray[np.object_]:
@@ -193,7 +194,7 @@ def test_an_absent_server_is_named(tmp_path: Path) -> None:
         session_on(tmp_path, at(1)).open()
     manifest, file = described(tmp_path)
     with pytest.raises(MissingEngineError, match="none is configured"):
-        OpenAiSession(manifest, manifest.variants[0], file, EngineOptions(), servers={}, root=tmp_path).open()
+        OpenAiSession(RemoteVariant(manifest, manifest.variants[0], file, EngineOptions(), {}, tmp_path)).open()
 
 
 def test_the_token_goes_along(server: ChatModelServer, port: int, tmp_path: Path) -> None:
