@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from model_packs.certificate import binomial, cluster_selection, clustering, forecasting, issuing, selection
 from model_packs.certificate.cluster_selection import Rows
 from model_packs.certificate.errors import CertificateError, TooFewCases
-from model_packs.certificate.evidence import Evidence
-from model_packs.certificate.issuing import Issuing
+from model_packs.certificate.evidence import Evidence, Order
+from model_packs.certificate.issuing import Basis, Issuing
 from model_packs.certificate.selection import Method, Tested
 
 TUNE_PERCENT: Final = 30
@@ -23,8 +23,8 @@ TUNE_PERCENT: Final = 30
 EXACT: Final = "learn-then-test, fixed sequence from the power start, exact binomial"
 BETTING: Final = "learn-then-test, fixed sequence from the power start, betting on rows in the order drawn"
 ISSUED: Final = {
-    "exact": "learn-then-test of what is issued, fixed sequence from the best forecast, exact binomial",
-    "betting": "learn-then-test of what is issued, fixed sequence from the best forecast, betting on rows in order",
+    "exact": "learn-then-test of what is issued, fixed sequence from a good forecast, exact binomial",
+    "betting": "learn-then-test of what is issued, fixed sequence from a good forecast, betting on rows in order",
 }
 CLUSTER_BETTING: Final = "learn-then-test, fixed sequence from the power start, betting on cluster sums"
 
@@ -271,13 +271,18 @@ def _certify_issued(
         first.n_kept,
         first.k_errors,
         first.p_value,
+        Basis(len(tuning), start.wrong, first.evidence.last_error if isinstance(first.evidence, Order) else None),
     )
     tested: tuple[Tested, ...] = (replace(first, is_rejected=said.is_entered(target, delta)),)
     more = None
     if tested[0].is_rejected:
-        level = delta * start.chance
         tested += selection.select(
-            start.thresholds[1:], rows.scores, ~rows.is_right, target=target, delta=level, method=method
+            start.thresholds[1:],
+            rows.scores,
+            ~rows.is_right,
+            target=target,
+            delta=said.walk_level(delta),
+            method=method,
         )
     else:
         seen = (np.concatenate([tuning, rows.scores]), np.concatenate([is_wrong, ~rows.is_right]))

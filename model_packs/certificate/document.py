@@ -8,10 +8,11 @@ A certificate is a statement *under its assumption*, for its population, samplin
 windows or images are the unit, the assumption is that they are independent; windows are not, so the document names the
 assumption and gives the measured design effect beside it. Where the cluster is the unit, only clusters are taken to be.
 
-Three schemas are read. `tandem.certificate/1` is the exact binomial test of rows; `/2` adds `unit`, `evidence`,
+Four schemas are read. `tandem.certificate/1` is the exact binomial test of rows; `/2` adds `unit`, `evidence`,
 `more_needed`, `group_by` and `groups`, and is written only where one of these is set: a document that `/1` can hold
 keeps its bytes and its digest. `/3` adds `issuing`, of the whole or of groups: what was said before the certificate was
-tried, where delta is promised of those that are issued.
+tried, where delta is promised of those that are issued. `/4` says in it, too, what that follows from (`basis`), and is
+made by another rule (`issuing`); what was made by the former one is computed again by that.
 """
 
 import math
@@ -30,6 +31,7 @@ from model_packs.certificate.tally import (
     LEAST_LEVEL,
     Tally,
     evidence_document,
+    issuing_document,
     read_evidence,
     read_issuing,
     read_tally,
@@ -41,6 +43,8 @@ from model_packs.strict_json import Table, canonical, parse
 SCHEMA: Final = "tandem.certificate/1"
 SCHEMA_2: Final = "tandem.certificate/2"
 SCHEMA_3: Final = "tandem.certificate/3"
+SCHEMA_4: Final = "tandem.certificate/4"
+_SCHEMAS: Final = (SCHEMA, SCHEMA_2, SCHEMA_3, SCHEMA_4)
 SAMPLING_UNIT: Final = "window"
 ASSUMPTION: Final = "windows independent, same persons and wrist"
 SCORE: Final = "max_probability"
@@ -177,10 +181,10 @@ class Certificate:
         except ValueError as exc:
             raise CertificateError(f"certificate: not readable: {exc}") from exc
         schema = value.get("schema") if isinstance(value, dict) else None
-        if schema not in {SCHEMA, SCHEMA_2, SCHEMA_3}:
+        if schema not in _SCHEMAS:
             raise CertificateError(
-                f"certificate: schema must be {SCHEMA}, {SCHEMA_2} or {SCHEMA_3}, not {schema!r}: a newer certificate "
-                "needs a newer program"
+                f"certificate: schema must be {SCHEMA} to {SCHEMA_4.rpartition('/')[2]}, not {schema!r}: a newer "
+                "certificate needs a newer program"
             )
         problems: list[str] = []
         certificate = _read(Table(value, "", problems), is_newer=schema != SCHEMA)
@@ -198,9 +202,11 @@ class Certificate:
             "evidence": evidence_document(self.evidence),
             "groups": [group.to_document() for group in self.groups],
         }
-        if self.issuing is not None or any(group.issuing is not None for group in self.groups):
-            said = None if self.issuing is None else asdict(self.issuing)
-            return canonical({"schema": SCHEMA_3} | document | {"issuing": said})
+        said = [one for one in (self.issuing, *(group.issuing for group in self.groups)) if one is not None]
+        if said:
+            schema = SCHEMA_3 if all(one.basis is None for one in said) else SCHEMA_4
+            whole = None if self.issuing is None else issuing_document(self.issuing)
+            return canonical({"schema": schema} | document | {"issuing": whole})
         del document["issuing"]
         plain: dict[str, Any] = {"unit": "row", "evidence": None, "more_needed": None, "group_by": None, "groups": []}
         if all(document[name] == value for name, value in plain.items()):
@@ -262,6 +268,8 @@ class Certificate:
         said, n_tune = self.issuing, self.n_tune
         if said is None:
             return []
+        if said.basis is not None and said.basis.n_tune != n_tune:
+            return [f"the forecast is from {said.basis.n_tune} tuning rows, not {n_tune}"]
         if 0 < said.tune_kept <= n_tune and said.expected_kept == self.n_units * said.tune_kept // n_tune:
             return []
         stated = f"{said.tune_kept} of {n_tune} tuning rows are kept"

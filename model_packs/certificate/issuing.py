@@ -6,18 +6,20 @@ hair worse than the target everywhere has wrong certificates only, and no rows t
 so tuning rows with known outcomes, which are independent of the calibration rows, say first what to expect:
 
     1. forecast = at each threshold, the chance that the first test there will be passed                 `forecast`
-    2. start    = the threshold with the best forecast, the strictest among equals; none below
-                  LEAST_CHANCE                                                                           `lay_down`
+    2. start    = the strictest threshold with nine tenths of the best forecast; none below 1 in 50      `lay_down`
     3. entry    = the first test: level delta, and UNFIT times the target rejected at delta / RARITY
                   times what bets on the tuning rows made of 1                                           `Issuing`
-    4. walk     = looser thresholds at level delta times the forecast                                    `Issuing`
+    4. walk     = looser thresholds at level delta times the forecast squared                            `Issuing`
 
 Wrong and issued together have a chance of delta at most, because start and levels are fixed before a calibration row is
 looked at and no level is above delta. A student that is wrong in UNFIT times the target at every threshold is issued
 one with a chance of delta / RARITY at most: given the tuning rows it is that times what the bets made, whose mean is 1
 at most (of the rows that score above the one of rank j, each is wrong with that share, independently). Divided by the
-chance to be issued one, delta times the forecast bounds how many of those issued at a sound start are wrong, if the
-forecast is right.
+chance to be issued one, delta times the forecast squared bounds how many of those issued at a sound start are wrong, as
+long as the forecast is at most the root of the true chance: 0.3 where the truth is 0.09, say.
+
+Certificates made by the `FORMER` rule (start at the best forecast itself, none below 1 in 20, half of the stake kept,
+walk at the forecast) are read and computed again by that. They state no `Basis`.
 
 The tests themselves are `selection`'s; the rule's figures over many draws are in docs/certificates.md.
 """
@@ -36,12 +38,47 @@ from model_packs.certificate import binomial, selection
 
 UNFIT: Final = 1.5
 RARITY: Final = 1000.0
-LEAST_CHANCE: Final = 0.05
 MOST_MADE: Final = 1000.0  # beyond it the second test of entry asks for no more than the first
 
+_LEAST_MADE: Final = 1e-100  # its logarithm is asked for
 _LARGEST_LOG: Final = 700.0  # exp of it is a double
 _NORMAL: Final = statistics.NormalDist()
 _LONG: Final = 200  # from so many tails on, a search is quicker than a table
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a forecast is used for.
+
+    Attributes:
+        least_chance: Below this forecast nothing is tried.
+        nearly_best: The start is the strictest threshold with this share of the best forecast.
+        walk_power: Looser thresholds are tested at delta times the forecast to this power.
+    """
+
+    least_chance: float
+    nearly_best: float
+    walk_power: int
+
+
+FORMER: Final = Rule(least_chance=0.05, nearly_best=1.0, walk_power=1)
+PRESENT: Final = Rule(least_chance=0.02, nearly_best=0.9, walk_power=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the bets on tuning rows and the first p-value follow from.
+
+    Attributes:
+        n_tune: Tuning rows.
+        wrong: Wrong tuning rows between the thresholds of the grid (`selection.ranks`), the surest first: those above
+            the first threshold's own row, then those from there to above the second's, and so on.
+        last_error: Of the rows kept at the start, the place of the last error; None for the exact test.
+    """
+
+    n_tune: int
+    wrong: tuple[int, ...]
+    last_error: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +86,15 @@ class Issuing:
     """What tuning rows said of a certificate before it was tried, and how its first test went.
 
     Attributes:
-        chance: Forecast that the first test would be passed; below `LEAST_CHANCE` nothing is issued.
-        made: What bets on the tuning rows made of 1, from 1/2 to `MOST_MADE`.
+        chance: Forecast that the first test would be passed; where it is too low nothing is issued.
+        made: What bets on the tuning rows made of 1, up to `MOST_MADE`.
         expected_kept: Calibration rows that were expected to be kept at the start.
         tune_kept: Tuning rows kept at the start.
         tune_wrong: Wrong ones among them.
         start_kept: Calibration rows kept at the start.
         start_wrong: Wrong ones among them.
         start_p_value: Of the first test.
+        basis: What it all follows from; None in certificates made by the `FORMER` rule.
     """
 
     chance: float
@@ -67,11 +105,17 @@ class Issuing:
     start_kept: int
     start_wrong: int
     start_p_value: float
+    basis: Basis | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that it was made by."""
+        return FORMER if self.basis is None else PRESENT
 
     @property
     def is_tried(self) -> bool:
         """Whether the forecast is good enough to try."""
-        return self.chance >= LEAST_CHANCE
+        return self.chance >= self.rule.least_chance
 
     def is_entered(self, target: float, delta: float) -> bool:
         """Whether the first test is passed.
@@ -94,9 +138,20 @@ class Issuing:
             delta: Level of the first test.
 
         Returns:
-            Delta at the start, delta times the forecast at looser thresholds.
+            Delta at the start, lower at looser thresholds.
         """
-        return delta if n_kept == self.start_kept else delta * self.chance
+        return delta if n_kept == self.start_kept else self.walk_level(delta)
+
+    def walk_level(self, delta: float) -> float:
+        """The level that thresholds looser than the start are tested at.
+
+        Args:
+            delta: Level of the first test.
+
+        Returns:
+            Delta times the forecast, or its square.
+        """
+        return delta * float(self.chance**self.rule.walk_power)
 
     def problems(self, target: float, delta: float) -> list[str]:
         """Where the facts contradict each other.
@@ -114,6 +169,23 @@ class Issuing:
         again = forecast(limit, self.expected_kept, self.tune_wrong, self.tune_kept)
         if not math.isclose(again, self.chance, rel_tol=1e-6, abs_tol=1e-9):
             return [f"the tuning rows forecast a chance of {again:.6g}, not {self.chance:.6g}"]
+        return [] if self.basis is None else self._basis_problems(self.basis, target)
+
+    def _basis_problems(self, basis: Basis, target: float) -> list[str]:
+        """Where the bets on tuning rows, or the start, are not what the tuning rows say."""
+        if not 0 < self.tune_kept <= basis.n_tune:
+            return [f"{self.tune_kept} of {basis.n_tune} tuning rows are kept at the start"]
+        ranks, above = _grid(basis.n_tune), np.cumsum(basis.wrong)
+        if len(ranks) != len(basis.wrong) or min(basis.wrong) < 0 or (above > ranks - 1).any():
+            return [f"that is not how {basis.n_tune} tuning rows lie between thresholds"]
+        place = int(np.searchsorted(ranks, self.tune_kept, side="right"))  # of the first rank beyond the kept rows
+        most = self.tune_kept if place == len(ranks) else int(above[place])
+        least = 0 if place == 0 else int(above[place - 1])
+        if not least <= self.tune_wrong <= most:
+            return [f"of the tuning rows kept at the start {least} to {most} are wrong, not {self.tune_wrong}"]
+        again = _made(above, ranks, target)
+        if not math.isclose(again, self.made, rel_tol=1e-6):
+            return [f"the bets on the tuning rows made {again:.6g}, not {self.made:.6g}"]
         return []
 
 
@@ -124,6 +196,7 @@ class Start:
     Attributes:
         thresholds: Falling, from the start on.
         chance: As in `Issuing`; so are the others.
+        wrong: As in `Basis`.
     """
 
     thresholds: tuple[float, ...]
@@ -132,6 +205,7 @@ class Start:
     expected_kept: int
     tune_kept: int
     tune_wrong: int
+    wrong: tuple[int, ...]
 
 
 def unfit_rate(target: float) -> float:
@@ -253,18 +327,28 @@ def lay_down(
     order = np.argsort(-tune_scores, kind="stable")
     falling = tune_scores[order]
     n_tune = len(falling)
-    ranks = selection.ranks(n_tune, max(1, n_tune // selection.COVERAGE_STEPS))
+    ranks = _grid(n_tune)
     wrong = np.concatenate(([0], np.cumsum(tune_is_error[order])))
-    made = _made(wrong, np.array(ranks), target)
-    thresholds = tuple(dict.fromkeys(falling[np.array(ranks) - 1].tolist()))
+    above = wrong[ranks - 1]
+    made = _made(above, ranks, target)
+    thresholds = tuple(dict.fromkeys(falling[ranks - 1].tolist()))
     kept = np.searchsorted(-falling, -np.array(thresholds), side="right").tolist()
     expected = [n_calibration * count // n_tune for count in kept]
     found = [
         forecast(entry_limit(later, target, delta, made), later, int(wrong[count]), count)
         for later, count in zip(expected, kept, strict=True)
     ]
-    place = found.index(max(found))
-    return Start(thresholds[place:], found[place], made, expected[place], kept[place], int(wrong[kept[place]]))
+    good = PRESENT.nearly_best * max(found)
+    place = next(place for place, chance in enumerate(found) if chance >= good)
+    return Start(
+        thresholds[place:],
+        found[place],
+        made,
+        expected[place],
+        kept[place],
+        int(wrong[kept[place]]),
+        tuple(np.diff(above, prepend=0).tolist()),
+    )
 
 
 def best_made(n_tune: int, target: float) -> float:
@@ -275,19 +359,26 @@ def best_made(n_tune: int, target: float) -> float:
         target: The error share to stay below.
 
     Returns:
-        From 1/2 to `MOST_MADE`.
+        Up to `MOST_MADE`.
     """
-    ranks = selection.ranks(n_tune, max(1, n_tune // selection.COVERAGE_STEPS))
-    return _made(np.zeros(n_tune + 1, dtype=np.int64), np.array(ranks), target)
+    ranks = _grid(n_tune)
+    return _made(np.zeros_like(ranks), ranks, target)
+
+
+def _grid(n_tune: int) -> NDArray[np.int64]:
+    """How many tuning rows the thresholds keep, rising."""
+    return np.array(selection.ranks(n_tune, max(1, n_tune // selection.COVERAGE_STEPS)), dtype=np.int64)
 
 
 def _made(wrong: NDArray[np.int64], ranks: NDArray[np.int64], target: float) -> float:
-    """Half of 1 kept, half staked over the thresholds: the likelihood of half the target to that of the unfit share."""
+    """1 staked evenly over the thresholds: the likelihood of half the target to that of the unfit share.
+
+    Of the rows above a threshold's own, each is wrong independently; so those are bet on. By the `FORMER` rule half of
+    the stake was kept back; certificates made by that do not say what this follows from.
+    """
     good, bad = target / 2.0, unfit_rate(target)
-    above = ranks - 1  # of the rows above the threshold's own, each is wrong independently
-    errors = wrong[above]
-    logs = errors * math.log(good / bad) + (above - errors) * (math.log1p(-good) - math.log1p(-bad))
-    return min(MOST_MADE, 0.5 + 0.5 * float(np.exp(np.minimum(logs, _LARGEST_LOG)).mean()))
+    logs = wrong * math.log(good / bad) + (ranks - 1 - wrong) * (math.log1p(-good) - math.log1p(-bad))
+    return min(MOST_MADE, max(_LEAST_MADE, float(np.exp(np.minimum(logs, _LARGEST_LOG)).mean())))
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from model_packs.certificate import binomial
 from model_packs.certificate.certify import Certified
 from model_packs.certificate.evidence import Clusters, Evidence, Order, p_value
-from model_packs.certificate.issuing import MOST_MADE, Issuing
+from model_packs.certificate.issuing import MOST_MADE, Basis, Issuing
 from model_packs.strict_json import Table
 
 _P_VALUE_TOLERANCE: Final = 1e-9
@@ -42,7 +42,7 @@ class Tally:
 
     def to_document(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
-        issuing = {} if self.issuing is None else {"issuing": asdict(self.issuing)}
+        issuing = {} if self.issuing is None else {"issuing": issuing_document(self.issuing)}
         return issuing | {
             "group": self.group,
             "delta": self.delta,
@@ -109,14 +109,17 @@ class Tally:
         if said is None:
             return []
         found = said.problems(target, self.delta)
+        if said.basis is not None and said.expected_kept != self.n_units * said.tune_kept // max(1, said.basis.n_tune):
+            found.append(f"the tuning rows do not forecast {said.expected_kept} kept of {self.n_units}")
         if said.expected_kept > self.n_units:
             found.append(f"{said.expected_kept} were expected to be kept of {self.n_units}")
         if not 0 <= self.k_errors - said.start_wrong <= self.n_kept - said.start_kept:
             found.append("a looser threshold keeps all that the first one keeps, wrong ones included")
-        if not found and self.evidence is None:  # that of bets depends on the order of rows
-            again = binomial.lower_tail(said.start_wrong, said.start_kept, target)
-            if not math.isclose(again, said.start_p_value, rel_tol=_P_VALUE_TOLERANCE, abs_tol=_P_VALUE_TOLERANCE):
-                found.append(f"the p-value of the first test is {again:.6g}, not {said.start_p_value:.6g}")
+        again = None if found else self._first_p_value(said, target)
+        if again is not None and not math.isclose(
+            again, said.start_p_value, rel_tol=_P_VALUE_TOLERANCE, abs_tol=_P_VALUE_TOLERANCE
+        ):
+            found.append(f"the p-value of the first test is {again:.6g}, not {said.start_p_value:.6g}")
         is_start = (self.n_kept, self.k_errors) == (said.start_kept, said.start_wrong)
         if is_start and not math.isclose(said.start_p_value, self.p_value, rel_tol=_P_VALUE_TOLERANCE):
             found.append("the first test has two p-values")
@@ -126,6 +129,17 @@ class Tally:
             stated = "no threshold is stated" if self.threshold is None else "a threshold is stated"
             found.append(f"{stated}, though the first test says otherwise")
         return found
+
+    def _first_p_value(self, said: Issuing, target: float) -> float | None:
+        """Of the first test again; None where the certificate does not say what it was looked at."""
+        if said.basis is not None:
+            order = None if said.basis.last_error is None else Order(said.basis.last_error)
+            try:
+                return p_value(order, said.start_wrong, said.start_kept, target)
+            except ValueError:  # an error cannot stand there
+                return math.nan
+        # By the former rule that of bets was taken as stated: it depends on the order of rows
+        return binomial.lower_tail(said.start_wrong, said.start_kept, target) if self.evidence is None else None
 
 
 def tally_of(group: str, certified: Certified) -> Tally:
@@ -191,15 +205,46 @@ def read_issuing(table: Table) -> Issuing | None:
     if not table.has("issuing"):
         return None
     inner = table.table("issuing")
+    basis = _read_basis(inner.table("basis")) if inner.has("basis") else None
     counts = ("expected_kept", "tune_kept", "tune_wrong", "start_kept", "start_wrong")
     said = Issuing(
         chance=inner.number("chance", 0.0, 1.0),
-        made=inner.number("made", 0.5, MOST_MADE),
+        made=inner.number("made", 0.5 if basis is None else 0.0, MOST_MADE),
         start_p_value=inner.number("start_p_value", 0.0, 1.0),
+        basis=basis,
         **{name: inner.integer(name, 0, binomial.MAX_TRIALS) for name in counts},
     )
     inner.finish()
     return said
+
+
+def issuing_document(said: Issuing) -> dict[str, Any]:
+    """Write what was said before a certificate was tried for JSON.
+
+    Args:
+        said: Any.
+
+    Returns:
+        Its fields by name; the basis only where there is one.
+    """
+    document = asdict(said)
+    if said.basis is None:
+        del document["basis"]
+    return document
+
+
+def _read_basis(table: Table) -> Basis:
+    wrong = table.integers("wrong")
+    if any(not 0 <= count <= binomial.MAX_TRIALS for count in wrong):
+        table.note("wrong", f"of the tuning rows 0 to {binomial.MAX_TRIALS} are wrong between two thresholds")
+        wrong = ()
+    basis = Basis(
+        n_tune=table.integer("n_tune", 1, binomial.MAX_TRIALS),
+        wrong=wrong,
+        last_error=table.integer("last_error", 0, binomial.MAX_TRIALS) if table.has("last_error") else None,
+    )
+    table.finish()
+    return basis
 
 
 def evidence_document(evidence: Evidence) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """How often a certificate is wrong, and what it costs to be right: rules for a threshold on redrawn calibration rows.
 
-    python -m tests.bench.bench_certificate [--quick]
+    python -m tests.bench.bench_certificate [--quick] [--redraws N]
 
 For each family (`certificate_families`), n rows are drawn with replacement for calibration, and 3 n / 7 more for tuning
 (`certify`'s own split, 30 %). Each rule (`certificate_rules`) chooses a threshold, and
@@ -147,7 +147,9 @@ def main() -> int:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="make bench-certificate", description="How often certificates are wrong.")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_REDRAWS} redraws instead of {REDRAWS}")
-    redraws = QUICK_REDRAWS if parser.parse_args().quick else REDRAWS
+    parser.add_argument("--redraws", type=int, default=REDRAWS, help=f"how often rows are drawn (default {REDRAWS})")
+    options = parser.parse_args()
+    redraws = QUICK_REDRAWS if options.quick else options.redraws
     shipped = shipped_families(_say)
     by_row = (*shipped, *simulated_families())
     by_cluster = (clustered_family(), *(family for family in shipped if family.name == BOTH_WRISTS))

@@ -138,7 +138,7 @@ async def test_escalations_alone_are_no_sample_where_windows_are_kept(tmp_path: 
         beat = replace(Heartbeat(1, 1, "ok", (), 0, 0, None, bindings), policies=(policy,))
         await field.store.save_heartbeat(PRESS, beat, 5)
         await field.gather(400)
-        with pytest.raises(AssignmentError, match="collect at least 163"):
+        with pytest.raises(AssignmentError, match="collect at least 155"):
             await field.recertify()
 
 
@@ -159,7 +159,7 @@ async def test_too_few_windows_say_how_many_would_do(tmp_path: Path) -> None:
     async with a_field(tmp_path) as field:
         await field.report()
         await field.gather(20)
-        with pytest.raises(AssignmentError, match="collect at least 163"):
+        with pytest.raises(AssignmentError, match="collect at least 155"):
             await field.recertify()
         with pytest.raises(AssignmentError, match="there are no scores"):
             await field.recertify(replace(WISH, since_ns=11))

@@ -134,7 +134,7 @@ def test_a_document_that_contradicts_its_counts_does_not_hold(change: dict[str, 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": "tandem.certificate/4"}, "newer program"),
+        ({"schema": "tandem.certificate/5"}, "newer program"),
         ({"schema": "tandem.certificate/2"}, "unit: missing"),
         ({"surprise": 1}, "surprise: unknown key"),
         ({"target": 5}, "target"),
