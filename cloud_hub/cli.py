@@ -1,4 +1,7 @@
-"""Owns the command line: which commands there are, and handing over to one. What a command does is its module's."""
+"""Owns the command line: which commands there are, and handing over to one. What a command does is its module's.
+
+Only the command that is asked for is loaded: who lists tokens need not wait for what serves models.
+"""
 
 import os
 
@@ -10,24 +13,28 @@ os.environ.setdefault("GRPC_EXPERIMENTS", grpc_core.experiments())
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
-from cloud_hub.app import DISTRIBUTION
-from cloud_hub.commands import costs, devices, doctor, init, packs, people, recertify, restored, serve, tokens
 from cloud_hub.commands.endings import FAILURES, cli_error
 from model_packs.process import crash_points, exits
 
-_COMMANDS = (init, serve, people, tokens, devices, packs, costs, recertify, restored, doctor)
+# Modules of cloud_hub.commands, in the order of the help; each is called as its command.
+_COMMANDS = ("init", "serve", "people", "tokens", "devices", "packs", "costs", "recertify", "restored", "doctor")
 
 
-def parser() -> exits.Parser:
-    """The whole tree of arguments."""
+def parser(arguments: Sequence[str] = ()) -> exits.Parser:
+    """The tree of arguments.
+
+    Args:
+        arguments: What is to be parsed; where it begins with a command, the tree has that command only, else all.
+    """
     root = exits.Parser(prog="cloud-hub", description="The central side: full models, devices, packs.")
-    root.add_argument("--version", action="version", version=f"cloud-hub {version(DISTRIBUTION)}")
+    root.add_argument("--version", action="version", version=f"cloud-hub {version('tandem-edge')}")
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add(subparsers)
+    for command in arguments[:1] if arguments and arguments[0] in _COMMANDS else _COMMANDS:
+        import_module(f"cloud_hub.commands.{command}").add(subparsers)
     return root
 
 
@@ -49,7 +56,7 @@ def execute(arguments: Sequence[str]) -> int:
         CliError: The command failed; carries the mend and the exit code.
         SystemExit: The arguments are wrong, or help or the version was asked for.
     """
-    args = parser().parse_args(arguments)
+    args = parser(arguments).parse_args(arguments)
     crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))
     try:
         return int(args.run(args))
