@@ -32,6 +32,7 @@ QUICK_S = 0.005
 """An answer that takes less is made on the thread that handed its record in."""
 
 _MOST_LEAD = 8
+_REST_S = 3.0
 
 OnPass = Callable[[Unit, float], None]
 """A unit was handed to the store; its pass took so many seconds from its first delivery in hand to its last publish."""
@@ -180,9 +181,10 @@ class Pipeline:
             self._run_pass()
 
     def rest(self) -> None:
-        """Leave every pass to the pipeline's own thread from now on; waits for the one in hand."""
-        with self._passing:
-            self._is_resting = True
+        """Leave every pass to the pipeline's own thread from now on; waits for the one in hand, but not for ever."""
+        self._is_resting = True
+        if self._passing.acquire(timeout=_REST_S):
+            self._passing.release()
 
     def _has_room(self) -> bool:
         return len(self._waiting) < self._capacity
