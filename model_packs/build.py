@@ -5,6 +5,7 @@ The declaration is `pack_spec.py`; what the parts must agree on is `manifest_che
 
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from model_packs.detection_spec import DetectionSpec
 from model_packs.digests import digest_of
 from model_packs.errors import ManifestError, PackError, TensorError
 from model_packs.golden import read_npy
+from model_packs.input_reference import LEAST_ROWS, features_of, learnt
 from model_packs.layout import describe_pack
 from model_packs.manifest import (
     CLASSIFICATION,
@@ -94,7 +96,7 @@ def build_spec(spec: PackSpec, folder: Path, out: Path, sign: SiteKey | None = N
     """
     label = f"{spec.name}@{spec.version}"
     contents = {path: (role, _read(label, folder, path)) for path, role in _files(spec)}
-    manifest = _checked(label, _manifest(label, spec, contents))
+    manifest = _checked(label, _with_reference(label, spec, folder, _manifest(label, spec, contents)))
     image, config = describe_pack(manifest)
     store = PackStore(out)
     store.open()
@@ -179,6 +181,25 @@ def _manifest(label: str, spec: PackSpec, contents: dict[str, tuple[FileRole, by
         regression=None if spec.regression is None else _regression(label, spec.regression, contents),
         detection=None if spec.detection is None else _detection(spec.detection),
     )
+
+
+def _with_reference(label: str, spec: PackSpec, folder: Path, manifest: PackManifest) -> PackManifest:
+    """State what normal inputs look like. The rows themselves stay out of the pack: they are many, and somebody's."""
+    if spec.input_reference is None:
+        return manifest
+    path, channels = spec.input_reference, manifest.input_channels
+    try:
+        rows = read_npy(_read(label, folder, path))
+    except TensorError as error:
+        raise PackError(label, f"{path}: {error}", _MEND) from error
+    wanted = manifest.inputs[0].shape[1:] if manifest.inputs else ()
+    if channels is None or rows.shape[1:] != wanted or rows.dtype.kind not in "fiu" or len(rows) < LEAST_ROWS:
+        shown = f"at least {LEAST_ROWS} inputs of a window or an image, {list(wanted)} each"
+        raise PackError(label, f"{path}: must hold {shown}", _MEND)
+    features = np.stack([features_of(row, channels) for row in rows])
+    if not np.isfinite(features).all():
+        raise PackError(label, f"{path}: holds a number that is not finite", _MEND)
+    return replace(manifest, input_reference=learnt(features))
 
 
 def _tensor(entry: TensorEntry | OutputEntry) -> TensorSpec:

@@ -13,6 +13,7 @@ from model_packs.calibration.scaling import VectorScaling
 from model_packs.calibration.scores import ScoreKind
 from model_packs.detection_spec import DetectionSpec
 from model_packs.digests import Digest, digest_of
+from model_packs.input_reference import InputReference
 from model_packs.strict_json import JsonValue, canonical
 from model_packs.tensors import TensorSpec
 
@@ -243,6 +244,7 @@ class PackManifest:
         vector_scaling: Scales the logits by class, before the temperature; None: they stay as they are.
         regression: For the task `regression`, and no other: how far off it may be.
         detection: For the task `detection`, and no other: how it tells boxes.
+        input_reference: What normal inputs look like; None: each device learns it from its own first ones.
     """
 
     ref: PackRef
@@ -268,6 +270,14 @@ class PackManifest:
     vector_scaling: VectorScaling | None = None
     regression: RegressionSpec | None = None
     detection: DetectionSpec | None = None
+    input_reference: InputReference | None = None
+
+    @property
+    def input_channels(self) -> int | None:
+        """Channels of the first input, where it is a window or an image."""
+        if self.window is not None:
+            return self.window.channels
+        return None if self.image is None else len(self.image.mode)
 
     @property
     def score_kind(self) -> ScoreKind:
@@ -335,6 +345,8 @@ class PackManifest:
             document["regression"] = _regression_document(self.regression)
         if self.detection is not None:
             document["detection"] = self.detection.to_document()
+        if self.input_reference is not None:
+            document["input_reference"] = self.input_reference.to_document()
         return document
 
     def canonical_json(self) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final
 
 from model_packs.calibration.deferral import FEATURES
 from model_packs.detection_spec import DetectionSpec
+from model_packs.input_reference import MAX_CHANNELS
 from model_packs.manifest import (
     CLASSIFICATION,
     DETECTION,
@@ -77,6 +78,7 @@ def contradictions(manifest: PackManifest) -> Iterator[str]:
     yield from _image(manifest)
     yield from _golden(manifest)
     yield from _score(manifest)
+    yield from _reference_of_inputs(manifest)
     if manifest.escalates_to is not None and manifest.role != "edge":
         yield "escalates_to: only an edge pack escalates; remove it from a hub pack"
     if manifest.certificate_path is not None:
@@ -153,6 +155,19 @@ def _regression(manifest: PackManifest) -> Iterator[str]:
         yield f"regression.residuals: 1 to {MAX_RESIDUALS} of them, rising"
     if spec.spread is not None and not _is_column([out for out in manifest.outputs[1:] if out.name == spec.spread]):
         yield f"regression.spread: {spec.spread!r} must be an output other than the first, {_COLUMN}"
+
+
+def _reference_of_inputs(manifest: PackManifest) -> Iterator[str]:
+    reference, channels = manifest.input_reference, manifest.input_channels
+    if reference is None:
+        return
+    if channels is None or channels > MAX_CHANNELS:
+        yield f"input_reference: belongs to a window or an image of at most {MAX_CHANNELS} channels"
+        return
+    size = 2 * channels
+    sizes = tuple(len(getattr(reference, name)) for name in ("mean", "std", "precision", "usual"))
+    if sizes != (size, size, size * size, 2):
+        yield f"input_reference: {channels} channels take {size} mean, {size} std, {size * size} precision, 2 usual"
 
 
 def _detection(manifest: PackManifest) -> Iterator[str]:

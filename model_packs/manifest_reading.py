@@ -11,6 +11,7 @@ from model_packs.calibration.scores import SCORE_KINDS, ScoreKind
 from model_packs.detection_spec import DetectionSpec
 from model_packs.digests import Digest
 from model_packs.errors import ManifestError
+from model_packs.input_reference import LEAST_STD, InputReference
 from model_packs.manifest import (
     LOSSES,
     NAME_PATTERN,
@@ -47,6 +48,7 @@ AGREEMENT_LOSSES: Final = tuple(LOSSES.values())
 PRECISIONS: Final = ("fp32", "fp16", "int8")
 _LARGEST_WEIGHT: Final = 1e6
 _LARGEST_ERROR: Final = 1e300
+_LARGEST_FEATURE: Final = 1e30
 
 
 def read_manifest(data: bytes) -> PackManifest:
@@ -107,6 +109,7 @@ def _read(table: Table) -> PackManifest:
         vector_scaling=_read_vector(table.table("vector_scaling"), labels) if table.has("vector_scaling") else None,
         regression=_read_regression(table.table("regression")) if table.has("regression") else None,
         detection=_read_detection(table.table("detection")) if table.has("detection") else None,
+        input_reference=_read_reference(table.table("input_reference")) if table.has("input_reference") else None,
     )
     table.finish()
     return manifest
@@ -198,6 +201,17 @@ def _read_detection(table: Table) -> DetectionSpec:
     )
     table.finish()
     return spec
+
+
+def _read_reference(table: Table) -> InputReference:
+    reference = InputReference(
+        mean=table.reals("mean", -_LARGEST_FEATURE, _LARGEST_FEATURE),
+        std=table.reals("std", LEAST_STD, _LARGEST_FEATURE),
+        precision=table.reals("precision", -_LARGEST_FEATURE, _LARGEST_FEATURE),
+        usual=cast("tuple[float, float]", table.reals("usual", 0.0, _LARGEST_FEATURE)),
+    )
+    table.finish()
+    return reference
 
 
 def _read_file(table: Table) -> PackFile:

@@ -174,6 +174,12 @@ class PackSpec:
     vector_scaling: VectorScalingEntry | None = setting(None, doc="Makes the logits of single classes more honest.")
     regression: RegressionEntry | None = setting(None, doc="For the task regression: how far off it may be.")
     detection: DetectionEntry | None = setting(None, doc="For the task detection: how it tells boxes.")
+    input_reference: str | None = setting(
+        None,
+        doc="A .npy file of at least 200 inputs that trained nothing, as the first input takes them: the pack states "
+        "what they look like, and devices watch for drift from that (the rows stay out of the pack).",
+        example="tune_inputs.npy",
+    )
     variants: tuple[VariantEntry, ...] = setting(doc="Ways to run the model.", example=True)
     golden: GoldenEntry | None = setting(
         None, doc="Recorded examples, made with the engine that the model was made with."

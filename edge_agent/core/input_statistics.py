@@ -1,26 +1,26 @@
 """Owns the cheap statistics of a binding's inputs: what is normal, how far an input is from that, and what has changed.
 
-The reference is learnt on the device from the first inputs that a pack sees: mean and covariance of each channel's mean
-and logarithmic standard deviation. Each later input gets a distance from it (an out-of-distribution statistic), and the
-numbers run through change detectors (`drift.py`). They warn within windows, long before audits can; whether a change
-does harm, they cannot say, so an alarm changes no answer.
+The reference is mean and covariance of each channel's mean and logarithmic standard deviation. It comes with the pack
+(`model_packs/input_reference.py`), or is learnt on the device from the first inputs that the pack sees. Each later
+input gets a distance from it (an out-of-distribution statistic), and the numbers run through change detectors
+(`drift.py`). They warn within windows, long before audits can; whether a change does harm, they cannot say, so an alarm
+changes no answer.
 """
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.drift import Adwin, PageHinkley
+from model_packs.input_reference import InputReference, features_of, learnt
 
 LEARNT_FROM = 200
 DISTANCE = "distance"
 
-_LEAST_STD = 1e-6
-_SHRINKAGE = 0.1
 _RANGE_STDS = 4.0
 _DISTANCE_RANGE = 10.0
 _PAGE_HINKLEY_STDS = 25.0
@@ -73,21 +73,15 @@ class Reference:
 
     @classmethod
     def learnt(cls, features: NDArray[np.float64]) -> "Reference":
-        """Learn it.
+        """Learn it; `features` are float64 [inputs, features], two inputs or more."""
+        return cls.of(learnt(features))
 
-        Args:
-            features: float64 [inputs, features], two inputs or more.
-
-        Returns:
-            Mean, standard deviation, and a correlation that is shrunk towards none by a tenth, so that it can always be
-            inverted.
-        """
-        mean, std = features.mean(axis=0), np.maximum(features.std(axis=0), _LEAST_STD)
-        scaled = (features - mean) / std
-        correlation = (1 - _SHRINKAGE) * (scaled.T @ scaled) / len(scaled) + _SHRINKAGE * np.eye(len(mean))
-        found = cls(mean, std, np.linalg.inv(correlation), (0.0, 0.0))
-        distances = np.array([found.distance(one) for one in features])
-        return replace(found, usual=(float(distances.mean()), float(distances.std())))
+    @classmethod
+    def of(cls, stated: InputReference) -> "Reference":
+        """Take what a pack states."""
+        size = len(stated.mean)
+        precision = np.array(stated.precision).reshape(size, size)
+        return cls(np.array(stated.mean), np.array(stated.std), precision, stated.usual)
 
     def distance(self, features: NDArray[np.float64]) -> float:
         """Logarithm of 1 + the squared Mahalanobis distance for each feature: about 0.7 for what is normal."""
@@ -114,26 +108,12 @@ class Reference:
         return cls(mean, std, precision, (float(usual_mean), float(usual_std)))
 
 
-def features_of(values: NDArray[np.generic], channels: int) -> NDArray[np.float64]:
-    """Statistics of one input.
-
-    Args:
-        values: Any shape whose last axis is the channels', or without one where there is a single channel; not changed.
-        channels: How many there are.
-
-    Returns:
-        float64 [2 * channels]: means, then logarithmic standard deviations.
-    """
-    flat = np.asarray(values, np.float64).reshape(-1, channels)
-    return np.concatenate([flat.mean(axis=0), np.log(flat.std(axis=0) + _LEAST_STD)])
-
-
 class InputMonitor:
     """The statistics of one binding and pack.
 
     Args:
         names: Of the channels.
-        reference: Learnt before; None: learn it from the next `LEARNT_FROM` inputs.
+        reference: Of the pack, or learnt before; None: learn it from the next `LEARNT_FROM` inputs.
     """
 
     def __init__(self, names: Sequence[str], reference: Reference | None = None) -> None:

@@ -1,7 +1,8 @@
 """Owns watching the inputs of every binding: a monitor for each binding and pack, its reference, and the newest alarms.
 
-What is computed is `core/input_statistics.py`. References are kept by the store, so that a change over a restart is
-seen, too; they are written by the upkeep, never by the thread that answers.
+What is computed is `core/input_statistics.py`. A pack that states what its inputs look like is watched against that
+from the first input on. References that are learnt here are kept by the store, so that a change over a restart is seen,
+too; they are written by the upkeep, never by the thread that answers.
 """
 
 import logging
@@ -93,7 +94,8 @@ class InputWatch:
         found = self._monitors.get(key)
         if found is None:
             names = _channels(manifest)
-            reference = self._reference(key, len(names))
+            stated = manifest.input_reference
+            reference = self._reference(key, len(names)) if stated is None else Reference.of(stated)
             found = InputMonitor(names, reference)
             with self._lock:
                 self._monitors[key] = found

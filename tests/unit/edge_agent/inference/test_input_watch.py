@@ -1,24 +1,36 @@
 """Watching inputs: alarms are told once each, change no answer, and references outlive the process."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_agent.core.input_statistics import LEARNT_FROM
 from edge_agent.inference.input_watch import InputWatch
 from edge_agent.ports import BindingName
+from model_packs.input_reference import features_of, learnt
+from model_packs.manifest import PackManifest
 from tests.unit.edge_agent.packs.manifests import MANIFEST
 
 BINDING = BindingName("press")
 DIGEST = MANIFEST.digest
 
 
-def watched(notes: dict[str, str], told: list[tuple[str, str]], seed: int, count: int, shift: float) -> InputWatch:
+def watched(
+    notes: dict[str, str],
+    told: list[tuple[str, str]],
+    seed: int,
+    count: int,
+    shift: float,
+    *,
+    manifest: PackManifest = MANIFEST,
+) -> InputWatch:
     """A watch that has seen so many windows."""
     watch = InputWatch(notes.get, notes.__setitem__, lambda binding, signal: told.append((binding, signal)))
     generator = np.random.default_rng(seed)
     for second in range(count):
         values = generator.normal(size=(5, 2)).astype(np.float32)
         values[:, 0] += shift
-        watch.look(BINDING, DIGEST, MANIFEST, values, second)
+        watch.look(BINDING, manifest.digest, manifest, values, second)
     return watch
 
 
@@ -57,3 +69,20 @@ def test_a_reference_of_other_channels_is_not_used() -> None:
     notes = {f"input_reference:{BINDING}:{DIGEST}": other}
     watch = watched(notes, [], 4, 1, 0.0)
     assert watch.look(BINDING, DIGEST, MANIFEST, np.zeros((5, 2), np.float32), 9) is None
+
+
+def test_what_a_pack_states_is_the_reference_from_the_first_input_on() -> None:
+    """A fault that was there from the start is no normal state; nothing is learnt, and nothing kept."""
+    rows = np.random.default_rng(5).normal(size=(LEARNT_FROM, 5, 2))
+    stated = replace(MANIFEST, input_reference=learnt(np.stack([features_of(row, 2) for row in rows])))
+    notes: dict[str, str] = {}
+    calm = watched(notes, [], 6, 300, 0.0, manifest=stated)
+    distance = calm.look(BINDING, stated.digest, stated, rows[0], 301)
+    assert distance is not None
+    assert distance < 2.0
+    assert calm.reports() == ()
+    faulty = watched(notes, [], 6, 60, 3.0, manifest=stated)
+    assert any(one.signal.startswith("mean:x") for one in faulty.reports())
+    assert watched(notes, [], 6, 60, 3.0).reports() == (), "a pack that states nothing takes it for normal"
+    faulty.keep()
+    assert notes == {}
