@@ -17,6 +17,7 @@ from cloud_hub.adapters.sql import events, policy_records, twins
 from cloud_hub.core.cases import BINDING_CHARS, MAX_VERSION, PACK_CHARS, Case
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
+from cloud_hub.core.monitoring.field_rows import in_edge_words
 from cloud_hub.core.monitoring.findings import found_by
 from cloud_hub.core.monitoring.promises import promise_in
 from cloud_hub.core.monitoring.record import (
@@ -202,10 +203,8 @@ async def _tighten(connection: AsyncConnection, alarm: Alarm, record: PolicyReco
 
 def _outcome(case: Case) -> Outcome:
     """The hub's answer counts as the edge's where they agree, however it is written; as none where nobody can tell."""
-    hub = case.hub_label
-    if case.agrees or (case.agrees is None and case.edge_label is not None):
-        hub = case.edge_label if case.agrees else None
-    return Outcome(case.edge_label or "", hub, case.is_hub_sure, case.human_label)
+    hub, human = in_edge_words(case.edge_label, case.hub_label, case.human_label, agrees=case.agrees)
+    return Outcome(case.edge_label or "", hub, case.is_hub_sure, human)
 
 
 def _stratum(case: Case) -> Stratum:

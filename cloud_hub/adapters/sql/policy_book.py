@@ -15,7 +15,7 @@ from cloud_hub.adapters.sql.schema import case_record
 from cloud_hub.adapters.sql.writer import Job, ResultT
 from cloud_hub.core.cases import CaseState
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.monitoring.field_rows import FieldRow
+from cloud_hub.core.monitoring.field_rows import FieldRow, in_edge_words
 from cloud_hub.core.monitoring.record import Overdue, PolicyKey, PolicyRecord
 from cloud_hub.core.monitoring.response import next_version
 from cloud_hub.core.monitoring.watch import Promise
@@ -113,6 +113,7 @@ class SqlPolicyBook:
             .limit(MAX_ROWS)
         )
         rows = await self._read(query)
+        said = [in_edge_words(row.edge_label, row.hub_label, row.human_label, agrees=row.agrees) for row in rows]
         return tuple(
             FieldRow(
                 prediction_id=row.prediction_id,
@@ -120,9 +121,9 @@ class SqlPolicyBook:
                 propensity=row.propensity,
                 confidence=row.edge_confidence,
                 edge=row.edge_label,
-                hub=row.hub_label,
-                human=row.human_label,
+                hub=hub,
+                human=human,
                 is_for_people=row.is_for_people,
             )
-            for row in reversed(rows)
+            for row, (hub, human) in zip(reversed(rows), reversed(said), strict=True)
         )

@@ -89,6 +89,25 @@ def judged_rows(rows: Iterable[FieldRow], risk: Measure) -> Judged:
     )
 
 
+def in_edge_words(
+    edge: str | None, hub: str | None, human: str | None, *, agrees: bool | None
+) -> tuple[str | None, str | None]:
+    """Say what hub and person said in the edge's words where they mean the same: numbers and boxes are written anew.
+
+    Args:
+        edge: What the edge told; None: it could not score the window.
+        hub: What the full model told; None: nothing so far, or nothing.
+        human: What a person told; None: nothing.
+        agrees: Whether edge and hub mean the same, by their task's loss; None: nobody can tell.
+
+    Returns:
+        The hub's words and the person's; the hub's are None where nobody can compare them.
+    """
+    if agrees:
+        return edge, edge if human == hub else human
+    return None if agrees is None and edge is not None else hub, human
+
+
 def _is_right(row: FieldRow, risk: Measure) -> bool | None:
     """None: nobody said so far."""
     if risk is Measure.DISAGREEMENT:

@@ -70,6 +70,13 @@ def test_equal_scores_keep_the_first() -> None:
     assert kept.tolist() == [0]
 
 
+def test_only_more_overlap_than_allowed_drops_a_box() -> None:
+    """As much as is allowed leaves both: here a half."""
+    half = array([(0, 0, 2, 2), (0, 0, 2, 1)])
+    for iou, kept in ((0.5, [0, 1]), (0.49, [0])):
+        assert suppress(half, np.array([0.9, 0.8]), np.zeros(2, np.intp), iou, 9)[0].tolist() == kept
+
+
 @given(RECTANGLES, st.data(), st.floats(0.01, 1.0))
 def test_boxes_mean_the_same_as_themselves_in_any_order(
     rectangles: list[tuple[int, int, int, int]], data: st.DataObject, iou: float
@@ -92,3 +99,5 @@ def test_each_box_has_one_for_itself() -> None:
     assert not are_paired([near], [far], 0.5)
     assert are_paired([near], [near._replace(x1=5.0)], 0.5)
     assert not are_paired([near], [near._replace(x1=4.9)], 0.5)
+    here, there = Box("a", 0.5, 0.0, 0.0, 1.0, 1.0), Box("b", 0.5, 5.0, 0.0, 6.0, 1.0)
+    assert not are_paired([here, there], [here._replace(label="b"), there._replace(label="a")], 0.5)

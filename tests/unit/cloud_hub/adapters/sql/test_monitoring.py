@@ -16,7 +16,8 @@ from cloud_hub.core.monitoring.response import AUTOMATIC, DEFAULT_RULES, Rules
 from cloud_hub.core.monitoring.watch import Alarm, Measure, Promise
 from cloud_hub.core.policies import PolicyDesire
 from cloud_hub.ports import Answer, Delivered
-from model_packs.outputs import Output
+from model_packs.boxes import Box
+from model_packs.outputs import Detection, Output
 from protos.codec.escalation import escalation_to_bytes
 from protos.messages.escalation import Escalation, ItemClass, PredictionId, Reason
 from protos.messages.feedback import Feedback, FeedbackBatch, FeedbackItem, Judgement
@@ -341,3 +342,16 @@ async def test_field_rows_are_read_oldest_first(tmp_path: Path) -> None:
             ("p2", 1.0, "a", "b", "a"),
         ]
         assert await store.policies.field_rows(PRESS, "band", DIGEST, 11) == ()
+
+
+@in_loop
+async def test_boxes_that_mean_the_same_are_no_disagreement_in_field_rows(tmp_path: Path) -> None:
+    """Hub and person tell nearly the edge's boxes: a new certificate may rest on that."""
+    edge = Detection((Box("nut", 0.75, 0.0, 0.0, 4.0, 4.0),), "pixels", 0.5)
+    hub = replace(edge, boxes=(edge.boxes[0]._replace(x1=5.0),))
+    async with watching(tmp_path, rules=ALL_FOR_PEOPLE) as store:
+        await ask(store, [escalation("p1", edge=edge)])
+        await answer(store, hub)
+        await label(store, "p1", hub.told)
+        (row,) = await store.policies.field_rows(PRESS, "band", DIGEST, 0)
+        assert (row.edge, row.hub, row.human) == (edge.told, edge.told, edge.told)

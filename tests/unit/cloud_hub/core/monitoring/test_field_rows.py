@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_hub.core.monitoring.field_rows import NS_PER_DAY, FieldRow, judged_rows
+from cloud_hub.core.monitoring.field_rows import NS_PER_DAY, FieldRow, in_edge_words, judged_rows
 from cloud_hub.core.monitoring.watch import Measure
 
 
@@ -60,3 +60,25 @@ def test_what_should_have_been_judged_and_was_not_is_a_loss(risk: Measure, chang
     """And is counted, so that people see it."""
     found = judged_rows([row(**changes), row()], risk)
     assert (found.is_right.tolist(), found.n_missing) == ([False, True], 1)
+
+
+@pytest.mark.parametrize(
+    ("edge", "hub", "human", "agrees", "told"),
+    [
+        ("a", "b", "b", False, ("b", "b")),
+        ("a", "a", None, True, ("a", None)),
+        ("1 nut [1]", "1 nut [2]", "1 nut [2]", True, ("1 nut [1]", "1 nut [1]")),
+        ("1 nut [1]", "1 nut [2]", "nothing found", True, ("1 nut [1]", "nothing found")),
+        ("raw", "raw", "b", None, (None, "b")),
+        (None, "b", "b", None, ("b", "b")),
+    ],
+)
+def test_what_means_the_same_is_compared_in_the_edges_words(
+    edge: str | None,
+    hub: str | None,
+    human: str | None,
+    agrees: bool | None,  # noqa: FBT001 - a table of truths
+    told: tuple[str | None, str | None],
+) -> None:
+    """Numbers and boxes are told anew by each tier; where nobody can compare, the hub said nothing."""
+    assert in_edge_words(edge, hub, human, agrees=agrees) == told
