@@ -358,7 +358,7 @@ def test_tuning_rows_with_outcomes_make_the_stronger_promise(
     correct, is_tuning = rng.random(2000) < 0.99, np.arange(2000) < 500
     np.savez(tmp_path / "scores.npz", score=rng.random(2000), correct=correct, is_tuning=is_tuning)
     arguments = ("certify", "--scores", tmp_path / "scores.npz", *LEVELS)
-    assert "of those issued, forecast at 100%" in output(capsys, *arguments)
+    assert "of those issued, forecast at 90%" in output(capsys, *arguments)
     assert "of draws" in output(capsys, *arguments, "--promise", "drawn")
 
 
