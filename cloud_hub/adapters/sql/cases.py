@@ -10,7 +10,16 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_columns, key_of
+from cloud_hub.adapters.sql.device_keys import (
+    AnyRow,
+    AnySelect,
+    belongs_to,
+    columns,
+    key_columns,
+    key_of,
+    place,
+    placed,
+)
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, case_record, feedback
 from cloud_hub.core.cases import Case, CaseCount, CaseFilter, CaseState, ReviewRank, review_rank
 from cloud_hub.core.devices import DeviceKey
@@ -36,26 +45,29 @@ _LASTING = (
     "policy_version",
     "is_for_people",
 )
+_OF_PREDICTIONS = select(case_record).where(
+    placed(case_record, *DEVICE_COLUMNS), case_record.c.prediction_id.in_(bindparam("ids", expanding=True))
+)
+_ADD = insert(case_record)
+_SAVE = update(case_record).where(case_record.c.case_id == bindparam("at_case_id"))
 
 
 async def add(connection: AsyncConnection, cases: Sequence[Case]) -> None:
     """Store new cases."""
     if cases:
-        await connection.execute(insert(case_record), [_row(case) for case in cases])
+        await connection.execute(_ADD, [_row(case) for case in cases])
 
 
 async def save(connection: AsyncConnection, cases: Sequence[Case]) -> None:
     """Store what changed of cases that are there."""
     if cases:
         values = [{"at_case_id": case.case_id, **_changing(case)} for case in cases]
-        await connection.execute(update(case_record).where(case_record.c.case_id == bindparam("at_case_id")), values)
+        await connection.execute(_SAVE, values)
 
 
 async def of_predictions(connection: AsyncConnection, key: DeviceKey, ids: Collection[str]) -> dict[str, Case]:
     """A device's cases by prediction id, as far as there are any."""
-    rows = await connection.execute(
-        select(case_record).where(belongs_to(case_record, key), case_record.c.prediction_id.in_(ids))
-    )
+    rows = await connection.execute(_OF_PREDICTIONS, {**place(columns(key)), "ids": list(ids)})
     return {row.prediction_id: read_case(row) for row in rows}
 
 

@@ -34,6 +34,19 @@ def belongs_to(table: Table, key: DeviceKey) -> ColumnElement[bool]:
     return and_(*(table.c[name] == value for name, value in columns(key).items()))
 
 
+def placed(table: Table, *names: str) -> ColumnElement[bool]:
+    """The condition that these columns of a row are what `place` says: for statements that are made once.
+
+    Building a statement costs more than running it, where SQLite is a call away.
+    """
+    return and_(*(table.c[name] == bindparam(f"at_{name}") for name in names))
+
+
+def place(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `placed`, by the columns' names."""
+    return {f"at_{name}": value for name, value in values.items()}
+
+
 def key_columns(table: Table) -> tuple[ColumnElement[str], ...]:
     """The key's columns of a table, to select or to group by."""
     return tuple(table.c[name] for name in DEVICE_COLUMNS)

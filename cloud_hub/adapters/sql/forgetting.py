@@ -10,12 +10,26 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Table, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql.device_keys import AnySelect, belongs_to, by_site, columns, key_columns, key_of
+from cloud_hub.adapters.sql.device_keys import (
+    AnySelect,
+    belongs_to,
+    by_site,
+    columns,
+    key_columns,
+    key_of,
+    place,
+    placed,
+)
 from cloud_hub.adapters.sql.items import ANSWERED, REPEATED
 from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, case_record, device_session, item, outbox_floor, verdict
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.ports import Delivered, Forgotten
 from protos.messages.escalation import ItemClass, StoreId
+
+_OUTBOX = (*DEVICE_COLUMNS, "store_id", "item_class")
+_FLOOR = select(outbox_floor).where(placed(outbox_floor, *_OUTBOX))
+_ADD_FLOOR = insert(outbox_floor)
+_RAISE_FLOOR = update(outbox_floor).where(placed(outbox_floor, *_OUTBOX))
 
 
 async def note_floors(connection: AsyncConnection, key: DeviceKey, items: Sequence[Delivered]) -> None:
@@ -26,15 +40,14 @@ async def note_floors(connection: AsyncConnection, key: DeviceKey, items: Sequen
         low_water, applied = found.get(at, (0, 0))
         found[at] = max(low_water, min(one.low_water, one.key.seq)), max(applied, one.key.seq)
     for (store_id, item_class), (low_water, applied) in found.items():
-        place = {**columns(key), "store_id": store_id, "item_class": int(item_class)}
-        at_place = and_(*(outbox_floor.c[name] == value for name, value in place.items()))
-        before = (await connection.execute(select(outbox_floor).where(at_place))).first()
+        where = {**columns(key), "store_id": store_id, "item_class": int(item_class)}
+        before = (await connection.execute(_FLOOR, place(where))).first()
         if before is None:
             new = {"low_water": low_water, "applied": applied}
-            await connection.execute(insert(outbox_floor).values(**place, **new))
+            await connection.execute(_ADD_FLOOR, {**where, **new})
         elif low_water > before.low_water or applied > before.applied:
             raised = {"low_water": max(low_water, before.low_water), "applied": max(applied, before.applied)}
-            await connection.execute(update(outbox_floor).where(at_place).values(**raised))
+            await connection.execute(_RAISE_FLOOR, {**place(where), **raised})
 
 
 def select_applied(outboxes: Collection[tuple[DeviceKey, StoreId]]) -> tuple[AnySelect, ...]:
@@ -49,7 +62,7 @@ def select_applied(outboxes: Collection[tuple[DeviceKey, StoreId]]) -> tuple[Any
 def select_forgettable(before_ns: int, limit: int) -> AnySelect:
     """The items that may be forgotten."""
     floor, session = outbox_floor, device_session
-    same_place = [item.c[name] == floor.c[name] for name in (*DEVICE_COLUMNS, "store_id", "item_class")]
+    same_place = [item.c[name] == floor.c[name] for name in _OUTBOX]
     labelled = _of_item(case_record).where(case_record.c.human_label.is_not(None)).exists()
     on_its_way = _of_item(verdict).where(verdict.c.verdict_seq > session.c.verdict_acked).exists()
     return (

@@ -18,6 +18,7 @@ from protos.messages.escalation import HubIncarnation
 
 _ROW = 1
 _ONLY = hub.c.id == _ROW
+_RESTORED = select(hub.c.restored_at_ns).where(_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ async def found_or_minted(connection: AsyncConnection, now_ns: int) -> HubIdenti
 
 async def restored_at_ns(connection: AsyncConnection) -> int:
     """When the database was put back from a backup."""
-    return int((await connection.execute(select(hub.c.restored_at_ns).where(_ONLY))).scalar_one())
+    return int((await connection.execute(_RESTORED)).scalar_one())
 
 
 async def renew(connection: AsyncConnection, *, actor: str, device: DeviceKey | None, now_ns: int) -> HubIdentity:

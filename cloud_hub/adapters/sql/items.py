@@ -4,12 +4,21 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, union_all, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import cases, judgements
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_columns, key_of
-from cloud_hub.adapters.sql.schema import item
+from cloud_hub.adapters.sql.device_keys import (
+    AnyRow,
+    AnySelect,
+    belongs_to,
+    columns,
+    key_columns,
+    key_of,
+    place,
+    placed,
+)
+from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, item
 from cloud_hub.core.cases import Case, CaseState, caught_up, opened
 from cloud_hub.core.delivery import AlreadyApplied, Apply, Delivery, ItemKey, Question, decide
 from cloud_hub.core.devices import DeviceKey
@@ -23,6 +32,17 @@ logger = logging.getLogger(__name__)
 WAITING = "waiting"
 ANSWERED = "answered"
 REPEATED = "repeated"
+
+_ADD = insert(item)
+_CLOSE = update(item).where(item.c.row_id.in_(bindparam("row_ids", expanding=True))).values(state=ANSWERED)
+_KNOWN = (item.c.store_id, item.c.item_class, item.c.seq, item.c.prediction_id, item.c.input_digest)
+# One select a class, not one with row values or OR: only so is each looked up by its index, seq by seq.
+_AT_PLACES = select(*_KNOWN).where(
+    placed(item, *DEVICE_COLUMNS, "store_id", "item_class"), item.c.seq.in_(bindparam("seqs", expanding=True))
+)
+_OF_PREDICTIONS = select(*_KNOWN).where(
+    placed(item, *DEVICE_COLUMNS), item.c.prediction_id.in_(bindparam("ids", expanding=True))
+)
 
 
 async def apply(
@@ -48,7 +68,7 @@ async def apply(
                 new.append(case)
             rows.append(_row(key, one, state, now_ns))
     if rows:
-        await connection.execute(insert(item), rows)
+        await connection.execute(_ADD, rows)
     await cases.add(connection, new)
     return tuple(decided)
 
@@ -83,7 +103,7 @@ def waiting_item(row: AnyRow) -> WaitingItem:
 
 async def close(connection: AsyncConnection, row_ids: Iterable[int]) -> None:
     """Mark items as answered."""
-    await connection.execute(update(item).where(item.c.row_id.in_(row_ids)).values(state=ANSWERED))
+    await connection.execute(_CLOSE, {"row_ids": list(row_ids)})
 
 
 async def close_question(connection: AsyncConnection, key: DeviceKey, prediction_id: PredictionId) -> None:
@@ -120,20 +140,15 @@ async def _known(
     connection: AsyncConnection, key: DeviceKey, items: Sequence[Delivered]
 ) -> tuple[dict[ItemKey, Question], dict[str, str]]:
     """What is stored at these items' places, and for their predictions."""
-    wanted = (item.c.store_id, item.c.item_class, item.c.seq, item.c.prediction_id, item.c.input_digest)
     places: dict[tuple[str, int], list[int]] = {}
     for one in items:
         places.setdefault((one.key.store_id, int(one.key.item_class)), []).append(one.key.seq)
     ids = {one.question.prediction_id for one in items}
-    # One select a class, not one with row values or OR: only so is each looked up by its index, seq by seq.
-    at_place = [
-        select(*wanted).where(
-            belongs_to(item, key), item.c.store_id == store_id, item.c.item_class == item_class, item.c.seq.in_(seqs)
-        )
-        for (store_id, item_class), seqs in places.items()
-    ]
-    of_prediction = select(*wanted).where(belongs_to(item, key), item.c.prediction_id.in_(ids))
-    rows = (await connection.execute(union_all(*at_place, of_prediction))).all()
+    device = columns(key)
+    rows = list(await connection.execute(_OF_PREDICTIONS, {**place(device), "ids": list(ids)}))
+    for (store_id, item_class), seqs in places.items():
+        at = place({**device, "store_id": store_id, "item_class": item_class})
+        rows += await connection.execute(_AT_PLACES, {**at, "seqs": seqs})
     at_key = {
         ItemKey(StoreId(row.store_id), ItemClass(row.item_class), row.seq): Question(
             PredictionId(row.prediction_id), row.input_digest

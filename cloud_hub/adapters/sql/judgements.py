@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of
-from cloud_hub.adapters.sql.schema import feedback
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, key_of, place, placed
+from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, feedback
 from cloud_hub.core.delivery import ItemKey
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.feedback import Given, Said, Source
@@ -34,12 +34,18 @@ _AS_THEY_ARE = (
     "revision",
 )
 
+_OF_PREDICTIONS = (
+    select(feedback)
+    .where(placed(feedback, *DEVICE_COLUMNS), feedback.c.prediction_id.in_(bindparam("ids", expanding=True)))
+    .order_by(feedback.c.row_id)
+)
 
-async def add(connection: AsyncConnection, given: Given, place: ItemKey | None) -> None:
-    """Store a judgement; `place` is where it stood in a device's outbox, None for one from the console."""
+
+async def add(connection: AsyncConnection, given: Given, at_key: ItemKey | None) -> None:
+    """Store a judgement; `at_key` is where it stood in a device's outbox, None for one from the console."""
     as_they_are = {name: getattr(given, name) for name in _AS_THEY_ARE}
     values = {**columns(given.device), **as_they_are, "source": given.source.value, "said": given.said.value}
-    at = {} if place is None else {"store_id": place.store_id, "seq": place.seq}
+    at = {} if at_key is None else {"store_id": at_key.store_id, "seq": at_key.seq}
     await connection.execute(insert(feedback).values(**values, **at))
 
 
@@ -48,7 +54,7 @@ async def of_predictions(
 ) -> dict[str, tuple[Given, ...]]:
     """What was said of a device's predictions, oldest first; every id has its entry."""
     found: dict[str, tuple[Given, ...]] = dict.fromkeys(ids, ())
-    for row in await connection.execute(select_of_predictions(key, ids)):
+    for row in await connection.execute(_OF_PREDICTIONS, {**place(columns(key)), "ids": list(ids)}):
         found[row.prediction_id] = (*found[row.prediction_id], read_given(row))
     return found
 

@@ -8,17 +8,35 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, by_site, columns, key_of
-from cloud_hub.adapters.sql.schema import pack_promise, policy_record, risk_tally
+from cloud_hub.adapters.sql.device_keys import (
+    AnyRow,
+    AnySelect,
+    belongs_to,
+    by_site,
+    columns,
+    key_of,
+    place,
+    placed,
+)
+from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, pack_promise, policy_record, risk_tally
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.monitoring.evidence import Cusum
 from cloud_hub.core.monitoring.promises import promise_document, read_promise
 from cloud_hub.core.monitoring.rates import RateWatch
 from cloud_hub.core.monitoring.record import PolicyKey, PolicyRecord, Stratum, TallyKey, Totals
 from cloud_hub.core.monitoring.watch import Alarm, Measure, Promise, Tally
+
+_PLACE = (*DEVICE_COLUMNS, "binding", "pack_digest", "policy_version")
+_RECORD = select(policy_record).where(placed(policy_record, *_PLACE))
+_TALLIES = select(risk_tally).where(placed(risk_tally, *_PLACE))
+_NO_RECORD = delete(policy_record).where(placed(policy_record, *_PLACE))
+_NO_TALLIES = delete(risk_tally).where(placed(risk_tally, *_PLACE))
+_ADD_RECORD = insert(policy_record)
+_ADD_TALLIES = insert(risk_tally)
+_PROMISES = select(pack_promise).where(pack_promise.c.pack_digest.in_(bindparam("digests", expanding=True)))
 
 
 async def keep_promise(connection: AsyncConnection, pack_digest: str, promise: Promise) -> None:
@@ -31,7 +49,7 @@ async def keep_promise(connection: AsyncConnection, pack_digest: str, promise: P
 
 async def promises_of_packs(connection: AsyncConnection, digests: Collection[str]) -> dict[str, Promise]:
     """What the certificates of packs say, by digest, as far as the hub knows."""
-    rows = await connection.execute(select(pack_promise).where(pack_promise.c.pack_digest.in_(digests)))
+    rows = await connection.execute(_PROMISES, {"digests": list(digests)})
     return {row.pack_digest: read_promise(json.loads(row.promise)) for row in rows}
 
 
@@ -62,10 +80,11 @@ async def save_without_tallies(
 
 async def find(connection: AsyncConnection, key: PolicyKey) -> PolicyRecord | None:
     """The record of one policy version; None when the hub has not heard of it."""
-    row = (await connection.execute(select(policy_record).where(_at(policy_record, key)))).first()
+    at = place(_place(key))
+    row = (await connection.execute(_RECORD, at)).first()
     if row is None:
         return None
-    tallies = (await connection.execute(select(risk_tally).where(_at(risk_tally, key)))).all()
+    tallies = (await connection.execute(_TALLIES, at)).all()
     return read_record(row, tallies)
 
 
@@ -78,12 +97,13 @@ async def newest_version(connection: AsyncConnection, device: DeviceKey, binding
 
 async def save(connection: AsyncConnection, record: PolicyRecord) -> None:
     """Replace a record and its tallies."""
-    for table in (risk_tally, policy_record):
-        await connection.execute(delete(table).where(_at(table, record.key)))
-    await connection.execute(insert(policy_record).values(_row(record)))
-    tallies = [_tally_row(record.key, place, tally) for place, tally in record.tallies.items()]
+    at = place(_place(record.key))
+    await connection.execute(_NO_TALLIES, at)
+    await connection.execute(_NO_RECORD, at)
+    await connection.execute(_ADD_RECORD, _row(record))
+    tallies = [_tally_row(record.key, at_tally, tally) for at_tally, tally in record.tallies.items()]
     if tallies:
-        await connection.execute(insert(risk_tally), tallies)
+        await connection.execute(_ADD_TALLIES, tallies)
 
 
 def select_records(device: DeviceKey | None) -> AnySelect:
@@ -154,12 +174,12 @@ def _row(record: PolicyRecord) -> dict[str, Any]:
     }
 
 
-def _tally_row(key: PolicyKey, place: TallyKey, tally: Tally) -> dict[str, Any]:
+def _tally_row(key: PolicyKey, at: TallyKey, tally: Tally) -> dict[str, Any]:
     return {
         **_place(key),
-        "measure": place.measure.value,
-        "stratum": place.stratum.value,
-        "risk_group": place.group,
+        "measure": at.measure.value,
+        "stratum": at.stratum.value,
+        "risk_group": at.group,
         "n": tally.n,
         "losses": tally.losses,
         "cusum": json.dumps(list(tally.cusum.logs)),
@@ -183,7 +203,3 @@ def _place(key: PolicyKey) -> dict[str, str | int]:
         "pack_digest": key.pack_digest,
         "policy_version": key.version,
     }
-
-
-def _at(table: Table, key: PolicyKey) -> ColumnElement[bool]:
-    return and_(*(table.c[name] == value for name, value in _place(key).items()))

@@ -4,17 +4,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import forgetting, identity
-from cloud_hub.adapters.sql.device_keys import AnyRow, belongs_to, by_site, columns, each_once, key_of, write_rows
-from cloud_hub.adapters.sql.schema import device_session
+from cloud_hub.adapters.sql.device_keys import (
+    AnyRow,
+    belongs_to,
+    by_site,
+    columns,
+    each_once,
+    key_of,
+    place,
+    placed,
+    write_rows,
+)
+from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, device_session
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.restores import is_older_than
 from cloud_hub.ports import OpenedSession
 from protos.messages.escalation import Hello, ItemClass, StoreId
 
+_COUNTER = select(device_session.c.verdict_seq).where(placed(device_session, *DEVICE_COLUMNS))
+_COUNT = update(device_session).where(placed(device_session, *DEVICE_COLUMNS)).values(verdict_seq=bindparam("to_seq"))
 _NO_SESSION = {"session_epoch": 0, "store_id": "", "opened_at_ns": 0, "verdict_seq": 0, "verdict_acked": 0}
 
 
@@ -79,8 +91,8 @@ async def _applied(
     found: dict[tuple[DeviceKey, StoreId], tuple[tuple[ItemClass, int], ...]] = {}
     for query in forgetting.select_applied([(one.device, one.hello.store_id) for one in greetings]):
         for row in await connection.execute(query):
-            place = (key_of(row), StoreId(row.store_id))
-            found[place] = (*found.get(place, ()), (ItemClass(row.item_class), int(row.applied)))
+            at = (key_of(row), StoreId(row.store_id))
+            found[at] = (*found.get(at, ()), (ItemClass(row.item_class), int(row.applied)))
     return found
 
 
@@ -101,7 +113,7 @@ async def verdict_counters(connection: AsyncConnection, keys: Iterable[DeviceKey
     """The place of the latest verdict in each device's log, or the floor above which the next ones stand."""
     counters: dict[DeviceKey, int] = {}
     for key in keys:
-        found = await connection.execute(select(device_session.c.verdict_seq).where(belongs_to(device_session, key)))
+        found = await connection.execute(_COUNTER, place(columns(key)))
         counter = found.scalar_one_or_none()
         if counter is None:  # it gives feedback before its first stream
             await connection.execute(insert(device_session).values(**columns(key), **_NO_SESSION))
@@ -111,6 +123,4 @@ async def verdict_counters(connection: AsyncConnection, keys: Iterable[DeviceKey
 
 async def set_verdict_counter(connection: AsyncConnection, key: DeviceKey, verdict_seq: int) -> None:
     """Write the place of the latest verdict in a device's log."""
-    await connection.execute(
-        update(device_session).where(belongs_to(device_session, key)).values(verdict_seq=verdict_seq)
-    )
+    await connection.execute(_COUNT, {**place(columns(key)), "to_seq": verdict_seq})

@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import cases, identity, items, monitoring, sessions
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns
-from cloud_hub.adapters.sql.schema import verdict
+from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, place, placed
+from cloud_hub.adapters.sql.schema import DEVICE_COLUMNS, verdict
 from cloud_hub.adapters.sql.stored_json import models_text, output_text, read_models, read_output
 from cloud_hub.core.cases import Case, CaseState, answered
 from cloud_hub.core.devices import DeviceKey
@@ -20,6 +20,13 @@ from cloud_hub.ports import Answer
 from model_packs.outputs import Classification, Output
 from protos.messages.escalation import PredictionId, Verdict
 from protos.messages.inference import ModelUse, Tier
+
+_LAST = (
+    select(verdict.c.prediction_id, verdict.c.revision, verdict.c.tier)
+    .where(placed(verdict, *DEVICE_COLUMNS), verdict.c.prediction_id.in_(bindparam("ids", expanding=True)))
+    .order_by(verdict.c.revision)
+)
+_ADD = insert(verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +62,15 @@ async def log(connection: AsyncConnection, drafts: Sequence[Draft]) -> tuple[tup
     counters = await sessions.verdict_counters(connection, keys, verdict_floor(restored_at_ns))
     logged: list[tuple[DeviceKey, Verdict]] = []
     for one in drafts:
-        place = (one.device, one.prediction_id)
-        revision = next_revision(last.get(place), one.tier, revision_floor(restored_at_ns))
+        about = (one.device, one.prediction_id)
+        revision = next_revision(last.get(about), one.tier, revision_floor(restored_at_ns))
         if revision is None:
             continue
-        last[place] = Answered(revision, one.tier)
+        last[about] = Answered(revision, one.tier)
         counters[one.device] += 1
         logged.append((one.device, _verdict(one, counters[one.device], revision)))
     if logged:
-        await connection.execute(insert(verdict), [_row(key, said) for key, said in logged])
+        await connection.execute(_ADD, [_row(key, said) for key, said in logged])
         for key in {key for key, _ in logged}:
             await sessions.set_verdict_counter(connection, key, counters[key])
     return tuple(logged)
@@ -81,9 +88,9 @@ async def repeat(connection: AsyncConnection, key: DeviceKey, ids: Collection[st
         return
     floor = verdict_floor(await identity.restored_at_ns(connection))
     last = (await sessions.verdict_counters(connection, {key}, floor))[key]
-    for place, before in enumerate(sorted(latest.values()), start=last + 1):
+    for seq, before in enumerate(sorted(latest.values()), start=last + 1):
         await connection.execute(
-            update(verdict).where(belongs_to(verdict, key), verdict.c.verdict_seq == before).values(verdict_seq=place)
+            update(verdict).where(belongs_to(verdict, key), verdict.c.verdict_seq == before).values(verdict_seq=seq)
         )
     await sessions.set_verdict_counter(connection, key, last + len(latest))
 
@@ -162,11 +169,7 @@ async def _last_revisions(
         asked.setdefault(one.device, set()).add(one.prediction_id)
     last: dict[tuple[DeviceKey, str], Answered] = {}
     for key, ids in asked.items():
-        rows = await connection.execute(
-            select(verdict.c.prediction_id, verdict.c.revision, verdict.c.tier)
-            .where(belongs_to(verdict, key), verdict.c.prediction_id.in_(ids))
-            .order_by(verdict.c.revision)
-        )
+        rows = await connection.execute(_LAST, {**place(columns(key)), "ids": list(ids)})
         last |= {(key, row.prediction_id): Answered(row.revision, Tier(row.tier)) for row in rows}
     return last
 
