@@ -58,14 +58,27 @@ async def test_what_came_together_is_waited_for_until_it_is_whole() -> None:
 
 @in_loop
 async def test_a_request_beside_another_is_a_second_client_and_chance_costs_little() -> None:
-    """It waits for one more, an eighth of the bound at most; nobody comes, and the next waits for nobody."""
+    """It waits for one more, half of the bound at most; nobody comes, and the next waits for nobody."""
     closed = Closed()
     closed.window.come(is_beside_another=True)
     await turn_loop()
     assert closed.times == 0
-    closed.loop.move(0.00013)
+    closed.loop.move(0.00049)
+    assert closed.times == 0
+    closed.loop.move(0.00002)
     assert closed.times == 1
     assert await closed.wave(1) == 1
+
+
+@in_loop
+async def test_a_wave_grows_though_a_loop_takes_its_time_for_each_request() -> None:
+    """Requests of as many clients come 0.6 ms after each other, with a bound of 4 ms: they run together before long."""
+    closed = Closed(bound_s=0.004)
+    for number in range(400):
+        closed.window.come(is_beside_another=number > 0)
+        await turn_loop()
+        closed.loop.move(0.0006)
+    assert closed.times < 400 / 5
 
 
 @in_loop
