@@ -5,7 +5,7 @@ edge when it reaches the threshold. Whether it does is decided elsewhere. Pure N
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,10 @@ from model_packs.outputs import Classification, Output
 
 ESCALATE_OUTPUT_RANGE: Final = "escalate_output_range"
 """Why a window could not be scored: what the model says of asking the hub is no probability."""
+
+
+_FEW_LABELS: Final = 32
+"""Up to so many, Python's own numbers are quicker than an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +138,76 @@ def _only_row(manifest: PackManifest, logits: NDArray[Any]) -> Scored:
         The row's answer.
     """
     row = logits.astype(np.float64)
+    if len(row) > _FEW_LABELS:
+        return _only_wide_row(manifest, row)
     values = row.tolist()
     top = max(values)
     # One that is no number, or infinite, makes the sum so; the sum of usable ones is finite.
     if not math.isfinite(sum(values)) or top > LARGEST_NUMBER or min(values) < -LARGEST_NUMBER:
         return _BROKEN
+    probabilities = _only_softmax(manifest, row, top).tolist()
+    best = max(probabilities)
+    label = manifest.labels[probabilities.index(best)]
+    return Scored(Classification(label, dict(zip(manifest.labels, probabilities, strict=True))), best, None)
+
+
+def _only_wide_row(manifest: PackManifest, row: NDArray[np.float64]) -> Scored:
+    """The same for many labels, [labels], changed: who wants no more than the best waits for no list of them all."""
+    top, low = row.max(), row.min()
+    if not (top <= LARGEST_NUMBER and low >= -LARGEST_NUMBER):  # NaN is neither
+        return _BROKEN
+    probabilities = _only_softmax(manifest, row, float(top))
+    at = int(probabilities.argmax())
+    scores = _ListedLater(manifest.labels, probabilities)
+    return Scored(Classification(manifest.labels[at], scores), float(probabilities[at]), None)
+
+
+def _only_softmax(manifest: PackManifest, row: NDArray[np.float64], top: float) -> NDArray[np.float64]:
+    """The probabilities of usable logits [labels] whose largest is known, in their place."""
     row -= top
     if manifest.temperature != 1.0:
         with np.errstate(over="ignore"):  # a temperature near 0 makes infinities, whose powers are 0
             row /= manifest.temperature
     np.exp(row, row)
     row /= np.add.reduce(row)
-    probabilities = row.tolist()
-    best = max(probabilities)
-    label = manifest.labels[probabilities.index(best)]
-    return Scored(Classification(label, dict(zip(manifest.labels, probabilities, strict=True))), best, None)
+    return row
+
+
+class _ListedLater(Mapping[str, float]):
+    """Probabilities by label, in the labels' order; listed when somebody asks for them.
+
+    Args:
+        labels: The pack's.
+        probabilities: [labels]; nobody changes them any more.
+    """
+
+    __slots__ = ("_labels", "_listed", "_probabilities")
+
+    def __init__(self, labels: tuple[str, ...], probabilities: NDArray[np.float64]) -> None:
+        self._labels = labels
+        self._probabilities = probabilities
+        self._listed: dict[str, float] | None = None
+
+    def __getitem__(self, label: str) -> float:
+        return self._all()[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def items(self) -> ItemsView[str, float]:
+        """All of them, as a dict gives them."""
+        return self._all().items()
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def _all(self) -> dict[str, float]:
+        if self._listed is None:
+            self._listed = dict(zip(self._labels, self._probabilities.tolist(), strict=True))
+        return self._listed
 
 
 def _plain(labels: tuple[str, ...], probabilities: NDArray[np.float64], top: int) -> Scored:

@@ -66,6 +66,20 @@ def test_a_row_alone_is_answered_bit_for_bit_as_among_others(
         assert repr(one) == repr(other)  # repr tells every bit of a double, and the order of the scores
 
 
+def test_the_scores_of_many_labels_are_read_like_those_of_few() -> None:
+    """They are listed when somebody asks: by label, in order, as a dict, all the same."""
+    manifest = replace(MANIFEST, labels=tuple(map(str, range(40))))
+    rows = np.random.default_rng(40).normal(size=(2, 40)).astype(np.float32)
+    listed, (later,) = score(manifest, {"logits": rows})[0], score(manifest, {"logits": rows[:1]})
+    assert isinstance(listed.output, Classification)
+    assert isinstance(later.output, Classification)
+    assert later == listed
+    scores = later.output.scores
+    assert (dict(scores), list(scores), len(scores)) == (listed.output.scores, list(manifest.labels), 40)
+    assert list(scores.items()) == list(listed.output.scores.items())
+    assert (scores["7"], "none" in scores) == (listed.output.scores["7"], False)
+
+
 def test_a_double_that_a_scaling_would_overflow_is_unscorable_and_its_batch_is_not() -> None:
     """One row of a float64 output near the end of its range fails by itself; nothing is raised, nothing warns."""
     broken, fine = score(SCALED, {"logits": np.array([[1e308, -1e308], [0.0, 1.0]])})
