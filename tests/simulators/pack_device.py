@@ -277,7 +277,10 @@ class PackDevice:
         values = np.zeros((SAMPLES, CHANNELS), np.float32)
         windows = [Window(next(self._seconds) * 1_000_000_000, values) for _ in range(count)]
         asked = [Asked(one, self.clock.wall_ns(), "site", "results", 1, None) for one in windows]
-        return self.answerers[binding].answer(asked, is_durable=True)
+        answerer = self.answerers[binding]
+        decided = answerer.answer(asked, is_durable=True)
+        answerer.look()  # as the pass does, once the answers are out
+        return decided
 
     def desire(self, pack: PackId, version: int | None = None) -> None:
         """The hub wants this pack; each call with a newer version."""
