@@ -21,6 +21,8 @@ from tests.simulators.requirements import found_perf_analyzer, has_gpu, refuse_s
 
 REPOSITORY = Path(__file__).parents[1]
 
+_OF_PROGRAMS: Final = frozenset({"chaos", "e2e", "integration"})
+
 # What CI may be without, by the marker of the tests that need it: whether it is here, and what is missing if not.
 _OPTIONAL: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     "gpu": (has_gpu, "needs an NVIDIA GPU with its driver (libcuda.so.1)"),
@@ -38,6 +40,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whole programs are tested one test at a time: they need a core. What this machine cannot run is left out."""
+    for item in items:
+        if item.path.relative_to(REPOSITORY / "tests").parts[0] in _OF_PROGRAMS:
+            item.add_marker(pytest.mark.xdist_group("programs"))
+    _leave_out(config, items)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What CI may be without is skipped by name where it is missing; CI, where a skip hides a check, leaves it out."""
     for marker, (is_here, reason) in _OPTIONAL.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
