@@ -48,7 +48,7 @@ from tests.simulators.waiting import wait_until
 DEVICE = "press-07"
 KEY = DeviceKey("default", SITE_NAME, DEVICE)
 AUDITS = "\n[binding.escalation]\naudit_rate = 0.8\n"
-BROKEN, GOOD = 60, 300
+BROKEN, FORCED, GOOD = 60, 120, 300  # forced ones alone are enough to recertify with
 Windows = NDArray[np.float64]
 
 
@@ -200,16 +200,16 @@ def test_a_broken_promise_is_withdrawn_and_a_new_one_is_earned_in_the_field(site
     assert binding["model"]["threshold"] is None
     assert binding["model"]["certificate"] == {"digest": old.digest, "state": "void"}
 
-    sensor.send_windows(field(BROKEN, agrees=False, sure=(0.82, 0.95)))
-    forced = wait_for_answers(probe, agent, 2 * BROKEN)[BROKEN:]
+    sensor.send_windows(field(FORCED, agrees=False, sure=(0.82, 0.95)))
+    forced = wait_for_answers(probe, agent, BROKEN + FORCED)[BROKEN:]
     assert {one["escalation"]["reason"] for one in forced} == {"forced"}
     assert {one["escalation"]["policy_version"] for one in forced} == {1}
     refused = recertify(hub, Exit.DATA)
     assert (refused["threshold"], refused["policy"]) == (None, None)
-    assert refused["windows"] >= BROKEN  # and those of before that were decided after the order came
+    assert refused["windows"] >= FORCED  # and those of before that were decided after the order came
 
     sensor.send_windows(field(GOOD, agrees=True, sure=(0.55, 1.0)))
-    wait_for_answers(probe, agent, 2 * BROKEN + GOOD)
+    wait_for_answers(probe, agent, BROKEN + FORCED + GOOD)
     assert recertify(hub, Exit.DATA)["threshold"] is None
     earned = recertify(hub, Exit.OK, "--target", "0.6")
     assert (earned["policy"], earned["windows"]) == (2, refused["windows"] + GOOD)
@@ -218,7 +218,7 @@ def test_a_broken_promise_is_withdrawn_and_a_new_one_is_earned_in_the_field(site
     assert active.threshold == earned["threshold"]
     wait_until(lambda: certificate_state(hub) == "certified", DEADLINE_S, "a certificate that holds")
     sensor.send_windows(field(10, agrees=True, sure=(earned["threshold"], old.threshold)))
-    kept = wait_for_answers(probe, agent, 2 * BROKEN + GOOD + 10)[-10:]
+    kept = wait_for_answers(probe, agent, BROKEN + FORCED + GOOD + 10)[-10:]
     assert {one["revision"] for one in kept} == {0}
     assert [one["certificate"] for one in kept] == [{"digest": earned["certificate"], "state": "certified"}] * 10
 
