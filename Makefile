@@ -37,7 +37,7 @@ demo: .venv/.installed-demo ## Run the whole system on this machine, with real s
 
 test: .venv/.installed-test ## Run all tests (ARGS="tests/unit -k words" picks some; WORKERS=0: one by one)
 	@.ci/system_packages
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 e2e-console: .venv/.installed-test ## Look at every page of the console in a real browser (part of make test where Chromium is)
 	@.ci/system_packages

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
@@ -18,10 +18,9 @@ from tests.simulators.brokers import Broker, Iotcore, Mosquitto
 from tests.simulators.mqtt_probe import MqttProbe
 from tests.simulators.processes import Process, installed_program
 from tests.simulators.requirements import found_perf_analyzer, has_gpu, refuse_skip_in_ci
+from tests.simulators.sharing_out import ProgramsInOne
 
 REPOSITORY = Path(__file__).parents[1]
-
-_OF_PROGRAMS: Final = frozenset({"chaos", "e2e", "integration"})
 
 # What CI may be without, by the marker of the tests that need it: whether it is here, and what is missing if not.
 _OPTIONAL: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
@@ -39,15 +38,13 @@ def pytest_configure() -> None:
     settings.load_profile("tandem")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ProgramsInOne:  # noqa: ANN401 - xdist gives it no type
+    """Share the tests out as `tests/simulators/sharing_out.py` says."""
+    return ProgramsInOne(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Whole programs are tested one test at a time: they need a core. What this machine cannot run is left out."""
-    for item in items:
-        if item.path.relative_to(REPOSITORY / "tests").parts[0] in _OF_PROGRAMS:
-            item.add_marker(pytest.mark.xdist_group("programs"))
-    _leave_out(config, items)
-
-
-def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What CI may be without is skipped by name where it is missing; CI, where a skip hides a check, leaves it out."""
     for marker, (is_here, reason) in _OPTIONAL.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
