@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_MADV_DONTNEED: Final = 4
+_MADV_PAGEOUT: Final = 21
 _SMAPS: Final = Path("/proc/self/smaps")
 _HEADER: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)")
 _NOT_WRITABLE: Final = frozenset({"r-xp", "r--p"})
@@ -27,16 +27,20 @@ class Region(NamedTuple):
 def give_back() -> None:
     """Give free heap, and pages of libraries, back to the system: most of their code runs at the start only.
 
-    Nothing is lost: the pages are the files' own, and those that are needed again come back from the page cache, or
-    from the file, as they did the first time.
+    The kernel is asked to reclaim the pages, as it does itself when memory is short (MADV_PAGEOUT): those that are
+    needed again come back from the file, and none that was changed is lost, whatever other threads map meanwhile. It
+    leaves pages that other programs use, and those of files that belong to somebody else.
     """
     libc = _glibc()
     if libc is None:
         return
-    with _SMAPS.open() as lines:
-        clean = list(clean_regions(lines))
+    try:
+        with _SMAPS.open() as lines:
+            clean = list(clean_regions(lines))
+    except OSError:  # a kernel that does not tell
+        clean = []
     for region in clean:
-        libc.madvise(region.start, region.end - region.start, _MADV_DONTNEED)
+        libc.madvise(region.start, region.end - region.start, _MADV_PAGEOUT)
     libc.malloc_trim(0)
 
 
