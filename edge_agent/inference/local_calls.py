@@ -297,15 +297,15 @@ class LocalCalls:
             TensorError: As `call` says.
             CallError: As `call` says.
         """
-        began_s = self._now_s()
+        has_waited, began_s = came_s is not None, self._now_s()
         if came_s is None:
             came_s = began_s
         try:
             self._parts.turns.take_now()
         except queue.Empty:
             self._parts.turns.take()
-            began_s = self._now_s()
-        if is_wanted is not None and not is_wanted():
+            has_waited, began_s = True, self._now_s()
+        if has_waited and is_wanted is not None and not is_wanted():
             self._parts.turns.give_back()
             raise CallError(
                 f"the caller of {self.binding!r} left before its turn", "call again, with more time", Status.CANCELLED
@@ -347,7 +347,6 @@ class LocalCalls:
             ran_s = now_s()
         finally:
             parts.turns.give_back()
-        ready.pace.note(first.size, ran_s - began_s)
         scored = self._scored(ready, outputs, facts)
         held = ready.held(scored[0], facts[0]) if n_rows == 1 else None
         if held is not None:
@@ -357,7 +356,9 @@ class LocalCalls:
         else:
             rows, outcomes = self._decided(_Asked(ready, inputs, names, facts, scored, came_s), inbox)
             n_scored = sum(one.unscorable is None for one in scored)
-        parts.tally.note(ready.source, outcomes, n_rows, n_scored, (came_s, began_s, ran_s, now_s()))
+        done_s = now_s()
+        ready.pace.note(first.size, done_s - began_s)  # a batch can take longer to decide about than to run
+        parts.tally.note(ready.source, outcomes, n_rows, n_scored, (came_s, began_s, ran_s, done_s))
         return CallAnswer(ready.model.use, ready.version, outputs, rows)
 
     def _prepared(self, model: Model) -> _Ready:

@@ -146,13 +146,17 @@ class Pipeline:
         return True
 
     def run_waiting(self) -> None:
-        """Answer what waits on the caller's thread, if that is quick and nobody is at it; else wake the own thread."""
+        """Answer what waits on the caller's thread, if that is quick and nobody is at it; else wake the own thread.
+
+        What other connections hand in meanwhile is left to that one: else a busy one would keep this caller for ever.
+        """
         if not self._waiting:
             return
         if self._passing.acquire(blocking=False):
             try:
-                while self._waiting and self._is_quick():
-                    self._run_pass()
+                for _ in range(0, len(self._waiting), MAX_BATCH):
+                    if self._waiting and self._is_quick():
+                        self._run_pass()
             except Exception as error:  # noqa: BLE001 - handed to the supervised loop, which raises it
                 self._failure = error
             finally:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -45,6 +45,8 @@ NO_LOADING: Final = CallError(
     "let the hub roll them out, or use `edge-agent packs` on the device",
     Status.FAILED_PRECONDITION,
 )
+
+T = TypeVar("T")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Stream = grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelStreamInferResponse]
@@ -165,16 +167,23 @@ class GrpcServer:
                 answer = served.callee.call_now(inputs, version=head.version)
                 if answer is None:
                     answer = await self._calls.plain(served, inputs, head.version, self._caller(context))
-                return served.quick.write(head, answer)
-            request = _parsed(data)
+                write = partial(served.quick.write, head, answer)
+                return write() if _is_short(answer) else await self._calls.in_thread(write)
+            request = _parsed(data) if is_small else await self._calls.in_thread(partial(_parsed, data))
             model = request.model_name
-            return (await self._answer(request, context, data=data)).SerializeToString()
+            return await self._answer(request, context, pb.ModelInferResponse.SerializeToString, data=data)
         except Exception as error:  # noqa: BLE001 - the top of a call: told, logged, and the next one is served
             await self._refuse(context, error, model)
 
     async def _answer(
-        self, request: pb.ModelInferRequest, context: Context, *, data: bytes = b"", is_streamed: bool = False
-    ) -> pb.ModelInferResponse:
+        self,
+        request: pb.ModelInferRequest,
+        context: Context,
+        finish: Callable[[pb.ModelInferResponse], T],
+        *,
+        data: bytes = b"",
+        is_streamed: bool = False,
+    ) -> T:
         version = request.model_version
         caller = self._caller(context)
         served = self._models.find(request.model_name, version)
@@ -182,9 +191,12 @@ class GrpcServer:
         asked = read() if _is_small(request) else await self._calls.in_thread(read)
         wishes = Wishes.of(parameters_of(request.parameters)) if request.parameters else NO_WISHES
         answer = await self._calls.answer(served, asked.inputs, version, wishes, caller, has_permit=is_streamed)
-        write = partial(self._write, served, request, asked, answer, is_local=_is_local(context))
-        is_small = sum(one.size for one in answer.outputs.values()) <= _SMALL_ELEMENTS
-        return write() if is_small else await self._calls.in_thread(write)
+        is_local = _is_local(context)
+
+        def write() -> T:
+            return finish(self._write(served, request, asked, answer, is_local=is_local))
+
+        return write() if _is_short(answer) else await self._calls.in_thread(write)
 
     def _reader(self, data: bytes) -> Callable[[], Any]:
         return partial(self._models.quickly, data)
@@ -222,7 +234,7 @@ class GrpcServer:
     async def _streamed(self, request: pb.ModelInferRequest, context: Stream) -> pb.ModelStreamInferResponse:
         """Answer one request of a stream; a refusal does not end it."""
         try:
-            return stream_answer(await self._answer(request, context, is_streamed=True))
+            return await self._answer(request, context, stream_answer, is_streamed=True)
         except Exception as error:  # noqa: BLE001 - the top of a call, on a stream
             status, text = self._told(error, request.model_name)
             return stream_error(request.id, f"{status.name}: {text}")
@@ -323,6 +335,11 @@ def _parsed(data: bytes) -> pb.ModelInferRequest:
 def _is_small(request: pb.ModelInferRequest) -> bool:
     """Whether its tensors, some of which may be in shared memory, are read at once; a shape that lies is refused so."""
     return all(abs(math.prod(tensor.shape)) <= _SMALL_ELEMENTS for tensor in request.inputs)
+
+
+def _is_short(answer: CallAnswer) -> bool:
+    """Whether an answer is written at once."""
+    return sum(one.size for one in answer.outputs.values()) <= _SMALL_ELEMENTS
 
 
 def _no_loading(_request: object, _context: Context) -> NoReturn:

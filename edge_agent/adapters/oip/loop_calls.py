@@ -1,8 +1,9 @@
 """Owns where a call is answered on the gRPC server's loop: at once, in a thread, or after a wait that holds neither.
 
 A short run of a model costs less than a change of threads, so it runs on the loop if a turn is free. Whatever takes
-longer (other models, calls that must wait for their turn, large messages) goes to a few threads, so that the loop
-answers health and other calls meanwhile. Who waits for the hub is a coroutine.
+longer (other models, calls that must wait for their turn) goes to a few threads, so that the loop answers health and
+other calls meanwhile. Large messages have a thread of their own: an answer that is made stands behind nobody's run.
+Who waits for the hub is a coroutine.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from edge_agent.adapters.oip.models import NO_WISHES, Letters, Served, Wishes
 from edge_agent.core.local_call import CallAnswer
 
 _THREADS: Final = 2  # as many as may run a session at once
+_MESSAGE_THREADS: Final = 1
 
 T = TypeVar("T")
 
@@ -34,33 +36,31 @@ class LoopCalls:
         self._calling = calling
         self._new_inbox = new_inbox
         self._threads: ThreadPoolExecutor | None = None
+        self._messages: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         """Take threads; each starts when it is needed."""
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="oip-run")
+        self._messages = ThreadPoolExecutor(_MESSAGE_THREADS, thread_name_prefix="oip-message")
 
     def close(self) -> None:
         """Wait for what runs; may be called twice."""
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(cancel_futures=True)
+        pools = (self._threads, self._messages)
+        self._threads = self._messages = None
+        for pool in pools:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
 
-    async def in_thread(self, work: Callable[[], T], caller: Caller | None = None) -> T:
-        """Do what takes longer.
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Read or write a large message.
 
         Args:
             work: What; raises what it likes.
-            caller: For whom: if that one leaves meanwhile, it is told.
 
         Returns:
             What it returned.
         """
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except asyncio.CancelledError:
-            if caller is not None:
-                caller.leave()
-            raise
+        return await asyncio.get_running_loop().run_in_executor(self._messages, work)
 
     async def plain(
         self, served: Served, inputs: Mapping[str, NDArray[Any]], version: str, caller: Caller
@@ -128,4 +128,8 @@ class LoopCalls:
             is_wanted=partial(is_wanted, wishes, caller),
             came_s=caller.came_s,
         )
-        return await self.in_thread(work, caller)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except asyncio.CancelledError:
+            caller.leave()
+            raise

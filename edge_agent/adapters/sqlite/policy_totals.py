@@ -173,15 +173,15 @@ def count_escalation_end(tx: Transaction, event: Mapping[str, Any], end: Escalat
         "unanswered": int(not is_answered) - int(is_late),
     }
     if any(values.values()):
+        said = {name: int(values[name]) for name in _OUTCOMES}
+        place = (event["binding"], event["models"][0]["digest"], event["escalation"].get("policy_version", 0))
         tx.connection.execute(
             f"INSERT INTO policy_outcome (binding, digest, version, {', '.join(_OUTCOMES)}) "  # noqa: S608 - own text
-            "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET "
-            + ", ".join(f"{name} = {name} + excluded.{name}" for name in _OUTCOMES),
-            (
-                event["binding"], event["models"][0]["digest"], event["escalation"].get("policy_version", 0),
-                *(int(values[name]) for name in _OUTCOMES),
-            ),
-        )  # fmt: skip
+            f"VALUES (:binding, :digest, :policy, {', '.join(f'max(:{name}, 0)' for name in _OUTCOMES)}) "
+            # An end from before this table was never added, so a late answer may have nothing to take back.
+            "ON CONFLICT DO UPDATE SET " + ", ".join(f"{name} = max({name} + :{name}, 0)" for name in _OUTCOMES),
+            {**dict(zip(("binding", "digest", "policy"), place, strict=True)), **said},
+        )
 
 
 def read_totals(reader: Reader) -> tuple[PolicyTotals, ...]:

@@ -9,8 +9,8 @@ from edge_agent.core.input_statistics import (
     LEARNT_FROM,
     InputMonitor,
     Reference,
-    features_of,
 )
+from model_packs.input_reference import features_of
 
 NAMES = ("x", "y")
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -504,3 +504,32 @@ class _Slow(SteadySession):
         with self.lock:
             self.inside -= 1
         return super().run(inputs)
+
+
+class _SlowBudget(Ration):
+    """A budget that takes as long as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.on_worthy: Callable[[], None] = lambda: None
+
+    def worthy(self, gains: Sequence[float], now_s: float) -> list[bool]:
+        """All of them, in time."""
+        self.on_worthy()
+        return super().worthy(gains, now_s)
+
+
+def test_what_follows_a_run_counts_as_the_run_does(desks: Any) -> None:  # noqa: ANN401 - the fixture
+    """A loop that answers a call stands still until each of its rows is decided and stored."""
+    budget = _SlowBudget()
+    desk = desks(UNSURE, ration=budget)
+    desk.call()
+    assert desk.calls.call_now(WINDOW) is not None
+    budget.on_worthy = lambda: desk.clock.pass_s(0.002)
+    desk.call()
+    assert desk.calls.call_now(WINDOW) is None
+
+
+def test_who_has_not_waited_is_answered(desks: Any) -> None:  # noqa: ANN401 - the fixture
+    """A REST caller that sends no more after its request looks as if it had hung up; it still reads the answer."""
+    assert desks(SURE).call(is_wanted=lambda: False).rows[0].status == "final"

@@ -507,3 +507,23 @@ def test_a_quick_pass_does_not_run_beside_another_one() -> None:
     assert len(bench.events()) == 2
     bench.run()
     assert len(bench.events()) == 3
+
+
+def test_whoever_hands_records_in_does_not_answer_all_that_others_hand_in_meanwhile() -> None:
+    """A busy connection would keep the reader of a quiet one for ever: its broker would hear nothing of it."""
+    bench = Bench()
+    bench.send(0)
+    bench.pipeline.run_once()
+    others = iter(range(2, 20))
+
+    def others_send() -> None:
+        bench.send(next(others))
+
+    bench.session.on_run = others_send
+    bench.send(1)
+    bench.pipeline.run_waiting()
+    assert len(bench.events()) == 2
+    bench.session.on_run = lambda: None
+    bench.run()
+    assert len(bench.events()) == 3
+    assert bench.store.broken_equations() == []

@@ -1,19 +1,32 @@
 """The server's loop: nobody stands behind who sends nothing, a slow model, or who waits; who leaves takes nothing."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from edge_agent.core.local_call import CallAnswer
 from edge_agent.errors import ConfigurationError
 from protos.oip.methods import MODEL_INFER, MODEL_STREAM_INFER, SERVICE
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.simulators.waiting import wait_until
-from tests.unit.edge_agent.adapters.oip.served import DEADLINE_S, Doubtful, Slow, Sure, request, server_of, serving
+from tests.unit.edge_agent.adapters.oip.served import (
+    DEADLINE_S,
+    ROW,
+    USE,
+    Doubtful,
+    Slow,
+    Sure,
+    request,
+    server_of,
+    serving,
+)
 
 _APART = [("grpc.use_local_subchannel_pool", 1)]
 
@@ -157,3 +170,38 @@ def _is_answered(channel: grpc.Channel) -> bool:
         return False
     finally:
         answers.cancel()
+
+
+class _Long(np.ndarray[Any, np.dtype[np.float32]]):
+    """An output that tells which thread writes it."""
+
+    written_by: ClassVar[list[str]] = []
+
+    def tobytes(self, *order: Any) -> bytes:  # noqa: ANN401 - as it is
+        """As it is."""
+        self.written_by.append(threading.current_thread().name)
+        return super().tobytes(*order)
+
+
+class _Talkative(Sure):
+    """A binding whose answers get long."""
+
+    n_rows = 1
+
+    def call(self, inputs: Mapping[str, NDArray[Any]], **_: object) -> CallAnswer:
+        """Answer."""
+        del inputs
+        logits = np.zeros((self.n_rows, 3), np.float32).view(_Long)
+        return CallAnswer(USE, "1.0.0", {"logits": logits}, (ROW,))
+
+
+def test_a_long_answer_to_a_known_head_is_not_written_on_the_loop() -> None:
+    """Health is answered meanwhile."""
+    callee = _Talkative()
+    with serving(callee) as target, channel_to(target) as channel:
+        infer(channel)(request(), timeout=DEADLINE_S)
+        callee.n_rows = 10_000
+        _Long.written_by.clear()
+        infer(channel)(request(), timeout=DEADLINE_S)
+    assert "oip" not in _Long.written_by
+    assert len(_Long.written_by) == 1

@@ -1,6 +1,7 @@
 """What becomes of audited answers, and that each policy's totals say it."""
 
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,3 +213,18 @@ def test_the_secret_of_the_lottery_lives_as_long_as_the_file(tmp_path: Path) -> 
     other = open_store(tmp_path / "other")
     assert other.store.audit_key != key
     other.store.close()
+
+
+def test_a_late_answer_takes_back_no_end_that_was_never_added(tmp_path: Path) -> None:
+    """An older program let the question expire; the hub would take no report with a number below 0."""
+    opened = open_store(tmp_path)
+    opened.commit(Unit(decided=(doubted(opened, "p1", 1.0), doubted(opened, "p2", 1.0))))
+    opened.clock.pass_s(4000.0)
+    opened.store.sweep()
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:  # as the migration finds it
+        connection.execute("DELETE FROM policy_outcome")
+    connection.close()
+    for seq, name in enumerate(("p1", "p2"), start=1):
+        opened.store.book.answered(verdict(name, seq)).result()
+        assert outcomes(tmp_path) == (seq, seq, 0, 0, 0)
+    opened.store.close()
