@@ -109,7 +109,7 @@ class AnswerCaching:
             except StorageError as error:
                 self._leave_alone("answer_not_kept", error, asked_s)
             else:
-                self._pause_s = 0.0
+                self._pause_s = self._away_until_s = 0.0
 
     async def close(self) -> None:
         """Disconnect; a second call does nothing."""

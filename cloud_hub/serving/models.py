@@ -212,12 +212,12 @@ class Models:
         return self._counts
 
     def lacking_room(self, refs: Collection[PackRef]) -> str:
-        """Say why packs can never be loaded together; nothing where they can.
+        """Say why packs cannot be loaded together beside what is pinned and loaded; nothing where they can.
 
         Args:
             refs: Known packs.
         """
-        pinned = {ref for ref in self._refs() if self._is_pinned(ref)} - set(refs)
+        pinned = {ref for ref in self._loaded if self._is_pinned(ref)} - set(refs)  # others take no room so far
         needed_bytes, pinned_bytes = (self._size_bytes(some) for some in (refs, pinned))
         if not self._budget_bytes or needed_bytes + pinned_bytes <= self._budget_bytes:
             return ""
@@ -315,13 +315,21 @@ class Models:
         self._used[ref] = self._uses
 
     async def _make_room(self, ref: PackRef) -> None:
-        needed = self._source.size_bytes(self.manifest(ref))
-        leaving = evictions(self._residents(self._fellows(ref)), needed, self._budget_bytes)
+        leaving = self._leaving_for(ref)
         if leaving is None:
             raise ServingFullError(str(ref), "there is no memory for it beside what is pinned", _MEMORY_RETRY_S)
         for pack in leaving:
             logger.info("model_unloaded_for_memory", extra={"pack": pack, "for": str(ref)})
             await self._leave(PackRef.parse(pack))
+
+    def _leaving_for(self, ref: PackRef) -> tuple[str, ...] | None:
+        """What is unloaded for a pack: no fellow, or none of one ensemble where those of several find no room."""
+        needed, groups = self._source.size_bytes(self.manifest(ref)), self._fellows(ref)
+        for staying in (frozenset().union(*groups), *groups):
+            leaving = evictions(self._residents(staying), needed, self._budget_bytes)
+            if leaving is not None:
+                return leaving
+        return None
 
     async def _leave_together(self, refs: Collection[PackRef]) -> None:
         async with self._lock:
@@ -354,10 +362,10 @@ class Models:
     def _is_pinned(self, ref: PackRef) -> bool:
         return ref.name in self._pinned or str(ref) in self._pinned
 
-    def _fellows(self, ref: PackRef) -> set[PackRef]:
-        """Packs that stay while one is loaded that answers together with them."""
+    def _fellows(self, ref: PackRef) -> list[frozenset[PackRef]]:
+        """Packs that stay while one is loaded that answers together with them, by ensemble."""
         groups = [group for group in self._together if ref in group and all(map(self._is_known, group))]
-        return {one for group in groups if not self.lacking_room(group) for one in group}
+        return [group for group in groups if not self.lacking_room(group)]
 
     def _is_known(self, ref: PackRef) -> bool:
         return ref.version in self._published.get(ref.name, ())

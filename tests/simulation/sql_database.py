@@ -7,6 +7,7 @@
 import sqlite3
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy import Connection, create_engine, select
@@ -68,7 +69,9 @@ class _Connected:
 
 
 class _Engine:
-    """The reading half of `AsyncEngine`: `execution_options` and `connect`."""
+    """The reading half of `AsyncEngine`: `dialect`, `execution_options` and `connect`."""
+
+    dialect = SimpleNamespace(name="awaited on the loop")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

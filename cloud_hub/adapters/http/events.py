@@ -66,6 +66,7 @@ TOPICS: Mapping[EventKind, tuple[Topic, ...]] = {
     EventKind.DEVICE_ENROLLED: _DEVICE_NEWS,
     EventKind.DEVICE_ONLINE: _DEVICE_NEWS,
     EventKind.DEVICE_SILENT: _DEVICE_NEWS,
+    EventKind.DEVICE_REMOVED: _DEVICE_NEWS,
     EventKind.PACK_PUBLISHED: (Topic.PACKS,),
     EventKind.PACK_DESIRED: _PACK_NEWS,
     EventKind.DESIRE_LIFTED: _PACK_NEWS,

@@ -4,7 +4,8 @@ One body is bounded by the protocol's largest message; without a bound on their 
 take all memory.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -18,6 +19,9 @@ from protos.oip.rest import inflated
 MOST_BYTES: Final = 4 * MAX_MESSAGE_BYTES
 """All bodies in hand together; those of ordinary requests are thousands of times smaller."""
 
+STALL_S: Final = 30.0
+"""How long a body may stand still: what has come of it takes the room of others."""
+
 _RETRY_AFTER_S: Final = 1.0
 
 
@@ -26,10 +30,12 @@ class Bodies:
 
     Args:
         most_bytes: What they may take together; one body may pass it while it is inflated, and is refused then.
+        stall_s: How long one may stand still.
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MOST_BYTES, stall_s: float = STALL_S) -> None:
         self._most_bytes = most_bytes
+        self._stall_s = stall_s
         self._held_bytes = 0
 
     @asynccontextmanager
@@ -44,14 +50,14 @@ class Bodies:
             The body, inflated.
 
         Raises:
-            CodecError: It is longer than one message may be, or not compressed as it says.
+            CodecError: It is longer than one message may be, stands still, or is not compressed as it says.
             ServingFullError: It finds no room beside the others.
             ClientDisconnect: The client went.
         """
         own_bytes = 0
         chunks: list[bytes] = []
         try:
-            async for chunk in request.stream():
+            async for chunk in _flowing(request.stream(), self._stall_s):
                 self._hold(len(chunk), model)
                 own_bytes += len(chunk)
                 if own_bytes > MAX_MESSAGE_BYTES:
@@ -71,3 +77,16 @@ class Bodies:
             in_hand = f"request bodies in hand take {self._held_bytes} of {self._most_bytes} bytes"
             raise ServingFullError(model, f"{in_hand}, and this one finds no room", _RETRY_AFTER_S)
         self._held_bytes += n_bytes
+
+
+async def _flowing(chunks: AsyncGenerator[bytes, None], stall_s: float) -> AsyncIterator[bytes]:
+    """The same chunks; raises CodecError where none comes for so long."""
+    while True:
+        try:
+            async with asyncio.timeout(stall_s):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise CodecError("body", f"nothing more of it came for {stall_s:g} s") from error
+        yield chunk

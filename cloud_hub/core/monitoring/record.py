@@ -273,7 +273,10 @@ def reported(record: PolicyRecord, report: PolicyReport, limits: Limits, now_ns:
     base = Totals() if is_anew or record.reported_at_ns is None else before
     coverage = None if record.promise is None else record.promise.coverage
     within = band(coverage, limits.rate_factor)
-    rates = seen(record.rates, totals.decided - base.decided, totals.wanted - base.wanted, within)
+    # The step in which an agent begins to tell of suppressed windows, or ends, says nothing of the rate.
+    is_told_alike = base is not before or bool(before.suppressed) == bool(totals.suppressed)
+    windows = totals.decided - base.decided if is_told_alike else 0
+    rates = seen(record.rates, windows, max(0, totals.wanted - base.wanted), within)
     alarms = dict(record.alarms)
     if has_risen(rates, limits.run_length):
         alarms.setdefault(Alarm.ESCALATES_MORE, now_ns)

@@ -181,6 +181,24 @@ async def test_while_one_request_finds_out_the_others_go_without_the_store() -> 
 
 
 @in_loop
+async def test_a_write_that_succeeds_brings_the_store_back_for_looking_up() -> None:
+    """Its model ran so long that the store failed for another request and came back meanwhile."""
+    far, now = Far(), Now()
+    caching = AnswerCaching(0, far, now)
+    place, _ = await caching.look_up("sha256:a", INPUTS)
+    assert place is not None
+    far.is_broken = True
+    now.s += 0.5
+    await caching.look_up("sha256:b", INPUTS)
+    far.is_broken = False
+    now.s += FIRST_PAUSE_S
+    await caching.keep(place, OUTPUTS)
+    before = far.asked
+    await caching.look_up("sha256:b", INPUTS)
+    assert far.asked == before + 1
+
+
+@in_loop
 async def test_texts_are_not_kept() -> None:
     """They have no key."""
     assert await AnswerCaching(10_000, None).look_up("sha256:a", {"x": np.array([b"t"], object)}) == (None, None)

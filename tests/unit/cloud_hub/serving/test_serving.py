@@ -341,6 +341,18 @@ async def test_members_that_find_no_room_together_are_refused_with_the_budget(ma
 
 
 @in_loop
+async def test_a_pinned_version_that_is_not_loaded_takes_no_room_from_an_ensemble(manifest: PackManifest) -> None:
+    """An operator who unloads the old version of a pinned name by hand does so for the room."""
+    packs = ("a@1.0.0", "b@1.0.0", "c@1.0.0", "c@2.0.0")
+    async with hub(manifest, *packs, memory_bytes=300, pinned=("c",), ensembles={"both": BOTH}) as made:
+        with pytest.raises(PackUnavailableError, match="beside 200 bytes of pinned packs"):
+            await made.ask("both")
+        await made.serving.unload("c", "1.0.0")
+        assert (await made.ask("both")).pack == "both"
+        assert made.serving.is_ready("c", "2.0.0")
+
+
+@in_loop
 async def test_a_member_never_leaves_for_another(manifest: PackManifest) -> None:
     """Also not where everything else is busy: a busy model leaves when it has answered."""
     async with hub(manifest, "c@1.0.0", memory_bytes=250, ensembles={"both": BOTH}, inline_below_ms=0.0) as made:
@@ -360,6 +372,19 @@ async def test_a_member_never_leaves_for_another(manifest: PackManifest) -> None
         assert (await running).pack == "c@1.0.0"
         assert (await asked).pack == "both"
         assert made.ready() == ["a@1.0.0", "b@1.0.0"]
+
+
+@in_loop
+async def test_ensembles_that_share_a_member_make_room_for_each_other(manifest: PackManifest) -> None:
+    """Each finds room, all members at once do not: nobody is refused for the other's sake."""
+    ensembles = {
+        f"{one}c": Ensemble(Rule.MEAN, Route.of({f"{one}@1.0.0": 1.0, "c@1.0.0": 1.0}).targets) for one in ("a", "b")
+    }
+    packs = ("a@1.0.0", "b@1.0.0", "c@1.0.0")
+    async with hub(manifest, *packs, memory_bytes=250, ensembles=ensembles) as made:
+        assert made.ready() == ["a@1.0.0", "b@1.0.0"]
+        for name in ("ac", "bc", "bc", "ac"):
+            assert (await made.ask(name)).pack == name
 
 
 @in_loop

@@ -73,6 +73,7 @@ async def listening(
     failure: HubError | None = None,
     max_calls: int = 100,
     most_body_bytes: int = 1 << 20,
+    stall_s: float = 30.0,
 ) -> AsyncIterator[Listening]:
     """Start both forms on one fake."""
     serving = FakeServing.of(manifest)
@@ -85,7 +86,7 @@ async def listening(
     parts = (serving, Inference(serving), callers, no_reasons, "1.2.3")
     server = OipServer(LOOPBACK, 0, None)
     port = await server.open(GrpcService(*parts, max_calls=max_calls).behaviours())
-    transport = httpx.ASGITransport(RestApp(*parts, bodies=Bodies(most_body_bytes)))
+    transport = httpx.ASGITransport(RestApp(*parts, bodies=Bodies(most_body_bytes, stall_s)))
     try:
         async with (
             grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel,
@@ -279,6 +280,22 @@ async def test_bodies_in_hand_are_counted_together(manifest: PackManifest) -> No
         await asyncio.gather(waiting, return_exceptions=True)
         made.serving.is_stuck = False
         assert (await made.web.post(path, content=packed, headers=headers)).status_code == 200
+
+
+@in_loop
+async def test_a_body_that_stands_still_gives_its_room_back(manifest: PackManifest) -> None:
+    """Else a few callers whose network broke off in the middle would have all others refused for good."""
+    path, plain = f"/v2/models/{MODEL}/infer", json.dumps(document()).encode()
+
+    async def half() -> AsyncIterator[bytes]:
+        yield plain[:-1]
+        await asyncio.Event().wait()
+
+    async with listening(manifest, most_body_bytes=len(plain), stall_s=0.05) as made:
+        refused = await asyncio.wait_for(made.web.post(path, content=half()), DEADLINE_S)
+        assert refused.status_code == 400
+        assert "nothing more of it came" in refused.json()["error"]
+        assert (await made.web.post(path, content=plain)).status_code == 200
 
 
 @in_loop

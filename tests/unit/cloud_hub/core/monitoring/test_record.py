@@ -150,3 +150,21 @@ def test_a_short_budget_is_no_change_of_the_escalation_rate() -> None:
         said = replace(REPORT, decided=100 * beat, kept=80 * beat, escalated=beat, suppressed=19 * beat)
         record = reported(record, said, LIMITS, beat)
     assert Alarm.ESCALATES_LESS not in record.alarms
+
+
+def test_an_agent_that_begins_or_ends_to_tell_of_suppressed_windows_is_no_change_of_the_rate() -> None:
+    """They have been counted since the store was made: what a newer agent tells first is no news of one heartbeat."""
+    record = replace(NEW, promise=replace(PROMISE, coverage=0.8))
+    for beat in range(1, 20):
+        has_newer_agent = 5 <= beat < 15
+        suppressed = 1900 + 19 * beat if has_newer_agent else 0
+        said = replace(REPORT, decided=10_000 + 100 * beat, kept=80 * beat, escalated=100 + beat, suppressed=suppressed)
+        record = reported(record, said, LIMITS, beat)
+    assert Alarm.ESCALATES_MORE not in record.alarms
+
+
+def test_a_count_that_falls_is_no_reason_to_lose_the_heartbeat() -> None:
+    """One device's nonsense must not fail the transaction that it shares with all the others."""
+    record = reported(replace(NEW, promise=PROMISE), replace(REPORT, suppressed=50), LIMITS, 5)
+    record = reported(record, replace(REPORT, decided=200, suppressed=1), LIMITS, 6)
+    assert (record.totals.decided, record.totals.suppressed, record.rates.escalated >= 0) == (200, 1, True)
