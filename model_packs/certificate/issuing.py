@@ -40,7 +40,7 @@ UNFIT: Final = 1.5
 RARITY: Final = 1000.0
 MOST_MADE: Final = 1000.0  # beyond it the second test of entry asks for no more than the first
 
-_LEAST_MADE: Final = 1e-100  # its logarithm is asked for
+LEAST_MADE: Final = 1e-100  # its logarithm is asked for
 _LARGEST_LOG: Final = 700.0  # exp of it is a double
 _NORMAL: Final = statistics.NormalDist()
 _LONG: Final = 200  # from so many tails on, a search is quicker than a table
@@ -378,7 +378,7 @@ def _made(wrong: NDArray[np.int64], ranks: NDArray[np.int64], target: float) -> 
     """
     good, bad = target / 2.0, unfit_rate(target)
     logs = wrong * math.log(good / bad) + (ranks - 1 - wrong) * (math.log1p(-good) - math.log1p(-bad))
-    return min(MOST_MADE, max(_LEAST_MADE, float(np.exp(np.minimum(logs, _LARGEST_LOG)).mean())))
+    return min(MOST_MADE, max(LEAST_MADE, float(np.exp(np.minimum(logs, _LARGEST_LOG)).mean())))
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from model_packs.certificate import binomial
 from model_packs.certificate.certify import Certified
 from model_packs.certificate.evidence import Clusters, Evidence, Order, p_value
-from model_packs.certificate.issuing import MOST_MADE, Basis, Issuing
+from model_packs.certificate.issuing import LEAST_MADE, MOST_MADE, Basis, Issuing
 from model_packs.strict_json import Table
 
 _P_VALUE_TOLERANCE: Final = 1e-9
@@ -209,7 +209,7 @@ def read_issuing(table: Table) -> Issuing | None:
     counts = ("expected_kept", "tune_kept", "tune_wrong", "start_kept", "start_wrong")
     said = Issuing(
         chance=inner.number("chance", 0.0, 1.0),
-        made=inner.number("made", 0.5 if basis is None else 0.0, MOST_MADE),
+        made=inner.number("made", 0.5 if basis is None else LEAST_MADE, MOST_MADE),
         start_p_value=inner.number("start_p_value", 0.0, 1.0),
         basis=basis,
         **{name: inner.integer(name, 0, binomial.MAX_TRIALS) for name in counts},

@@ -252,6 +252,16 @@ def test_counts_of_tuning_rows_that_cannot_be_are_refused_when_read() -> None:
             Certificate.from_json(forged)
 
 
+def test_bets_that_made_nothing_are_refused_when_read() -> None:
+    """No bets make less than the least: a level of 0 has no quantile, and checking would end in a traceback."""
+    certificate = certificate_of(fair(0), CIRCUMSTANCES)
+    said = certificate.issuing
+    assert said is not None
+    forged = dataclasses.replace(certificate, issuing=dataclasses.replace(said, made=0.0, expected_kept=1_000_000))
+    with pytest.raises(CertificateError, match="made"):
+        Certificate.from_json(forged.to_json())
+
+
 def test_groups_are_issued_one_by_one() -> None:
     """Each group has a forecast of its own, and the document holds."""
     rng = np.random.default_rng(5)
