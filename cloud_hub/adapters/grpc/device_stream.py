@@ -59,6 +59,9 @@ logger = logging.getLogger(__name__)
 VERDICT_PAGE = 64
 """Verdicts read from the log at once."""
 
+EARLY_PATIENCE_S = 0.01
+"""So long a question waits for its early answer before it is stored, where the model is quick as a rule."""
+
 OUTBOX_MESSAGES = 256
 RETRY_STORAGE_MS = 1000
 RETRY_PACK_MS = 30_000
@@ -297,12 +300,11 @@ class DeviceStream:
         is_live = self._takes_early and item.item_class is ItemClass.ESCALATION and self._inbox.empty()
         if early is None or not is_live:
             return
-        if early.is_quick(item.body.hub_pack):
-            await self._say_early(early, item)
-            return
         task = asyncio.create_task(self._say_early(early, item), name=f"early {self.device}")
         self._early.add(task)
         task.add_done_callback(self._early.discard)
+        if early.is_quick(item.body.hub_pack):  # a model that is stuck all the same holds up no acknowledgement
+            await asyncio.wait({task}, timeout=EARLY_PATIENCE_S)
 
     async def _say_early(self, early: Early, item: Item) -> None:
         verdict = await early.verdict(self.device, item)

@@ -121,14 +121,15 @@ class FakeModels:
 class FakeEarly:
     """Answers every question at once, or, when it is slow, as soon as it is let."""
 
-    def __init__(self, *, is_slow: bool) -> None:
+    def __init__(self, *, is_slow: bool, seems_quick: bool = False) -> None:
         self._is_slow = is_slow
+        self._seems_quick = seems_quick
         self.may_answer = asyncio.Event()
 
     def is_quick(self, hub_pack: str) -> bool:
         """As the test says."""
         assert hub_pack
-        return not self._is_slow
+        return self._seems_quick or not self._is_slow
 
     async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
         """One that says nothing."""
@@ -271,14 +272,15 @@ def test_what_finds_no_place_is_pushed_back(manifest: PackManifest) -> None:
 
 
 @in_loop
-@pytest.mark.parametrize("is_slow", [False, True])
+@pytest.mark.parametrize(("is_slow", "seems_quick"), [(False, False), (True, False), (True, True)])
 async def test_a_live_question_is_answered_before_it_is_stored(
     manifest: PackManifest,
     *,
     is_slow: bool,
+    seems_quick: bool,
 ) -> None:
     """A quick model is waited for; a slow one holds up neither the item nor its acknowledgement."""
-    early = FakeEarly(is_slow=is_slow)
+    early = FakeEarly(is_slow=is_slow, seems_quick=seems_quick)
     wire = Wire(FakeStore(), manifest, early=early)
     wire.say(replace(hello(), capabilities=(EARLY_VERDICTS,)))
     await wire.stream.open()
