@@ -90,11 +90,14 @@ def parted(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
 def books(entries: Sequence[Entry]) -> list[Entry]:
     """The same entries without payloads, units first, then the calls, another one at their head each time.
 
-    They are committed one by one: a call that finds no room then keeps nothing else from its commit.
+    They are committed one by one: a call that finds no room then keeps nothing else from its commit. Calls that come in
+    order keep it: a verdict behind which the cursor has gone would be taken for a repeat.
     """
     units = [entry for entry in entries if isinstance(entry, Unit)]
     calls = [entry for entry in entries if isinstance(entry, Call)]
-    return [*([backlog.shed(units)] if units else []), *calls[1:], *calls[:1]]
+    in_order = iter([call for call in calls if call.is_in_order])
+    turned = [next(in_order) if call.is_in_order else call for call in (*calls[1:], *calls[:1])]
+    return [*([backlog.shed(units)] if units else []), *turned]
 
 
 def undurable(entries: Sequence[Entry]) -> list[Entry]:
