@@ -229,7 +229,7 @@ class Plant:
         began_s = time.monotonic()
         owed = len(self.oracle.acked)
         wait_until(lambda: self.listener.count(1) >= owed, deadline_s, f"a revised answer to each of {owed} messages")
-        wait_until(lambda: self.store.pending() == 0, deadline_s, "an agent that waits for nothing")
+        self._wait_for_nothing(lambda: self.store.pending() == 0, deadline_s)
         return time.monotonic() - began_s
 
     def is_up(self, peer: str) -> bool:
@@ -260,7 +260,14 @@ class Plant:
         def is_quiet() -> bool:
             return self.listener.is_listening and quiet.holds() and self.store.pending() == 0
 
-        wait_until(is_quiet, DEADLINE_S, "an agent that waits for nothing")
+        self._wait_for_nothing(is_quiet, DEADLINE_S)
+
+    def _wait_for_nothing(self, condition: Callable[[], bool], deadline_s: float) -> None:
+        """Wait for an agent that has done all; who waits in vain is told what is left."""
+        try:
+            wait_until(condition, deadline_s, "an agent that waits for nothing")
+        except AssertionError as error:
+            raise ChaosError(f"{error}; waiting: {self.store.waiting()}") from error
 
     def count_of(self, name: str) -> int:
         """The sum of an audit's counter over its reasons."""

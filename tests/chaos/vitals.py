@@ -90,6 +90,16 @@ class StoreView:
         )
         return int(found[0][0]) if found else 1
 
+    def waiting(self) -> str:
+        """What `pending` counts, in words: how many of each class and state, for whom."""
+        rows = self.ask(
+            "SELECT 'outbox', class, state, destination, count(*) FROM outbox WHERE state IN ('queued', 'sent')"
+            " GROUP BY class, state, destination UNION ALL SELECT 'question', class, state, 'hub', count(*)"
+            " FROM escalation WHERE state IN ('queued', 'sent', 'acked') GROUP BY class, state"
+        )
+        told = [f"{count} {state} of class {number} in {table} for {to}" for table, number, state, to, count in rows]
+        return ", ".join(told) or "nothing, or it cannot be read"
+
     def seen_predictions(self) -> set[str]:
         """Every prediction that the store knows."""
         return {str(name) for (name,) in self.ask("SELECT id FROM prediction")}
