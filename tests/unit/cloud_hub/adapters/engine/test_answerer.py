@@ -297,9 +297,11 @@ async def test_after_a_page_that_was_not_full_there_is_nothing_to_look_for(manif
         while store.items:
             store.answered.clear()
             await store.answered.wait()
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert store.looks == 2
+        store.items.append(waiting(4))
+        store.answered.clear()
+        loop.wake()
+        await store.answered.wait()
+    assert store.looks == 3
     task.cancel()
     await asyncio.wait([task])
 

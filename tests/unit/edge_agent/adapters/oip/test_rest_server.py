@@ -9,7 +9,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 from numpy.typing import NDArray
 
@@ -17,32 +16,13 @@ from edge_agent.adapters.oip.calling import Calling
 from edge_agent.adapters.oip.models import Models
 from edge_agent.adapters.oip.rest_server import RestServer
 from edge_agent.adapters.oip.shared_memory import SharedMemory
-from edge_agent.core.local_call import CallAnswer, CalledRow
+from edge_agent.core.local_call import CallAnswer
 from edge_agent.inference.revisions import Inbox
 from edge_agent.ports import BindingName
-from protos.messages.inference import ModelUse
+from tests.unit.edge_agent.adapters.oip.served import Sure
 from tests.unit.edge_agent.adapters.sqlite.builders import TestClock
-from tests.unit.edge_agent.packs.manifests import MANIFEST
 
-USE = ModelUse("tiny-edge@1.0.0", MANIFEST.digest)
-ROW = CalledRow("a" * 26, "final", 0.5, "idle", None, "edge")
 SECRET = b"what another program keeps in its memory"
-
-
-class Sure:
-    """A binding that keeps every answer."""
-
-    manifest = MANIFEST
-    use = USE
-
-    @property
-    def running(self) -> "Sure":
-        """What answers."""
-        return self
-
-    def call(self, inputs: Mapping[str, NDArray[Any]], **_: object) -> CallAnswer:
-        """Answer."""
-        return CallAnswer(USE, "1.0.0", {"logits": np.zeros((len(inputs["window"]), 3), np.float32)}, (ROW,))
 
 
 class Asked:
