@@ -18,7 +18,10 @@ from edge_agent.core.local_call import CallAnswer
 from edge_agent.errors import CallError
 from protos.status import Status
 
-_MARGIN_S: Final = 0.02  # an answer that is sent at its deadline comes too late
+# An answer that is sent at its deadline comes too late: so much of what is left is for its way back.
+_MARGIN_SHARE: Final = 0.1
+_MARGIN_MIN_S: Final = 0.02
+_MARGIN_MAX_S: Final = 0.25
 
 
 class Caller:
@@ -123,7 +126,7 @@ class Calling:
             if not wishes.wait_s:
                 yield None
             else:
-                yield wishes.wait_s if left_s is None else min(wishes.wait_s, max(0.0, left_s - _MARGIN_S))
+                yield wishes.wait_s if left_s is None else min(wishes.wait_s, _patience_s(left_s))
         except CallError as error:
             if error.status is Status.CANCELLED:
                 _left_s(wishes, caller)
@@ -160,6 +163,11 @@ class Calling:
 def is_wanted(wishes: Wishes, caller: Caller) -> bool:
     """Whether somebody still takes the answer of a call that has waited for its turn."""
     return caller.is_there() and (wishes.timeout_s is None or caller.spent_s() < wishes.timeout_s)
+
+
+def _patience_s(left_s: float) -> float:
+    """How long a call may wait that is due in so long."""
+    return max(0.0, left_s - min(_MARGIN_MAX_S, max(_MARGIN_MIN_S, left_s * _MARGIN_SHARE)))
 
 
 def _left_s(wishes: Wishes, caller: Caller) -> float | None:

@@ -70,3 +70,16 @@ def test_a_call_whose_time_is_over_before_its_turn_does_not_run(
     with nullcontext() if runs else pytest.raises(CallError, match="the time of the call is over"):
         calling.call(served, inputs, "", Wishes(wait_s, timeout_s), Caller(clock.monotonic_s))
     assert callee.runs == runs
+
+
+@pytest.mark.parametrize(
+    ("left_s", "patience_s"),
+    [(None, 60.0), (100.0, 60.0), (60.0, 59.75), (1.0, 0.9), (0.1, 0.08), (0.01, 0.0)],
+)
+def test_who_waits_for_the_hub_is_answered_before_its_deadline(left_s: float | None, patience_s: float) -> None:
+    """A tenth of the time left is for the answer's way back: 20 ms at least, a quarter of a second at most."""
+    clock = TestClock()
+    models = Models({BindingName("press"): cast("Any", Busy(clock))}, dict, list, clock)
+    calling = Calling(models, SharedMemory(), 1, lambda left_s, _: Inbox(left_s, clock.monotonic_s), clock.monotonic_s)
+    with calling.waiting(Wishes(60.0), Caller(clock.monotonic_s, left_s=lambda: left_s)) as found:
+        assert found == pytest.approx(patience_s)
