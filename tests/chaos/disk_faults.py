@@ -66,7 +66,10 @@ def ro_disk(setting: Setting) -> str:
         plant.warm()
         with plant.oracle.streaming(_RATE_HZ):
             plant.pause(1.0)
-            disk.turn_read_only()
+        plant.oracle.settle()
+        plant.quieten()  # a sync that runs as the error comes is confirmed by some kernels, and lost all the same
+        disk.turn_read_only()
+        with plant.oracle.streaming(_RATE_HZ):
             noticed_s = wait_until_not_durable(plant)
             plant.pause(_BROKEN_S * setting.scale)
             plant.require(http_get(plant.agent.http_port, "/livez")[0] == 200, "the agent's watchdog barked")
