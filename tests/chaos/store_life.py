@@ -12,17 +12,22 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from edge_agent.adapters.sqlite.book import STORE_ID
+from edge_agent.adapters.sqlite.schema import open_writer
 from edge_agent.adapters.sqlite.store import FILE_NAME, Store, StoreSettings
 from edge_agent.adapters.sqlite.upkeep import AUDIT_KEY
+from edge_agent.adapters.sqlite.write_ahead_log import write_anew
 from edge_agent.core.accounting import Count, equations, of_reason
 from edge_agent.errors import StoreError
 from edge_agent.ports import AckHandle, DeadLetter, Decided, RowId, Unit
+from protos.link.backoff import Backoff
 from protos.messages.escalation import Ack, Credit, HubIncarnation, ItemClass, Welcome
 from tests.simulators.power_cut import Promised, Trace
 from tests.simulators.power_cut_recorder import PowerCutRecorder
@@ -65,16 +70,17 @@ class RecordedStore:
     Args:
         folder: Exists; may hold a store.
         synchronous: What SQLite waits for, in place of the store's own choice.
+        is_alone: Whether nobody reads beside the writer: then a failure that closes its connection closes the last one.
     """
 
-    def __init__(self, folder: Path, synchronous: str | None = None) -> None:
+    def __init__(self, folder: Path, synchronous: str | None = None, *, is_alone: bool = False) -> None:
         self.clock = TestClock()
         self.commits: dict[int, Contents] = {}
         self._path = folder / FILE_NAME
         self._synchronous = synchronous
         self._recorder = PowerCutRecorder(folder)
-        self._onlooker: sqlite3.Connection | None = None
-        self._looking = threading.Lock()
+        settle = partial(write_anew, write=self._recorder.write, sync=self._recorder.sync)
+        self._is_alone = is_alone
         self._promises: dict[int, tuple[Promised, ...]] = {}  # by message, until it is acknowledged
         self._burst: list[Unit] = []
         self._changed = threading.Condition()
@@ -87,7 +93,9 @@ class RecordedStore:
             acknowledge=self._acknowledge,
             on_publishable=lambda: None,
             on_commit=lambda *_: self._look(),
+            connect=partial(open_writer, settle=settle),
         )
+        self.store._writer._backoff = Backoff(initial_s=0.0, cap_s=0.0)  # the clock stands still meanwhile
 
     def __enter__(self) -> Self:
         """Open the store, recorded."""
@@ -98,20 +106,18 @@ class RecordedStore:
             assert connection is not None
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.set_authorizer(_leaving_synchronous)
-        self._onlooker = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        (store_id,) = self._onlooker.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
+        with closing(self._onlooker()) as onlooker:
+            (store_id,) = onlooker.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()
         self.promise("the store's id", "SELECT value = ? FROM meta WHERE name = 'store_id'", store_id)
         self._look()
+        if self._is_alone:
+            self.store._close_readers()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         """Close the store in an orderly way, recorded, too."""
         if kind is None:
-            self.store.remembered(BINDING)  # after it, every commit that changed something was looked at
-        with self._looking:
-            if self._onlooker is not None:
-                self._onlooker.close()
-                self._onlooker = None
+            self.store._writer.call(lambda tx: None, is_in_order=True)  # noqa: ARG005 - after it, every commit before it was looked at
         self.store.close()
         self._recorder.__exit__(kind, exc, tb)
 
@@ -122,6 +128,10 @@ class RecordedStore:
     def promise(self, fact: str, sql: str, *parameters: object) -> None:
         """Note a fact that somebody counts on from now on."""
         self._recorder.promise(Promised(fact, sql, parameters))
+
+    def fail_syncs(self, times: int) -> None:
+        """Let the next so many syncs fail."""
+        self._recorder.fail_syncs(times)
 
     def commit(self, *units: tuple[Unit, Sequence[Promised]]) -> None:
         """Let the first unit come and, while it is committed, the others at once; wait for all acknowledgements."""
@@ -147,18 +157,27 @@ class RecordedStore:
             self._changed.notify()
 
     def _look(self) -> None:
-        with self._looking:
-            if self._onlooker is not None:
-                self.commits[commit_number(self._onlooker)] = contents(self._onlooker)
+        with closing(self._onlooker()) as onlooker:
+            self.commits[commit_number(onlooker)] = contents(onlooker)
+
+    def _onlooker(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, isolation_level=None)
 
 
 class StoreLife:
-    """What the world does to one store, by a seed."""
+    """What the world does to one store, by a seed.
 
-    def __init__(self, recorded: RecordedStore, rng: random.Random) -> None:
+    Args:
+        recorded: The store.
+        rng: Decides everything.
+        is_failing: Whether the disk fails now and then.
+    """
+
+    def __init__(self, recorded: RecordedStore, rng: random.Random, *, is_failing: bool = False) -> None:
         self._recorded = recorded
         self._store = recorded.store
         self._rng = rng
+        self._is_failing = is_failing
         self._messages = 0
         self._predictions = 0
         self._journal: list[RowId] = []
@@ -169,17 +188,25 @@ class StoreLife:
         """Live for so many steps."""
         self._welcome()
         acts: list[Callable[[], None]] = [
-            self._record, self._burst, self._bury, self._publish, self._exchange, self._release, self._pass_time,
+            self.record, self._burst, self._bury, self._publish, self._exchange, self._release, self._pass_time,
         ]  # fmt: skip
-        for act in self._rng.choices(acts, weights=[6, 4, 1, 4, 4, 2, 1], k=steps):
+        weights = [6, 4, 1, 4, 4, 2, 1]
+        if self._is_failing:
+            acts, weights = [*acts, self._record_on_a_failing_disk], [*weights, 4]
+        for act in self._rng.choices(acts, weights=weights, k=steps):
             act()
 
     def _welcome(self) -> None:
         welcome = Welcome(1, HubIncarnation("hub-1"), (), Credit(100, 1 << 20), hub_time_ns=0)
         self._store.book.welcomed(welcome)
 
-    def _record(self) -> None:
+    def record(self) -> None:
+        """Take one record."""
         self._recorded.commit(self._arrival())
+
+    def _record_on_a_failing_disk(self) -> None:
+        self._recorded.fail_syncs(self._rng.randint(1, 3))
+        self.record()
 
     def _burst(self) -> None:
         self._recorded.commit(*(self._arrival() for _ in range(self._rng.randint(2, 6))))
@@ -261,16 +288,32 @@ class StoreLife:
         return self._messages
 
 
-def record_life(folder: Path, seed: int, synchronous: str | None = None) -> Recording:
+def record_life(folder: Path, seed: int, synchronous: str | None = None, *, is_failing: bool = False) -> Recording:
     """Live a whole life in an empty folder, from the first opening to an orderly close.
 
     Args:
         folder: Exists, and is empty.
         seed: Decides everything.
         synchronous: What SQLite waits for, in place of the store's own choice.
+        is_failing: Whether syncs fail now and then.
     """
     with RecordedStore(folder, synchronous) as recorded:
-        StoreLife(recorded, seeded(seed)).run()
+        StoreLife(recorded, seeded(seed), is_failing=is_failing).run()
+    return recorded.recording()
+
+
+def record_doubt(folder: Path, failing_syncs: int) -> Recording:
+    """Take one record whose commit fails at its sync, with nobody reading: what the log holds may be found again.
+
+    Args:
+        folder: Exists, and is empty.
+        failing_syncs: How many fail, from that one on.
+    """
+    with RecordedStore(folder, is_alone=True) as recorded:
+        life = StoreLife(recorded, seeded(0))
+        life.record()
+        recorded.fail_syncs(failing_syncs)
+        life.record()
     return recorded.recording()
 
 

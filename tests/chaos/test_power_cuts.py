@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.store_life import Recording, examine, lay, record_life, record_return
-from tests.simulators.power_cut import Promised, Written
+from tests.chaos.store_life import Recording, examine, lay, record_doubt, record_life, record_return
+from tests.simulators.power_cut import Promised, SyncFailed, Written
 from tests.simulators.seeds import again, seeded
 
 LIVES = 4
 CUTS = 96
 CUTS_DURING_RETURN = 24
+CUTS_AFTER_FAILED_SYNCS = 48
 CONTROL_CUTS = 24
 
 Lives = Callable[[int], Recording]
@@ -25,12 +26,23 @@ Lives = Callable[[int], Recording]
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory: pytest.TempPathFactory) -> Lives:
     """The life of the store that a seed stands for; each is lived once."""
+    return lived_once(tmp_path_factory, is_failing=False)
+
+
+@pytest.fixture(scope="module")
+def failing_lives(tmp_path_factory: pytest.TempPathFactory) -> Lives:
+    """As `lives`, on a disk whose syncs fail now and then."""
+    return lived_once(tmp_path_factory, is_failing=True)
+
+
+def lived_once(folders: pytest.TempPathFactory, *, is_failing: bool) -> Lives:
+    """Lives by their seeds, recorded when they are first asked for."""
     lived: dict[int, Recording] = {}
 
     def life(seed: int) -> Recording:
         number = seed % LIVES
         if number not in lived:
-            lived[number] = record_life(tmp_path_factory.mktemp(f"life-{number}"), number)
+            lived[number] = record_life(folders.mktemp(f"life-{number}"), number, is_failing=is_failing)
         return lived[number]
 
     return life
@@ -63,6 +75,34 @@ def test_a_second_cut_during_the_return_changes_nothing(
     second = cut_once(returned, rng, tmp_path / "second")
     promises = [*recording.trace.promises(cut), *returned.trace.promises(second)]
     assert examine(tmp_path / "second", promises, returned.commits) == [], again(request, seed)
+
+
+@pytest.mark.parametrize("seed", range(CUTS_AFTER_FAILED_SYNCS))
+def test_syncs_that_failed_before_lose_nothing_that_was_acknowledged_since(
+    seed: int, failing_lives: Lives, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """What the kernel dropped and calls clean is written once more before a later commit stands on it."""
+    recording, rng = failing_lives(seed), seeded(2_000_000 + seed)
+    cut = cut_once(recording, rng, tmp_path / "cut")
+    problems = examine(tmp_path / "cut", recording.trace.promises(cut), recording.commits)
+    assert problems == [], again(request, seed)
+
+
+@pytest.mark.parametrize("failing_syncs", range(1, 6))
+def test_a_commit_that_is_found_after_its_sync_failed_is_durable_before_it_is_acknowledged(
+    failing_syncs: int, tmp_path: Path
+) -> None:
+    """The file is opened again and the commit is in it: whatever a cut leaves after the acknowledgement holds it."""
+    folder = tmp_path / "life"
+    folder.mkdir()
+    recording = record_doubt(folder, failing_syncs)
+    events = recording.trace.events
+    assert sum(isinstance(event, SyncFailed) for event in events) == failing_syncs
+    promised = [number for number, event in enumerate(events) if isinstance(event, Promised)]
+    for moment in range(promised[-1] + 1, len(events) + 1):
+        rng, cut = seeded(moment), tmp_path / f"cut-{moment}"
+        lay(cut, recording.trace.files_after(moment, rng), rng)
+        assert examine(cut, recording.trace.promises(moment), recording.commits) == [], moment
 
 
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])

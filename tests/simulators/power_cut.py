@@ -7,6 +7,8 @@ stands among them, in order. The model is harsher than most disks, within what S
   in time, or a random few, drawn for each file on its own. So a later write may be there without an earlier one, and
   a page may be half new.
 - A sync makes everything before it durable, in that file only. Its name is durable after a sync of the folder.
+- A sync that failed drops what it should have written: programs read it until the cut, and no later sync brings it to
+  the disk, as on Linux, where the pages count as clean from then on (https://lwn.net/Articles/752063/).
 - Names that were made or removed since then survive up to some point in time: file systems keep their order.
 - A sector that was not written keeps its bytes, and a hole is read as zeros (SQLite's "powersafe overwrite").
 """
@@ -64,6 +66,13 @@ class Synced:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncFailed:
+    """Everything written to the file since its last sync is never on the disk, unless it is written once more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Promised:
     """From here on somebody counts on a fact.
 
@@ -79,7 +88,7 @@ class Promised:
 
 
 Change = Written | Truncated
-Event = Created | Removed | FolderSynced | Written | Truncated | Synced | Promised
+Event = Created | Removed | FolderSynced | Written | Truncated | Synced | SyncFailed | Promised
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class Trace:
         return [event for event in self.events[:cut] if isinstance(event, Promised)]
 
     def files_after(self, cut: int, rng: random.Random | None = None) -> dict[str, bytes]:
-        """The files that a cut after so many events leaves; without a generator everything survives."""
+        """The files that a cut after so many events leaves; without a generator all that may survive does."""
         disk = _Disk(self.files)
         for event in self.events[:cut]:
             disk.apply(event)
@@ -128,6 +137,9 @@ class _File:
         _write(self.durable, self.pending)
         self.pending.clear()
 
+    def fail_to_sync(self) -> None:
+        self.pending = [change for change in self.pending if isinstance(change, Truncated)]  # no page, so not dropped
+
 
 class _Disk:
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -141,6 +153,8 @@ class _Disk:
                 self._names[name].pending.append(event)
             case Synced(name):
                 self._names[name].sync()
+            case SyncFailed(name):
+                self._names[name].fail_to_sync()
             case Created(name):
                 self._names[name] = _File(b"")
                 self._pending_names.append((name, self._names[name]))

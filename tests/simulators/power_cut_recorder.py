@@ -9,6 +9,10 @@ the code under test is untouched, nothing is compiled, and each call goes on to 
 - names: the system calls that the unix VFS lets tests replace (`xSetSystemCall`): `unlink`, and `openDirectory`, which
   it calls for one purpose, to sync the folder.
 
+- what others do to the files by themselves: `write` and `sync` stand in for the system calls.
+
+Syncs fail on demand, too, as those of a dying disk do.
+
 SQLite's shared memory (`-shm`) is no part of it: after a cut it is worthless, and SQLite makes it anew. Whether a sync
 that SQLite asks for reaches the disk is between SQLite's own VFS and the kernel.
 See https://www.sqlite.org/c3ref/vfs.html and https://www.sqlite.org/c3ref/io_methods.html.
@@ -16,6 +20,8 @@ See https://www.sqlite.org/c3ref/vfs.html and https://www.sqlite.org/c3ref/io_me
 
 import _sqlite3
 import ctypes
+import errno
+import os
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +34,7 @@ from tests.simulators.power_cut import (
     Promised,
     Removed,
     Synced,
+    SyncFailed,
     Trace,
     Truncated,
     Written,
@@ -35,6 +42,7 @@ from tests.simulators.power_cut import (
 from tests.simulators.requirements import skip_or_fail
 
 _OK = 0
+_IOERR_FSYNC = 1034
 _SHARED_MEMORY = "-shm"
 
 _pointer, _int, _int64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
@@ -99,6 +107,7 @@ class PowerCutRecorder:
         self._events: list[Event] = []
         self._lock = threading.Lock()
         self._names: dict[int, str] = {}  # by address of the open sqlite3_file
+        self._failing_syncs = 0
         self._kept: list[object] = []  # what SQLite holds pointers to
         self._library = _sqlite_library()
         self._original = _Vfs.from_address(self._library.sqlite3_vfs_find(None))
@@ -125,6 +134,32 @@ class PowerCutRecorder:
         """Note that from here on somebody counts on a fact."""
         self._note(promised)
 
+    def fail_syncs(self, times: int) -> None:
+        """Let the next so many syncs of a file fail, as on a disk that could not write the pages."""
+        self._failing_syncs = times
+
+    def write(self, descriptor: int, data: bytes, offset: int) -> int:
+        """As `os.pwrite`, on a file of the folder, with a note."""
+        written = os.pwrite(descriptor, data, offset)
+        self._note(Written(_path_of(descriptor).name, offset, data[:written]))
+        return written
+
+    def sync(self, descriptor: int) -> None:
+        """As `os.fsync`, on a file of the folder or on the folder itself, with a note.
+
+        Raises:
+            OSError: It was to fail.
+        """
+        path = _path_of(descriptor)
+        if path == self._folder:
+            os.fsync(descriptor)
+            self._note(FolderSynced())
+        elif self._fails_now(path.name):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        else:
+            os.fsync(descriptor)
+            self._note(Synced(path.name))
+
     def trace(self) -> Trace:
         """What happened so far."""
         with self._lock:
@@ -133,6 +168,14 @@ class PowerCutRecorder:
     def _note(self, event: Event) -> None:
         with self._lock:
             self._events.append(event)
+
+    def _fails_now(self, name: str) -> bool:
+        """Whether the sync that was just asked for is one of those that fail; if so, it is noted."""
+        if self._failing_syncs == 0:
+            return False
+        self._failing_syncs -= 1
+        self._note(SyncFailed(name))
+        return True
 
     def _name(self, path: bytes) -> str | None:
         """The file's name if it is recorded."""
@@ -173,6 +216,8 @@ class PowerCutRecorder:
             return status
 
         def on_sync(file: int, flags: int) -> int:
+            if self._fails_now(self._names[file]):
+                return _IOERR_FSYNC
             status = int(sync(file, flags))
             if status == _OK:
                 self._note(Synced(self._names[file]))
@@ -209,6 +254,10 @@ class PowerCutRecorder:
     def _address(self, function: Any) -> int | None:  # noqa: ANN401 - as above
         self._kept.append(function)
         return ctypes.cast(function, _pointer).value
+
+
+def _path_of(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def _sqlite_library() -> ctypes.CDLL:

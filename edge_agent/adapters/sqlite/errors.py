@@ -8,6 +8,7 @@ NoRoomYetError          no fault: what is written has to wait for room in the ou
 """
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,15 @@ _STATUS = {
     sqlite3.SQLITE_CORRUPT: Status.DATA_LOSS,
     sqlite3.SQLITE_NOTADB: Status.DATA_LOSS,
 }
+
+_CODES = {
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.EACCES: sqlite3.SQLITE_READONLY,
+    errno.EPERM: sqlite3.SQLITE_READONLY,
+}
+"""What SQLite calls the errors of the file system; any other is an I/O error."""
 
 _OTHER_WRITER = "stop the other program that writes {path}: one agent to one state_dir"
 _NO_TEXT = "Could not decode to UTF-8"
@@ -72,12 +82,17 @@ def translated(path: Path, *, is_marking: bool = True) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        status = _STATUS.get(_primary(error), Status.INTERNAL)
+        status = _STATUS.get(primary(error), Status.INTERNAL)
         if is_damage(error):
             if is_marking:
                 quarantine.mark(path)
             status = Status.DATA_LOSS
         raise StoreError(f"{path}: {error}", mend(error, path), status) from error
+
+
+def of_file(path: Path, error: OSError) -> StoreError:
+    """The file system's own error with one of the database's files, in the words of SQLite's."""
+    return StoreError(f"{path}: {error.strerror}", mend(error, path), _STATUS.get(primary(error), Status.INTERNAL))
 
 
 def mend(error: Exception, path: Path) -> str:
@@ -91,14 +106,14 @@ def mend(error: Exception, path: Path) -> str:
         One sentence.
     """
     other = _DAMAGED if is_damage(error) else "see the log for what failed while {path} was written"
-    template = _MENDS.get(_primary(error), other)
+    template = _MENDS.get(primary(error), other)
     return template.format(path=path, folder=path.parent)
 
 
 def is_damage(error: Exception) -> bool:
     """Whether SQLite found the file damaged, or Python what SQLite read in it: text that is none."""
     is_no_text = isinstance(error, UnicodeDecodeError) or str(error).startswith(_NO_TEXT)
-    return is_no_text or _STATUS.get(_primary(error)) is Status.DATA_LOSS
+    return is_no_text or _STATUS.get(primary(error)) is Status.DATA_LOSS
 
 
 def hanging_mend(path: Path) -> str:
@@ -106,5 +121,14 @@ def hanging_mend(path: Path) -> str:
     return f"{_MENDS[sqlite3.SQLITE_IOERR].format(folder=path.parent)}; {_OTHER_WRITER.format(path=path)}"
 
 
-def _primary(error: Exception) -> int:
+def primary(error: BaseException | None) -> int:
+    """SQLite's primary code of what it, or the file system, raised; 0 for anything else.
+
+    Args:
+        error: May be a `StoreError` that was raised from it.
+    """
+    if isinstance(error, StoreError):
+        error = error.__cause__
+    if isinstance(error, OSError):
+        return _CODES.get(error.errno or 0, sqlite3.SQLITE_IOERR)
     return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

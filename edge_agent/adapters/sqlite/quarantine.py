@@ -11,13 +11,13 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from edge_agent.adapters.sqlite import write_ahead_log
 from edge_agent.errors import StoreError
 from model_packs.process.durable import fsync_dir
 from protos.status import Status
 
 logger = logging.getLogger(__name__)
 
-_LOG = "-wal"
 _INDEX = "-shm"
 
 
@@ -39,7 +39,7 @@ def is_marked(path: Path) -> bool:
 
 def is_unclean(path: Path) -> bool:
     """Whether the file was not closed by whoever wrote it last: its write-ahead log is still there."""
-    log = path.with_name(path.name + _LOG)
+    log = path.with_name(path.name + write_ahead_log.SUFFIX)
     return log.exists() and log.stat().st_size > 0
 
 
@@ -66,7 +66,7 @@ def put_aside(path: Path) -> None:
         OSError: The folder cannot be written.
     """
     away = aside(path)
-    for name in ("", _LOG):
+    for name in ("", write_ahead_log.SUFFIX):
         here, there = path.with_name(path.name + name), away.with_name(away.name + name)
         there.unlink(missing_ok=True)
         if here.exists():

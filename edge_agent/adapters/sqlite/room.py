@@ -12,6 +12,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from edge_agent.adapters.sqlite.errors import primary
+
 RESERVE_NAME = "edge.db.reserve"
 RELEASED_PAGES = 64
 
@@ -71,7 +73,7 @@ class Room:
 
     def is_missing(self, error: BaseException | None) -> bool:
         """Whether a write failed for want of room; SQLite calls some of these errors I/O errors."""
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        code = primary(error)
         return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._free_bytes() < _LEAST_FREE_BYTES)
 
     def tighten(self) -> bool:

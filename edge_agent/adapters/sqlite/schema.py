@@ -6,10 +6,12 @@ newer major is refused.
 """
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.adapters.sqlite import decision_tables
-from edge_agent.adapters.sqlite.errors import StoreVersionError, translated
+from edge_agent.adapters.sqlite.errors import StoreVersionError, of_file, translated
+from edge_agent.adapters.sqlite.write_ahead_log import write_anew
 
 MAJOR_STEP = 1000
 BUSY_TIMEOUT_S = 5.0
@@ -158,12 +160,18 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
 VERSION = MIGRATIONS[-1][0]
 
 
-def open_writer(path: Path, migrations: tuple[tuple[int, tuple[str, ...]], ...] = MIGRATIONS) -> sqlite3.Connection:
-    """Open the one write connection, and create or migrate the file.
+def open_writer(
+    path: Path,
+    migrations: tuple[tuple[int, tuple[str, ...]], ...] = MIGRATIONS,
+    *,
+    settle: Callable[[Path], None] = write_anew,
+) -> sqlite3.Connection:
+    """Open the one write connection, and create or migrate the file. What is found in it is durable.
 
     Args:
         path: edge.db; its folder must exist.
         migrations: As `MIGRATIONS`; tests pass their own.
+        settle: Makes durable what the write-ahead log holds, whatever became of the syncs before.
 
     Returns:
         A connection in autocommit mode that may be used from any one thread at a time.
@@ -172,6 +180,10 @@ def open_writer(path: Path, migrations: tuple[tuple[int, tuple[str, ...]], ...] 
         StoreVersionError: The file was written by a newer major version.
         StoreError: The file is no database, is damaged, or cannot be written.
     """
+    try:
+        settle(path)
+    except OSError as error:
+        raise of_file(path, error) from error
     with translated(path):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:

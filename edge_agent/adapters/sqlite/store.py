@@ -116,6 +116,7 @@ class Store:
         on_commit: Told how long each commit took, in seconds, and what it counted.
         on_failure: Told, with the writer's name, when one of the callbacks above raised.
         on_revised: Told, after their commit, of the new events of predictions that changed.
+        connect: Opens the file for writing, at start and after a failure.
     """
 
     def __init__(
@@ -131,8 +132,10 @@ class Store:
         on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda letters: None,  # noqa: ARG005 - nobody listens
         on_failure: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - the log says it, too
         on_revised: Callable[[Sequence[Event]], None] = lambda events: None,  # noqa: ARG005 - nobody waits
+        connect: Callable[[Path], sqlite3.Connection] = open_writer,
     ) -> None:
         self._path = folder / FILE_NAME
+        self._connect = connect
         self._is_new = False
         self._clock = clock
         self._settings = settings
@@ -161,6 +164,7 @@ class Store:
             committed=self._committed,
             on_failure=on_failure,
             may_block=OnFull.BLOCK in settings.limits.on_full.values(),
+            connect=connect,
         )
         self._pruner = upkeep.Pruner(settings.predictions_kept, settings.predictions_max_age_s)
         self._turns: defaultdict[str, Turns] = defaultdict(partial(Turns, settings.limits))  # by broker
@@ -236,7 +240,7 @@ class Store:
         connection = None
         try:
             is_unclean = quarantine.is_unclean(self._path)
-            connection = open_writer(self._path)
+            connection = self._connect(self._path)
             with translated(self._path):
                 if is_unclean:
                     quarantine.examine(connection, self._path)
@@ -247,7 +251,7 @@ class Store:
         except BaseException as error:
             if connection is not None:
                 connection.close()
-            if isinstance(error, StoreError) and self._room.is_missing(error.__cause__) and self._room.tighten():
+            if isinstance(error, StoreError) and self._room.is_missing(error) and self._room.tighten():
                 return self._prepared()
             if isinstance(error, StoreError) and error.status is Status.DATA_LOSS and not self._is_new:
                 return self._begun_anew()

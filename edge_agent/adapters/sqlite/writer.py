@@ -310,7 +310,7 @@ class Writer:
     def _commit(self) -> Transaction | None:
         """One transaction with everything held; None when the last try, of less, turns out to have been committed."""
         if self._connection is None:
-            self._connection = self._connect(self._path)
+            self._connection = self._connect(self._path)  # what is found in it now is durable (`write_ahead_log.py`)
             self._room.bind(self._connection)
             if int(read_meta(self._connection, _COMMIT_NUMBER) or 0) > self._commit_number:
                 self._commit_number += 1

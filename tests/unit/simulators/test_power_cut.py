@@ -13,6 +13,7 @@ from tests.simulators.power_cut import (
     Promised,
     Removed,
     Synced,
+    SyncFailed,
     Trace,
     Truncated,
     Written,
@@ -63,6 +64,14 @@ def test_a_truncation_is_not_durable_before_its_sync() -> None:
     """A file may have its old length again after the cut; synced, it has not."""
     assert {len(files["f"]) for files in left(in_file(Truncated("f", 5)))} == {5, 2 * SECTOR_BYTES}
     assert {len(files["f"]) for files in left(in_file(Truncated("f", 5), Synced("f")))} == {5}
+
+
+def test_what_a_failed_sync_dropped_comes_back_only_when_it_is_written_once_more() -> None:
+    """The next sync succeeds without it, as the kernel's does; later bytes are durable after it, as ever."""
+    failed = (Written("f", 0, b"b"), SyncFailed("f"))
+    assert {files["f"][:1] for files in left(in_file(*failed, Synced("f")))} == {b"a"}
+    assert {files["f"][:2] for files in left(in_file(*failed, Written("f", 1, b"c"), Synced("f")))} == {b"ac"}
+    assert {files["f"][:1] for files in left(in_file(*failed, Written("f", 0, b"b"), Synced("f")))} == {b"b"}
 
 
 def test_the_sync_of_one_file_says_nothing_of_another() -> None:

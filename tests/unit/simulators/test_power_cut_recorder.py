@@ -1,10 +1,13 @@
 """The recorder sees all that SQLite does in its folder, through the standard library, and leaves no trace of itself."""
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
-from tests.simulators.power_cut import Created, FolderSynced, Promised, Removed, Synced, Trace, Written
+import pytest
+
+from tests.simulators.power_cut import Created, FolderSynced, Promised, Removed, Synced, SyncFailed, Trace, Written
 from tests.simulators.power_cut_recorder import PowerCutRecorder
 
 
@@ -53,6 +56,35 @@ def test_a_full_commit_is_synced_before_it_returns(tmp_path: Path) -> None:
         last[synchronous] = events[promised - 1]
     assert last["FULL"] == Synced("f.db-wal")
     assert isinstance(last["NORMAL"], Written)
+
+
+def test_a_sync_that_fails_on_demand_is_sqlite_s_error_and_seen(tmp_path: Path) -> None:
+    """As often as asked for; the statement fails as on a dying disk, and the next one succeeds."""
+    with PowerCutRecorder(tmp_path) as recorder:
+        connection = live(tmp_path / "f.db")
+        recorder.fail_syncs(1)
+        with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+            connection.execute("INSERT INTO t VALUES (100, x'00')")
+        connection.execute("INSERT INTO t VALUES (101, x'00')")
+        connection.close()
+    assert [event.name for event in recorder.trace().events if isinstance(event, SyncFailed)] == ["f.db-wal"]
+
+
+def test_what_others_do_to_the_files_is_seen_through_its_own_calls(tmp_path: Path) -> None:
+    """They do what the system's do, and fail as SQLite's own syncs do."""
+    (tmp_path / "f").write_bytes(b"abc")
+    with PowerCutRecorder(tmp_path) as recorder:
+        file, folder = os.open(tmp_path / "f", os.O_RDWR), os.open(tmp_path, os.O_RDONLY)
+        assert recorder.write(file, b"xy", 1) == 2
+        recorder.fail_syncs(1)
+        with pytest.raises(OSError, match="Input/output error"):
+            recorder.sync(file)
+        recorder.sync(file)
+        recorder.sync(folder)
+        os.close(file)
+        os.close(folder)
+    assert (tmp_path / "f").read_bytes() == b"axy"
+    assert recorder.trace().events == (Written("f", 1, b"xy"), SyncFailed("f"), Synced("f"), FolderSynced())
 
 
 def test_names_are_seen(tmp_path: Path) -> None:
