@@ -2,6 +2,7 @@
 
 StoreError (edge_agent.errors)
 ├── StoreVersionError   the file is of a newer major version
+├── StoreUpgradeError   the file is of an older version, and what is asked came later
 └── StoreClosedError    asked after, or while, the store closed
 
 NoRoomYetError          no fault: what is written has to wait for room in the outbox
@@ -54,6 +55,18 @@ class StoreVersionError(StoreError):
         super().__init__(
             f"{path}: database format {found / 1000:g}, this program knows up to {newest / 1000:g}",
             "install the newer edge-agent again, or give this one another state_dir",
+            Status.FAILED_PRECONDITION,
+        )
+        self.found = found
+
+
+class StoreUpgradeError(StoreError):
+    """The file was last written by an older program, and holds nothing yet of what this one asks it for."""
+
+    def __init__(self, path: Path, found: int, newest: int) -> None:
+        super().__init__(
+            f"{path}: database format {found / 1000:g} of an older edge-agent, this program reads {newest / 1000:g}",
+            "start `edge-agent run` of this version once, which brings it up to date; restart an older one that runs",
             Status.FAILED_PRECONDITION,
         )
         self.found = found

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.adapters.sqlite.age import Stamp
-from edge_agent.adapters.sqlite.errors import translated
-from edge_agent.adapters.sqlite.schema import open_reader
+from edge_agent.adapters.sqlite.errors import primary, translated
+from edge_agent.adapters.sqlite.schema import open_reader, refuse_older
 from edge_agent.ports import BindingName, CounterKey, JournalRow, Remembered, RowId
 from protos.messages.escalation import ItemClass
 
@@ -76,6 +76,7 @@ class Reader:
         """Several reads that see one commit.
 
         Raises:
+            StoreUpgradeError: What is read came with a version that did not open the file yet.
             StoreError: The file cannot be read.
         """
         with self._lock, translated(self._path, is_marking=self._is_marking):
@@ -89,6 +90,10 @@ class Reader:
             connection.execute("BEGIN")
             try:
                 yield read
+            except sqlite3.OperationalError as error:
+                if primary(error) == sqlite3.SQLITE_ERROR:  # no such table, or column
+                    refuse_older(connection, self._path)
+                raise
             finally:
                 connection.execute("ROLLBACK")
 

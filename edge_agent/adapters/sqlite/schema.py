@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.adapters.sqlite import decision_tables
-from edge_agent.adapters.sqlite.errors import StoreVersionError, of_file, translated
+from edge_agent.adapters.sqlite.errors import StoreUpgradeError, StoreVersionError, of_file, translated
 from edge_agent.adapters.sqlite.write_ahead_log import write_anew
 
 MAJOR_STEP = 1000
@@ -229,6 +229,17 @@ def open_reader(path: Path, *, is_marking: bool = False) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def refuse_older(connection: sqlite3.Connection, path: Path) -> None:
+    """Say why a table or a column is missing where that is because no program of this version opened the file yet.
+
+    Raises:
+        StoreUpgradeError: It is.
+    """
+    found = _version(connection)
+    if found < VERSION:
+        raise StoreUpgradeError(path, found, VERSION)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: tuple[tuple[int, tuple[str, ...]], ...]) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import jsonschema
 import pytest
 
 from edge_agent import config
+from edge_agent.adapters.sqlite import schema
 from edge_agent.adapters.sqlite.desk import FOLDER_NAME, RequestDesk
+from edge_agent.adapters.sqlite.errors import StoreUpgradeError
+from edge_agent.adapters.sqlite.store import FILE_NAME
 from edge_agent.cli import parser
 from edge_agent.errors import StoreError
 from model_packs.process.exits import CliError, Exit
@@ -263,3 +267,39 @@ def test_a_device_that_never_ran_has_no_outbox(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         outbox(tmp_path, "list")
     assert "edge-agent run" in caught.value.mend
+
+
+@pytest.mark.parametrize("steps", range(1, len(schema.MIGRATIONS)))
+def test_what_an_older_agent_left_waiting_is_listed(
+    steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the new agent has started once, too."""
+    left_by_an_older_agent(tmp_path, steps)
+    assert outbox(tmp_path, "list") == Exit.OK
+    assert "queued" in capsys.readouterr().out
+    assert outbox(tmp_path, "list", "--ended") == Exit.OK
+    assert capsys.readouterr().out == "nothing\n"
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_a_story_that_an_older_agent_kept_no_part_of_names_the_upgrade(steps: int, tmp_path: Path) -> None:
+    """No SQL is told: the new agent, started once, brings the file up to date."""
+    left_by_an_older_agent(tmp_path, steps)
+    version = f"{schema.MIGRATIONS[steps - 1][0] / 1000:g}"
+    with pytest.raises(StoreUpgradeError, match=f"format {version} of an older edge-agent") as raised:
+        outbox(tmp_path, "show", "p1")
+    assert "start `edge-agent run` of this version once" in raised.value.mend
+
+
+def left_by_an_older_agent(folder: Path, steps: int) -> None:
+    """A device's folder whose database has seen so many migrations, with one escalated prediction in it."""
+    folder.joinpath("agent.toml").write_text(AGENT + HUB)
+    folder.joinpath("bindings.toml").write_text(BY_NAME)
+    newest = open_store(folder / "newest")
+    newest.commit(record_unit(newest.store, b"k1", decided(newest.store, "p1")))
+    newest.store.close()
+    folder.joinpath("state").mkdir()
+    with closing(schema.open_writer(folder / "state" / FILE_NAME, schema.MIGRATIONS[:steps])) as older:
+        older.execute("ATTACH ? AS newest", (str(folder / "newest" / FILE_NAME),))
+        for table in ("prediction", "escalation", "outbox"):
+            older.execute(f"INSERT INTO main.{table} SELECT * FROM newest.{table}")  # noqa: S608 - own names

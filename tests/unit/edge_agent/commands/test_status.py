@@ -11,6 +11,7 @@ import pytest
 
 from edge_agent import config
 from edge_agent.adapters.http import STATUS_PATH
+from edge_agent.adapters.sqlite import schema
 from edge_agent.cli import parser
 from edge_agent.core.accounting import DEVICE, Count, of_reason
 from edge_agent.packs.device_slots import Twin
@@ -227,3 +228,17 @@ def test_a_damaged_database_is_a_problem_and_no_traceback(tmp_path: Path, capsys
     assert any("edge.db" in problem and "restart the agent" in problem for problem in document["problems"])
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["edge.db"]
     assert (tmp_path / "state" / "edge.db").read_bytes() == b"no database" * 500
+
+
+@pytest.mark.parametrize("steps", range(1, len(schema.MIGRATIONS)))
+def test_a_database_that_an_older_agent_left_names_the_upgrade(
+    steps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No SQL is told: the new agent, started once, brings the file up to date."""
+    (tmp_path / "state").mkdir()
+    schema.open_writer(tmp_path / "state" / "edge.db", schema.MIGRATIONS[:steps]).close()
+    document, _ = status(tmp_path, capsys)
+    told = [problem for problem in document["problems"] if "edge.db" in problem]
+    assert len(told) == 1
+    assert "older edge-agent" in told[0]
+    assert "start `edge-agent run` of this version once" in told[0]
