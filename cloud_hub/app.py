@@ -258,7 +258,7 @@ class Hub:
         keys = None if is_local else load_server_files(folder.server_key, folder.server_certificate)
         server = OipServer(oip.host, oip.grpc_port, keys)
         self._stack.push_async_callback(server.close, GRACE_S)
-        grpc_port = await server.open(GrpcService(*parts, max_calls=oip.max_calls).behaviours())
+        grpc_port = await server.open(GrpcService(*parts, max_calls=oip.max_calls).methods())
         tls = None if is_local else TlsFiles(folder.server_certificate, folder.server_key)
         rest = HttpServer(RestApp(*parts, bodies=Bodies()), oip.host, oip.http_port, tls)
         self._stack.push_async_callback(rest.close)

@@ -5,14 +5,16 @@ not carry the names of messages, and two files that define `inference.*` cannot 
 is the apps'.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from model_packs.tensors import MAX_TENSOR_BYTES
+from protos.link.core_server import AbortError, CoreCall, Unary
 from protos.link.tls import SERVER_OPTIONS as LINK_OPTIONS
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
@@ -83,42 +85,33 @@ METHODS: Final = (
 """Every method that a server of ours may offer."""
 
 
-class _Server(Protocol):
-    """What `grpc.server` and `grpc.aio.server` have in common here."""
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: tuple[grpc.GenericRpcHandler, ...], /) -> None: ...
-
-    def add_registered_method_handlers(
-        self, service_name: str, method_handlers: dict[str, "grpc.RpcMethodHandler[Any, Any]"], /
-    ) -> None: ...
-
-
-def add_to_server(
-    server: _Server, behaviours: Mapping[str, Callable[..., Any]], unparsed: Collection[str] = ()
-) -> None:
-    """Offer methods on a server, threaded or asyncio.
+def at_once(method: Method, behaviour: Callable[[Any, CoreCall], Message]) -> Unary:
+    """A method of one request and one answer that is answered where it is read.
 
     Args:
-        server: Not started yet.
-        behaviours: By method name what is called with (request or iterator of requests, context), as generated code
-            would call a servicer's method. A method without one answers UNIMPLEMENTED.
-        unparsed: Methods whose behaviours take and give bytes (a stream's, one by one), and parse them themselves.
-
-    Raises:
-        KeyError: A name is no method of the protocol.
+        method: Which.
+        behaviour: Called with (request, call); short. It raises AbortError to refuse.
     """
-    known = {method.name: method for method in METHODS}
-    handlers = {
-        name: _handler(known[name], behaviour, is_parsed=name not in unparsed) for name, behaviour in behaviours.items()
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    server.add_registered_method_handlers(SERVICE, handlers)
+    return Unary(lambda data, call: behaviour(_parsed(method, data), call).SerializeToString())
 
 
-def _handler(method: Method, behaviour: Callable[..., Any], *, is_parsed: bool) -> "grpc.RpcMethodHandler[Any, Any]":
-    make = grpc.stream_stream_rpc_method_handler if method.is_stream else grpc.unary_unary_rpc_method_handler
-    return make(
-        behaviour,
-        request_deserializer=method.request.FromString if is_parsed else None,
-        response_serializer=method.response.SerializeToString if is_parsed else None,
-    )
+def on_loop(method: Method, behaviour: Callable[[Any, CoreCall], Awaitable[Message]]) -> Unary:
+    """A method of one request and one answer that is answered on the server's loop.
+
+    Args:
+        method: Which.
+        behaviour: Called with (request, call). It raises AbortError to refuse.
+    """
+
+    async def answered(data: bytes, call: CoreCall) -> bytes:
+        return (await behaviour(_parsed(method, data), call)).SerializeToString()
+
+    return Unary(lambda data, call: partial(answered, data, call))
+
+
+def _parsed(method: Method, data: bytes) -> Message:
+    try:
+        return method.request.FromString(data)
+    except DecodeError as error:
+        text = f"the message is no {method.request.DESCRIPTOR.name}, or truncated"
+        raise AbortError(grpc.StatusCode.INVALID_ARGUMENT, text) from error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_packs.tensors import Tensor, TensorSpec
-from protos.oip.methods import add_to_server
+from protos.oip.methods import METHODS, SERVICE
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
 NAME, VERSION, MODEL = "somebodys-server", "3.1", "linear"
@@ -43,9 +43,19 @@ class OipModelServer:
     def running(self, credentials: grpc.ServerCredentials | None = None) -> Iterator[int]:
         """Serve on a free port of 127.0.0.1; gives the port."""
         server = grpc.server(ThreadPoolExecutor(4))
-        add_to_server(
-            server, {"ServerMetadata": self._greet, "ModelMetadata": self._describe, "ModelInfer": self._infer}
-        )
+        behaviours: dict[str, Callable[..., Any]] = {
+            "ServerMetadata": self._greet,
+            "ModelMetadata": self._describe,
+            "ModelInfer": self._infer,
+        }
+        known = {method.name: method for method in METHODS}
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                behaviour, known[name].request.FromString, known[name].response.SerializeToString
+            )
+            for name, behaviour in behaviours.items()
+        }
+        server.add_registered_method_handlers(SERVICE, handlers)
         address = "127.0.0.1:0"
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         server.start()

@@ -5,12 +5,13 @@ no further than a few ahead of what its client has taken, so that a slow reader 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NoReturn
+from functools import partial
+from typing import Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from cloud_hub.adapters.oip.callers import ANYBODY, AUTHORIZATION, Admitted, Callers
 from cloud_hub.adapters.oip.inference import NO_PARAMETERS, Inference, answer_parameters, shown
@@ -18,14 +19,13 @@ from cloud_hub.adapters.oip.quick_way import QuickWay
 from cloud_hub.adapters.oip.refusals import EXPECTED, Refusal, refusal_of
 from cloud_hub.serving.interface import InferenceServing, ModelDescription, ModelState
 from protos.codec.errors import CodecError
+from protos.link.core_server import AbortError, CoreCall, Streaming, Unary
 from protos.oip.describing import model_config, model_metadata, model_statistics, repository_index, server_metadata
+from protos.oip.methods import METHODS, MODEL_INFER, MODEL_STREAM_INFER, on_loop
 from protos.oip.parameters import parameters_of
 from protos.oip.streaming import stream_answer, stream_error
 from protos.status import Status
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
-
-UNPARSED: Final = ("ModelInfer", "ModelStreamInfer")
-"""What is parsed and written here: repeats need neither, and bytes that are no request get a status that says so."""
 
 STREAM_WINDOW: Final = 16
 """Requests of one stream that are read and not yet answered."""
@@ -34,7 +34,7 @@ NAME: Final = "cloud-hub"
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Described = Callable[[Any, CoreCall], Awaitable[Message]]
 
 
 class GrpcService:
@@ -68,9 +68,9 @@ class GrpcService:
         self._max_calls = max_calls
         self._calls = 0
 
-    def behaviours(self) -> Mapping[str, Callable[..., Any]]:
-        """List what each method does, by its name."""
-        return {
+    def methods(self) -> dict[str, Unary | Streaming]:
+        """List what each method does, by its path."""
+        described: Mapping[str, Described] = {
             "ServerLive": self._server_live,
             "ServerReady": self._server_ready,
             "ModelReady": self._model_ready,
@@ -78,8 +78,6 @@ class GrpcService:
             "ModelMetadata": self._model_metadata,
             "ModelConfig": self._model_config,
             "ModelStatistics": self._model_statistics,
-            "ModelInfer": self._infer,
-            "ModelStreamInfer": self._stream_infer,
             "RepositoryIndex": self._repository_index,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
@@ -89,24 +87,30 @@ class GrpcService:
             "CudaSharedMemoryStatus": self._no_cuda_regions,
             "CudaSharedMemoryUnregister": self._unregister_cuda,
         }
+        known = {method.name: method for method in METHODS}
+        # Messages of these two are read and written here: repeats need no parsing.
+        methods: dict[str, Unary | Streaming] = {
+            MODEL_INFER.path: Unary(lambda data, call: partial(self._infer, data, call)),
+            MODEL_STREAM_INFER.path: Streaming(self._stream_infer),
+        }
+        return methods | {known[name].path: on_loop(known[name], describe) for name, describe in described.items()}
 
-    async def _infer(self, data: bytes, context: Context) -> bytes:
-        # Counted here: `maximum_concurrent_rpcs` of grpc.aio costs a tenth of a small request.
+    async def _infer(self, data: bytes, call: CoreCall) -> bytes:
         if self._calls >= self._max_calls:
-            await _abort(context, self._full())
+            raise _aborted(self._full())
         self._calls += 1
         try:
-            admitted = await self._admit(context) if self._callers.needs_token else ANYBODY
+            admitted = await self._admit(call) if self._callers.needs_token else ANYBODY
             known = self._quick.read(data)
             if known is None:
-                answer = await self._answer(data, admitted, context.time_remaining())
+                answer = await self._answer(data, admitted, call.time_remaining())
                 return answer.SerializeToString()
             inferred = await self._inference.run(
-                known.served, known.inputs, NO_PARAMETERS, caller=admitted.caller, remaining_s=context.time_remaining()
+                known.served, known.inputs, NO_PARAMETERS, caller=admitted.caller, remaining_s=call.time_remaining()
             )
             return self._quick.write(known, inferred)
         except EXPECTED as error:
-            await _abort(context, refusal_of(error))
+            raise _aborted(refusal_of(error)) from error
         finally:
             self._calls -= 1
 
@@ -127,13 +131,13 @@ class GrpcService:
             parameters=answer_parameters(inferred),
         )
 
-    async def _stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def _stream_infer(self, requests: AsyncIterator[bytes], call: CoreCall) -> AsyncGenerator[bytes, None]:
         if self._calls >= self._max_calls:
-            await _abort(context, self._full())
+            raise _aborted(self._full())
         self._calls += 1
         try:
-            async with _refusals_told(context):
-                admitted = await self._admit(context)
+            async with _refusals_told():
+                admitted = await self._admit(call)
             async for answer in self._streamed(requests, admitted):
                 yield answer
         finally:
@@ -167,97 +171,90 @@ class GrpcService:
             answer = stream_error(_id_of(data), str(error))
         return answer.SerializeToString()
 
-    async def _server_live(self, _request: pb.ServerLiveRequest, _context: Context) -> pb.ServerLiveResponse:
+    async def _server_live(self, _request: pb.ServerLiveRequest, _call: CoreCall) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
-    async def _server_ready(self, _request: pb.ServerReadyRequest, _context: Context) -> pb.ServerReadyResponse:
+    async def _server_ready(self, _request: pb.ServerReadyRequest, _call: CoreCall) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(ready=not await self._reasons_not_ready())
 
-    async def _model_ready(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
-        async with _refusals_told(context):
-            await self._admit(context)
+    async def _model_ready(self, request: pb.ModelReadyRequest, call: CoreCall) -> pb.ModelReadyResponse:
+        async with _refusals_told():
+            await self._admit(call)
             description = await self._serving.describe(request.name, request.version)
             return pb.ModelReadyResponse(ready=self._serving.is_ready(description.name, request.version))
 
-    async def _server_metadata(
-        self, _request: pb.ServerMetadataRequest, _context: Context
-    ) -> pb.ServerMetadataResponse:
+    async def _server_metadata(self, _request: pb.ServerMetadataRequest, _call: CoreCall) -> pb.ServerMetadataResponse:
         return server_metadata(NAME, self._version)
 
-    async def _model_metadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
-        async with _refusals_told(context):
-            description = await self._described(request.name, request.version, context)
+    async def _model_metadata(self, request: pb.ModelMetadataRequest, call: CoreCall) -> pb.ModelMetadataResponse:
+        async with _refusals_told():
+            description = await self._described(request.name, request.version, call)
             return model_metadata(shown(description), description.versions)
 
-    async def _model_config(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
-        async with _refusals_told(context):
-            description = await self._described(request.name, request.version, context)
+    async def _model_config(self, request: pb.ModelConfigRequest, call: CoreCall) -> pb.ModelConfigResponse:
+        async with _refusals_told():
+            description = await self._described(request.name, request.version, call)
             return model_config(shown(description), is_batched=description.batch > 1)
 
-    async def _model_statistics(
-        self, request: pb.ModelStatisticsRequest, context: Context
-    ) -> pb.ModelStatisticsResponse:
-        async with _refusals_told(context):
-            await self._admit(context)
+    async def _model_statistics(self, request: pb.ModelStatisticsRequest, call: CoreCall) -> pb.ModelStatisticsResponse:
+        async with _refusals_told():
+            await self._admit(call)
             return model_statistics(self._serving.statistics(request.name, request.version))
 
-    async def _repository_index(
-        self, request: pb.RepositoryIndexRequest, context: Context
-    ) -> pb.RepositoryIndexResponse:
-        async with _refusals_told(context):
-            await self._admit(context)
+    async def _repository_index(self, request: pb.RepositoryIndexRequest, call: CoreCall) -> pb.RepositoryIndexResponse:
+        async with _refusals_told():
+            await self._admit(call)
             return repository_index(
                 (entry.name, entry.version, entry.state, entry.reason)
                 for entry in await self._serving.index()
                 if entry.state is ModelState.READY or not request.ready
             )
 
-    async def _load(self, request: pb.RepositoryModelLoadRequest, context: Context) -> pb.RepositoryModelLoadResponse:
-        async with _refusals_told(context):
-            await self._callers.admit_operator(_authorization(context))
+    async def _load(self, request: pb.RepositoryModelLoadRequest, call: CoreCall) -> pb.RepositoryModelLoadResponse:
+        async with _refusals_told():
+            await self._callers.admit_operator(_authorization(call))
             await self._serving.load(request.model_name)
             return pb.RepositoryModelLoadResponse()
 
     async def _unload(
-        self, request: pb.RepositoryModelUnloadRequest, context: Context
+        self, request: pb.RepositoryModelUnloadRequest, call: CoreCall
     ) -> pb.RepositoryModelUnloadResponse:
-        async with _refusals_told(context):
-            await self._callers.admit_operator(_authorization(context))
+        async with _refusals_told():
+            await self._callers.admit_operator(_authorization(call))
             await self._serving.unload(request.model_name)
             return pb.RepositoryModelUnloadResponse()
 
     async def _no_regions(
-        self, _request: pb.SystemSharedMemoryStatusRequest, _context: Context
+        self, _request: pb.SystemSharedMemoryStatusRequest, _call: CoreCall
     ) -> pb.SystemSharedMemoryStatusResponse:
         return pb.SystemSharedMemoryStatusResponse()
 
     async def _register(
-        self, _request: pb.SystemSharedMemoryRegisterRequest, context: Context
+        self, _request: pb.SystemSharedMemoryRegisterRequest, _call: CoreCall
     ) -> pb.SystemSharedMemoryRegisterResponse:
-        await _abort(
-            context, Refusal(Status.UNIMPLEMENTED, "the hub shares no memory: send tensors in the request's own bytes")
-        )
+        text = "the hub shares no memory: send tensors in the request's own bytes"
+        raise _aborted(Refusal(Status.UNIMPLEMENTED, text))
 
     async def _unregister(
-        self, _request: pb.SystemSharedMemoryUnregisterRequest, _context: Context
+        self, _request: pb.SystemSharedMemoryUnregisterRequest, _call: CoreCall
     ) -> pb.SystemSharedMemoryUnregisterResponse:
         return pb.SystemSharedMemoryUnregisterResponse()
 
     async def _no_cuda_regions(
-        self, _request: pb.CudaSharedMemoryStatusRequest, _context: Context
+        self, _request: pb.CudaSharedMemoryStatusRequest, _call: CoreCall
     ) -> pb.CudaSharedMemoryStatusResponse:
         return pb.CudaSharedMemoryStatusResponse()
 
     async def _unregister_cuda(
-        self, _request: pb.CudaSharedMemoryUnregisterRequest, _context: Context
+        self, _request: pb.CudaSharedMemoryUnregisterRequest, _call: CoreCall
     ) -> pb.CudaSharedMemoryUnregisterResponse:
         return pb.CudaSharedMemoryUnregisterResponse()
 
-    async def _admit(self, context: Context) -> Admitted:
-        return await self._callers.admit(_authorization(context))
+    async def _admit(self, call: CoreCall) -> Admitted:
+        return await self._callers.admit(_authorization(call))
 
-    async def _described(self, name: str, version: str, context: Context) -> ModelDescription:
-        await self._admit(context)
+    async def _described(self, name: str, version: str, call: CoreCall) -> ModelDescription:
+        await self._admit(call)
         return await self._serving.describe(name, version)
 
 
@@ -276,21 +273,20 @@ def _id_of(data: bytes) -> str:
         return ""
 
 
-def _authorization(context: Context) -> str | None:
-    for key, value in context.invocation_metadata() or ():
+def _authorization(call: CoreCall) -> str | None:
+    for key, value in call.invocation_metadata() or ():
         if key == AUTHORIZATION and isinstance(value, str):
             return value
     return None
 
 
-async def _abort(context: Context, refusal: Refusal) -> NoReturn:
-    await context.abort(_CODES[refusal.status.value], refusal.text, refusal.trailing)
-    raise AssertionError  # abort never returns
+def _aborted(refusal: Refusal) -> AbortError:
+    return AbortError(_CODES[refusal.status.value], refusal.text, refusal.trailing)
 
 
 @asynccontextmanager
-async def _refusals_told(context: Context) -> AsyncIterator[None]:
+async def _refusals_told() -> AsyncIterator[None]:
     try:
         yield
     except EXPECTED as error:
-        await _abort(context, refusal_of(error))
+        raise _aborted(refusal_of(error)) from error

@@ -1,13 +1,13 @@
 """Owns the gRPC listener of the Open Inference Protocol: plain text on loopback, TLS elsewhere."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
 
-import grpc
-
-from cloud_hub.adapters.oip.grpc_service import UNPARSED
 from cloud_hub.errors import ListenError
-from protos.oip.methods import SERVER_OPTIONS, add_to_server
+from protos.link.core_server import CoreServer, Streaming, Unary
+from protos.oip.methods import SERVER_OPTIONS
+
+_THREAD_NAME: Final = "oip-core"
 
 
 class OipServer:
@@ -23,13 +23,13 @@ class OipServer:
     def __init__(self, host: str, port: int, certificate: tuple[bytes, bytes] | None) -> None:
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._certificate = certificate
-        self._server: grpc.aio.Server | None = None
+        self._server: CoreServer | None = None
 
-    async def open(self, behaviours: Mapping[str, Callable[..., Any]]) -> int:
+    async def open(self, methods: Mapping[str, Unary | Streaming]) -> int:
         """Listen.
 
         Args:
-            behaviours: What each method does.
+            methods: By path.
 
         Returns:
             The bound port.
@@ -37,18 +37,12 @@ class OipServer:
         Raises:
             ListenError: The port cannot be bound.
         """
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        add_to_server(server, behaviours, UNPARSED)
-        own = self._certificate
+        server = CoreServer(methods, SERVER_OPTIONS, _THREAD_NAME)
         try:
-            if own is None:
-                bound = server.add_insecure_port(self._address)
-            else:
-                credentials = grpc.ssl_server_credentials([own])
-                bound = server.add_secure_port(self._address, credentials)
-        except RuntimeError as error:
+            bound = server.bind(self._address, self._certificate)
+        except OSError as error:
             raise ListenError("inference over gRPC", self._address, str(error)) from error
-        await server.start()
+        server.start()
         self._server = server
         return bound
 

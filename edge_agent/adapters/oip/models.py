@@ -151,6 +151,10 @@ class Served:
     rest: RestCodec
 
 
+Known = tuple[Served, Head, dict[str, NDArray[Any]]]
+"""A request whose model and head are known, and its inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """How often something was done, and how long it took in all."""
@@ -209,7 +213,7 @@ class Models:
         """All of them."""
         return tuple(self._callees)
 
-    def quickly(self, data: bytes) -> tuple[Served, Head, dict[str, NDArray[Any]]] | None:
+    def quickly(self, data: bytes) -> Known | None:
         """Read a gRPC request whose model and head are known; None for others, raises TensorError for its values."""
         for served in self._served.values():
             if served.callee.running is served.running and (found := served.quick.read(data)) is not None:

@@ -85,7 +85,7 @@ async def listening(
 
     parts = (serving, Inference(serving), callers, no_reasons, "1.2.3")
     server = OipServer(LOOPBACK, 0, None)
-    port = await server.open(GrpcService(*parts, max_calls=max_calls).behaviours())
+    port = await server.open(GrpcService(*parts, max_calls=max_calls).methods())
     transport = httpx.ASGITransport(RestApp(*parts, bodies=Bodies(most_body_bytes, stall_s)))
     try:
         async with (
