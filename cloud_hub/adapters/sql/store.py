@@ -6,8 +6,6 @@ noun (`identity`, `devices`, `enrolments`, `heartbeats`, `twins`, `trends`, `liv
 transactions in `writer.py`, rules in `core/`; policies are an object of their own, `policy_book`.
 """
 
-import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -77,9 +75,6 @@ LAZY_S = 0.5
 
 AT_ONCE_S = 0.0
 """A Hello waits for nobody: what shares its commit came while the one before ran."""
-
-POLL_S = 1.0
-"""How often one who waits for an event looks without being woken: commands write from other processes."""
 
 FORGET_PAGE = 200
 """Items that are forgotten in one transaction."""
@@ -269,18 +264,11 @@ class SqlStore:
 
     async def wait_for_event(self, after_id: EventId, timeout_s: float) -> bool:
         """Wait until there is an event behind the cursor, whichever process wrote it."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + timeout_s
-        while True:
-            ring = self._bell.next_ring()
-            if (await self.event_span())[1] > after_id:
-                return True
-            left_s = until_s - loop.time()
-            if left_s <= 0:
-                return False
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, POLL_S)):
-                    await ring.wait()
+
+        async def is_behind() -> bool:
+            return (await self.event_span())[1] > after_id
+
+        return await self._bell.wait_until(is_behind, timeout_s)
 
     # --- FleetWatchStore ---------------------------------------------------------------------------------------------
 

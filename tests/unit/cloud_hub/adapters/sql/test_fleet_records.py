@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from cloud_hub.adapters.sql import store as store_module
+from cloud_hub.adapters.sql import event_bell
 from cloud_hub.adapters.sql.store import SqlStore
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventId, EventKind, Happening
@@ -269,7 +269,7 @@ async def test_one_who_waits_is_woken_by_this_process_and_by_another(tmp_path: P
 @in_loop
 async def test_news_wake_who_waits_without_a_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bell rings for heartbeats that tell something, and for whatever else writes an event."""
-    monkeypatch.setattr(store_module, "POLL_S", 3600.0)
+    monkeypatch.setattr(event_bell, "POLL_S", 3600.0)
     async with opened(tmp_path) as store:
         await store.register_local(PRESS, 1)
         await store.save_heartbeat(PRESS, beat(), 1)
