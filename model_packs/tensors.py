@@ -284,6 +284,6 @@ def _n_elements(shape: tuple[int, ...]) -> int:
     """Multiply sizes that a peer or a file gave."""
     if len(shape) > MAX_DIMENSIONS:
         raise TensorError(f"a tensor has at most {MAX_DIMENSIONS} axes, not {len(shape)}")
-    if any(size < 0 or size > sys.maxsize for size in shape):
+    if shape and (min(shape) < 0 or max(shape) > sys.maxsize):
         raise TensorError(f"a tensor's sizes must be known and not negative: {list(shape)}")
     return math.prod(shape)

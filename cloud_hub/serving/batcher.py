@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from cloud_hub.core.serving.admission import Bounds, Reason, Waiting, refusal, retry_after_s
 from cloud_hub.core.serving.costs import CostBook
@@ -200,10 +201,36 @@ class Batcher:
                 self._window.come(is_beside_another=self._asking > 0)
         return request
 
-    def run_now(self) -> None:
-        """Run what has come without waiting for the rest of this turn, where that is quick and nothing runs."""
-        if self.terms.is_quick and self._queue.rows and not self._is_ending:
-            self._window.end_turn()
+    def answer_now(self, inputs: Arrays, caller: Caller, *, is_scored: bool) -> Inferred | None:
+        """Answer one request alone, where that is quick and nothing else waits.
+
+        Args:
+            inputs: One array per declared input, [windows, …].
+            caller: Who asks.
+            is_scored: Label and confidence are wanted.
+
+        Returns:
+            The answer; None where one has to wait for it: `submit` it.
+
+        Raises:
+            InputRefusedError: It has no windows, or more than one run may have, or they do not fit.
+            ModelFailedError: The run failed.
+        """
+        if not self.terms.is_quick or self._queue.rows or self._is_ending:
+            return None
+        rows = self._rows(inputs)
+        answer: Answer = self._loop.create_future()
+        request = Request(inputs, rows, None, caller, 0, deadline_s=None, answer=answer, is_scored=is_scored)
+        ran = self._free[0].run((request,))
+        answer.cancel()  # it is told here, and counted when it is on its way
+        self._loop.call_later(0.0, partial(self._answer, [request], ran, request.came_ns))
+        (part,) = ran.parts
+        if isinstance(part, HubError):
+            raise part
+        terms = self.terms
+        return Inferred(
+            part.outputs, terms.pack, terms.version, 0, ran.compute_ns, rows, False, terms.models, part.scored
+        )
 
     async def answered(self, request: Request) -> Inferred:
         """Wait for a request's answer; one whose caller goes leaves the queue.

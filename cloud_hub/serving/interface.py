@@ -178,7 +178,6 @@ class InferenceServing(Protocol):
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         is_scored: bool = False,
-        is_at_once: bool = False,
     ) -> Inferred:
         """Answer one request; cancelling the awaiting task takes it out of the queue.
 
@@ -190,7 +189,6 @@ class InferenceServing(Protocol):
             deadline_s: When the answer is worth nothing any more, on the clock of `loop.time()`; None: never.
             priority: `DEFAULT_PRIORITY`, 1 (most urgent) and up, or `BACKLOG_PRIORITY`.
             is_scored: Also answer with label and confidence, where the pack's task has them.
-            is_at_once: A quick model runs now, with what has come so far, not at the end of this turn of the loop.
 
         Returns:
             The answer.
@@ -200,6 +198,30 @@ class InferenceServing(Protocol):
             InputRefusedError: INVALID_ARGUMENT; the message names the tensor.
             ServingFullError: RESOURCE_EXHAUSTED, with `retry_after_s`.
             DeadlinePassedError: DEADLINE_EXCEEDED.
+            ModelFailedError: INTERNAL.
+        """
+
+    def infer_now(
+        self,
+        model: ModelDescription,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        caller: Caller,
+        is_scored: bool = False,
+    ) -> Inferred | None:
+        """Answer one request, if that takes no waiting: the model is quick, and nothing else waits for it.
+
+        Args:
+            model: What `resolve` or `find` gave.
+            inputs: As for `infer`.
+            caller: Who asks.
+            is_scored: As for `infer`.
+
+        Returns:
+            The answer; None where one has to wait for it: ask `infer`.
+
+        Raises:
+            InputRefusedError: INVALID_ARGUMENT; the message names the tensor.
             ModelFailedError: INTERNAL.
         """
 

@@ -150,7 +150,6 @@ class Serving:
         deadline_s: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         is_scored: bool = False,
-        is_at_once: bool = False,
     ) -> Inferred:
         """Answer one request; see `InferenceServing.infer`."""
         if model.name in self._cached:
@@ -159,10 +158,19 @@ class Serving:
         if running is None:
             return await self._infer_any(model, inputs, caller, deadline_s, priority, is_scored=is_scored)
         batcher = running.batcher
-        request = batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored)
-        if is_at_once:
-            batcher.run_now()
-        return await batcher.answered(request)
+        return await batcher.answered(batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored))
+
+    def infer_now(
+        self,
+        model: ModelDescription,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        caller: Caller,
+        is_scored: bool = False,
+    ) -> Inferred | None:
+        """Answer one request, if that takes no waiting; see `InferenceServing.infer_now`."""
+        running = None if model.name in self._cached else self._models.running(model)
+        return None if running is None else running.batcher.answer_now(inputs, caller, is_scored=is_scored)
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:
         """Describe a model without loading it; see `InferenceServing.describe`."""

@@ -52,10 +52,6 @@ class Window:
         self._wave.come(is_beside_another=False)
         self._end(is_late=False)
 
-    def end_turn(self) -> None:
-        """Wait for nobody else: close now."""
-        self._end(is_late=False)
-
     def cancel(self) -> None:
         """Wait for nothing any more; a second call does nothing."""
         if self._timer is not None:

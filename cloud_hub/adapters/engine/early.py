@@ -8,7 +8,11 @@ is answered again; only what is logged is stored and published at the device.
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cloud_hub.adapters.engine.escalated import EscalatedModels
 from cloud_hub.core.delivery import Question
@@ -17,7 +21,7 @@ from cloud_hub.core.questions import check_inputs, check_item
 from cloud_hub.core.revisions import next_revision
 from cloud_hub.errors import HubError
 from cloud_hub.ports import Clock
-from cloud_hub.serving.interface import Caller, InferenceServing, Inferred
+from cloud_hub.serving.interface import Caller, InferenceServing, Inferred, ModelDescription
 from protos.messages.escalation import NOT_LOGGED, Item, Verdict
 from protos.messages.inference import Tier
 
@@ -26,6 +30,9 @@ QUICK_NS = 2_000_000
 
 _KEPT = 1024
 _NS_PER_MS = 1e6
+
+Place = tuple[DeviceKey, Question]
+Later = Coroutine[Any, Any, Verdict | None]
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +58,14 @@ class EarlyAnswers:
         self._models = EscalatedModels(serving)
         self._clock = clock
         self._took_ns: dict[str, int] = {}
-        self._said: OrderedDict[tuple[DeviceKey, Question], Said] = OrderedDict()
-        self._asking: dict[tuple[DeviceKey, Question], asyncio.Event] = {}
+        self._said: OrderedDict[Place, Said] = OrderedDict()
+        self._asking: dict[Place, asyncio.Event] = {}
 
     def is_quick(self, hub_pack: str) -> bool:
         """Whether the pack's model answered so quickly the last time that one may wait for it, and is loaded still."""
-        return self._took_ns.get(hub_pack, QUICK_NS) < QUICK_NS and self._models.is_loaded(hub_pack)
+        return self._took_ns.get(hub_pack, QUICK_NS) < QUICK_NS and self._models.loaded(hub_pack) is not None
 
-    async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
+    def ask(self, device: DeviceKey, item: Item) -> Verdict | Later | None:
         """Ask about what has just come and is not stored yet.
 
         Args:
@@ -66,27 +73,45 @@ class EarlyAnswers:
             item: As it came.
 
         Returns:
-            What to say early; None when there is nothing: then the stored question is answered, or refused, by itself.
+            What to say early, or what to wait for to have it; None when there is nothing: then the stored question is
+            answered, or refused, by itself.
         """
-        body = item.body
-        place = device, Question(body.prediction_id, body.input_digest)
+        place = device, Question(item.body.prediction_id, item.body.input_digest)
         if place in self._asking:  # sent again meanwhile
             return None
+        model = self._models.loaded(item.body.hub_pack)
+        if model is None:
+            return self._later(place, item)
+        try:
+            inputs = _inputs(item, model)
+            caller = Caller(device.site_id, device.device_id)
+            inferred = self._serving.infer_now(model, inputs, caller=caller, is_scored=True)
+        except HubError as error:
+            _log_nothing(device, error)
+            return None
+        return self._later(place, item) if inferred is None else self._verdict(place, item, inferred)
+
+    async def _later(self, place: Place, item: Item) -> Verdict | None:
+        """Wait for the model, and for its answer."""
+        device, _ = place
         settled = self._asking[place] = asyncio.Event()
         try:
-            check_item(item)
-            model = await self._models.find(body.hub_pack)
-            check_inputs(body, model.manifest)
-            inputs = {tensor.name: tensor.to_array() for tensor in body.inputs}
+            model = await self._models.find(item.body.hub_pack)
+            inputs = _inputs(item, model)
             caller = Caller(device.site_id, device.device_id)
-            inferred = await self._serving.infer(model, inputs, caller=caller, is_scored=True, is_at_once=True)
-            said = self._kept(place, inferred)
+            inferred = await self._serving.infer(model, inputs, caller=caller, is_scored=True)
+            return self._verdict(place, item, inferred)
         except HubError as error:
-            logger.debug("not_answered_early", extra={"device": str(device), "reason": str(error)})
+            _log_nothing(device, error)
             return None
         finally:
             del self._asking[place]
             settled.set()
+
+    def _verdict(self, place: Place, item: Item, inferred: Inferred) -> Verdict | None:
+        """What is said of an answer; what the log needs of it is kept."""
+        body = item.body
+        said = self._kept(place, inferred)
         self._took_ns[body.hub_pack] = inferred.queue_ns + inferred.compute_ns
         revision = next_revision(None, Tier.HUB, 0)
         if said is None or not inferred.scored or revision is None:
@@ -112,7 +137,7 @@ class EarlyAnswers:
             await asking.wait()
         return self._said.pop((device, question), None)
 
-    def _kept(self, place: tuple[DeviceKey, Question], inferred: Inferred) -> Said | None:
+    def _kept(self, place: Place, inferred: Inferred) -> Said | None:
         """Keep what the log needs: outputs may be views of a whole batch, and large."""
         if not inferred.scored:
             return None
@@ -120,3 +145,14 @@ class EarlyAnswers:
         if len(self._said) > _KEPT:
             self._said.popitem(last=False)
         return said
+
+
+def _inputs(item: Item, model: ModelDescription) -> dict[str, NDArray[Any]]:
+    """The model's inputs, checked as they are before they are stored; raises QuestionInvalidError."""
+    check_item(item)
+    check_inputs(item.body, model.manifest)
+    return {tensor.name: tensor.to_array() for tensor in item.body.inputs}
+
+
+def _log_nothing(device: DeviceKey, error: HubError) -> None:
+    logger.debug("not_answered_early", extra={"device": str(device), "reason": str(error)})

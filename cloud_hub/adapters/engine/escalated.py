@@ -1,5 +1,6 @@
 """Owns finding the full model that a device escalates to, by the name that its edge pack gives: name@version."""
 
+from functools import lru_cache
 from typing import Final
 
 from cloud_hub.errors import PackUnavailableError
@@ -7,6 +8,7 @@ from cloud_hub.serving.errors import ModelUnknownError, ModelUnloadedError, Serv
 from cloud_hub.serving.interface import InferenceServing, ModelDescription
 from model_packs.manifest import PackRef
 
+_parsed = lru_cache(maxsize=256)(PackRef.parse)  # devices ask for the same few packs all the time
 _PUBLISH: Final = "publish it on the hub with `cloud-hub packs publish LAYOUT`"
 
 
@@ -20,17 +22,20 @@ class EscalatedModels:
     def __init__(self, serving: InferenceServing) -> None:
         self._serving = serving
 
-    def is_loaded(self, pack: str) -> bool:
-        """Tell whether `find` would wait for nothing.
+    def loaded(self, pack: str) -> ModelDescription | None:
+        """Find a pack's model by look-ups only.
 
         Args:
-            pack: What `find` has found before.
+            pack: name@version, as a device says it.
 
         Returns:
-            False where it would load the model, or refuse.
+            What to give to `InferenceServing.infer`; None where `find` would load the model, or refuse.
         """
-        ref = PackRef.parse(pack)
-        return self._serving.resolve(ref.name, ref.version) is not None
+        try:
+            ref = _parsed(pack)
+        except ValueError:
+            return None
+        return self._serving.resolve(ref.name, ref.version)
 
     async def find(self, pack: str) -> ModelDescription:
         """Find a pack's model, loading it where it is not loaded.
@@ -45,7 +50,7 @@ class EscalatedModels:
             PackUnavailableError: There is none, or it cannot be loaded now.
         """
         try:
-            ref = PackRef.parse(pack)
+            ref = _parsed(pack)
         except ValueError as error:
             raise PackUnavailableError(pack, str(error), "name the hub pack as name@version") from error
         found = self._serving.resolve(ref.name, ref.version)

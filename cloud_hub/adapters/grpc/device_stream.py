@@ -10,9 +10,9 @@ Who the device is (`gate.py`), which stream of a device counts (`streams.py`) an
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cloud_hub.adapters.grpc.gate import HELLO_S
 from cloud_hub.admission import Admission
@@ -62,6 +62,9 @@ VERDICT_PAGE = 64
 EARLY_PATIENCE_S = 0.01
 """So long a question waits for its early answer before it is stored, where the model is quick as a rule."""
 
+CONFIRM_PAUSE_S = 0.25
+"""Between two times that a device's cursor is stored: each shares a commit with an item, and makes it longer."""
+
 OUTBOX_MESSAGES = 256
 RETRY_STORAGE_MS = 1000
 RETRY_PACK_MS = 30_000
@@ -76,8 +79,8 @@ class Early(Protocol):
     def is_quick(self, hub_pack: str) -> bool:
         """Whether one may wait for an answer of this pack."""
 
-    async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
-        """The answer; None when there is none to be had now."""
+    def ask(self, device: DeviceKey, item: Item) -> Verdict | Coroutine[Any, Any, Verdict | None] | None:
+        """The answer, or what to wait for to have it; None when there is none to be had now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,7 @@ class DeviceStream:
         self._send = send
         self._store_id = StoreId("")
         self._takes_early = False
-        self._early: set[asyncio.Task[None]] = set()
-        self._saying = asyncio.Lock()
+        self._early: set[asyncio.Task[Verdict | None]] = set()
         self._cursor = 0
         self._confirmed = 0
         self._inbox: asyncio.Queue[Item | None] = asyncio.Queue(parts.credit.items)
@@ -194,12 +196,14 @@ class DeviceStream:
             tasks.create_task(self._write(), name=f"writer {self.device}")
             ending = await self._ending
             reader.cancel()
-            for task in self._early:
+            for task in tuple(self._early):
                 task.cancel()
             await self._inbox.put(None)
             await intake
             pump.cancel()
             confirm.cancel()
+            if self._cursor_moved.is_set():
+                tasks.create_task(self._confirm_now(), name=f"last confirm {self.device}")
             if isinstance(ending, GoAway):
                 await self._outbox.put(ending)
             await self._outbox.put(None)
@@ -300,16 +304,25 @@ class DeviceStream:
         is_live = self._takes_early and item.item_class is ItemClass.ESCALATION and self._inbox.empty()
         if early is None or not is_live:
             return
-        task = asyncio.create_task(self._say_early(early, item), name=f"early {self.device}")
+        said = early.ask(self.device, item)
+        if said is None or isinstance(said, Verdict):
+            self._say_early(said)
+            await asyncio.sleep(0)  # the writer goes first
+            return
+        task = asyncio.create_task(said, name=f"early {self.device}")
         self._early.add(task)
-        task.add_done_callback(self._early.discard)
+        task.add_done_callback(self._say_later)
         if early.is_quick(item.body.hub_pack):  # a model that is stuck all the same holds up no acknowledgement
             await asyncio.wait({task}, timeout=EARLY_PATIENCE_S)
 
-    async def _say_early(self, early: Early, item: Item) -> None:
-        verdict = await early.verdict(self.device, item)
+    def _say_later(self, task: asyncio.Task[Verdict | None]) -> None:
+        self._early.discard(task)
+        if not task.cancelled():
+            self._say_early(task.result())
+
+    def _say_early(self, verdict: Verdict | None) -> None:
         if verdict is not None and self._outbox.empty() and not self._ending.done():  # else the log says it soon
-            await self._say(verdict)
+            self._outbox.put_nowait(verdict)
 
     async def _push_back(self, items: Sequence[Delivered]) -> None:
         """Leave these with the device: there is no place where they could wait."""
@@ -393,19 +406,18 @@ class DeviceStream:
         return fresh if follows else ()
 
     async def _confirm(self) -> None:
+        while True:
+            await self._cursor_moved.wait()
+            await self._confirm_now()
+            await asyncio.sleep(CONFIRM_PAUSE_S)
+
+    async def _confirm_now(self) -> None:
+        self._cursor_moved.clear()
         try:
-            while True:
-                await self._cursor_moved.wait()
-                self._cursor_moved.clear()
-                await self._parts.store.acknowledge(self.device, self._confirmed)
+            await self._parts.store.acknowledge(self.device, self._confirmed)
         except StorageError as error:
             self._end_for_storage(error)
 
     async def _write(self) -> None:
         while (response := await self._outbox.get()) is not None:
-            await self._say(response)
-
-    async def _say(self, response: EscalateResponse) -> None:
-        """One message at a time is on its way."""
-        async with self._saying:
             await self._send(response_to_wire(response))

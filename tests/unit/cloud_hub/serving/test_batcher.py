@@ -78,6 +78,10 @@ class Bench:
         inputs = {"x": np.full((rows, 2), value, np.float32)}
         return self.batcher.submit(inputs, caller, deadline_s, priority, is_scored=False)
 
+    def now(self, value: float, *, rows: int = 1) -> Inferred | None:
+        """Ask for an answer without waiting."""
+        return self.batcher.answer_now({"x": np.full((rows, 2), value, np.float32)}, PRESS, is_scored=False)
+
     async def drain(self) -> None:
         """Let everything go on until nothing does."""
         for _ in range(200):
@@ -97,22 +101,37 @@ def answer(request: Request) -> NDArray[Any]:
 
 
 @in_loop
-async def test_one_that_shall_run_now_takes_what_has_come_along() -> None:
-    """It does not wait for the end of the turn; a model that is not quick goes its own way."""
+async def test_one_that_need_not_wait_is_answered_now_and_counted() -> None:
+    """Not beside others that wait, who go in their order, and not by a model that is not quick."""
     bench = Bench()
-    before, urgent = bench.ask(1.0), bench.ask(2.0)
-    bench.batcher.run_now()
-    assert [answer(one).tolist() for one in (before, urgent)] == [[[2.0, 2.0]], [[4.0, 4.0]]]
-    later = bench.ask(3.0)
-    assert not later.answer.done()
+    said = bench.now(1.0)
+    assert said is not None
+    assert said.outputs["y"].tolist() == [[2.0, 2.0]]
+    waiting = bench.ask(2.0)
+    assert bench.now(3.0) is None
     await bench.drain()
-    assert bench.session.batches == [2, 1]
-    slow = Bench(is_quick=False)
-    asked = slow.ask(1.0)
-    slow.batcher.run_now()
-    assert not asked.answer.done()
-    await slow.drain()
-    assert answer(asked).tolist() == [[2.0, 2.0]]
+    assert answer(waiting).tolist() == [[4.0, 4.0]]
+    assert bench.session.batches == [1, 1]
+    bench.loop.move(0.0)
+    counts = bench.batcher.counts.read("rule-hub", "1.0.0")
+    assert (counts.inference_count, counts.success.count, counts.fail.count) == (2, 2, 0)
+    assert Bench(is_quick=False).now(1.0) is None
+
+
+@in_loop
+async def test_one_that_fails_now_is_refused_and_counted() -> None:
+    """As it would be in its turn; what has too many windows does not run."""
+    bench = Bench()
+    with pytest.raises(ModelFailedError):
+        bench.now(BAD)
+    with pytest.raises(InputRefusedError, match="windows"):
+        bench.now(1.0, rows=9)
+    bench.loop.move(0.0)
+    assert bench.refused == ["failed"]
+    ending = asyncio.create_task(bench.batcher.end())
+    await asyncio.sleep(0)
+    assert bench.now(1.0) is None
+    await ending
 
 
 @in_loop

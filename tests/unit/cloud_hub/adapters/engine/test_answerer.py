@@ -23,7 +23,7 @@ from model_packs.manifest import PackManifest
 from model_packs.process.metrics import Registry
 from model_packs.scoring import score
 from protos.codec.escalation import escalation_to_bytes
-from protos.messages.escalation import NOT_LOGGED, Hello, HubIncarnation, ItemClass, Verdict
+from protos.messages.escalation import NOT_LOGGED, Hello, HubIncarnation, Item, ItemClass, Verdict
 from protos.messages.inference import ModelUse, Tier
 from tests.simulators.hub_device import question
 from tests.simulators.loops import in_loop
@@ -48,6 +48,8 @@ class FakeServing:
         )
         self.searched: list[str] = []
         self.asked: list[tuple[Caller, int, bool]] = []
+        self.asked_now = 0
+        self.is_free = False
 
     def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:
         """Not loaded: it has to be found."""
@@ -70,10 +72,8 @@ class FakeServing:
         deadline_s: float | None = None,
         priority: int = 0,
         is_scored: bool = False,
-        is_at_once: bool = False,
     ) -> Inferred:
         """Answer one window."""
-        assert is_at_once == (priority == 0), "who waits is answered now, what is stored in its turn"
         assert (model, deadline_s) == (self.model, None)
         self.asked.append((caller, priority, is_scored))
         window = inputs["window"]
@@ -81,8 +81,28 @@ class FakeServing:
             raise ModelFailedError(FULL, "the engine broke")
         if (window == 77).any():
             raise ServingFullError(FULL, "too many windows wait for it", 30.0)
-        outputs = {"logits": np.tile([0.0, 4.0, 0.0], (1, 1)) + window[:, 0, :1]}
-        return Inferred(outputs, FULL, "1.0.0", 0, 2_000_000, 1, False, model.models, score(model.manifest, outputs))
+        return _inferred(model, window)
+
+    def infer_now(
+        self, model: ModelDescription, inputs: Mapping[str, NDArray[Any]], *, caller: Caller, is_scored: bool = False
+    ) -> Inferred | None:
+        """Answer one window, while it is free."""
+        assert (model, caller.name, is_scored) == (self.model, PRESS.device_id, True)
+        self.asked_now += 1
+        if (inputs["window"] == 13).any():
+            raise ModelFailedError(FULL, "the engine broke")
+        return _inferred(model, inputs["window"]) if self.is_free else None
+
+
+def _inferred(model: ModelDescription, window: NDArray[Any]) -> Inferred:
+    outputs = {"logits": np.tile([0.0, 4.0, 0.0], (1, 1)) + window[:, 0, :1]}
+    return Inferred(outputs, FULL, "1.0.0", 0, 2_000_000, 1, False, model.models, score(model.manifest, outputs))
+
+
+async def heard_of(early: EarlyAnswers, item: Item) -> Verdict | None:
+    """What is said early of an item, at once or later."""
+    said = early.ask(PRESS, item)
+    return said if said is None or isinstance(said, Verdict) else await said
 
 
 class FakeStore:
@@ -314,7 +334,7 @@ async def test_what_was_said_early_is_logged_and_not_asked_again(manifest: PackM
     early = EarlyAnswers(asks, lambda: next(times))
     live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
     assert not early.is_quick(FULL), "nobody knows yet"
-    heard = await early.verdict(PRESS, live)
+    heard = await heard_of(early, live)
     assert heard is not None
     assert (heard.verdict_seq, heard.revision, heard.tier, heard.decided_at_ns) == (NOT_LOGGED, 1, Tier.HUB, 7)
     assert heard.prediction_id == live.body.prediction_id
@@ -331,6 +351,27 @@ async def test_what_was_said_early_is_logged_and_not_asked_again(manifest: PackM
 
 
 @in_loop
+async def test_a_loaded_model_that_can_answers_at_once(manifest: PackManifest) -> None:
+    """Nobody waits for it, not even a turn of the loop; one that cannot now is waited for, and a failure is not."""
+    serving = FakeServing(manifest)
+    serving.resolve = lambda *_: serving.model  # type: ignore[method-assign]  # it is loaded
+    asks: Any = serving
+    early = EarlyAnswers(asks, lambda: 7)
+    live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
+    serving.is_free = False
+    assert isinstance(await heard_of(early, live), Verdict)
+    assert (serving.asked_now, len(serving.asked)) == (1, 1)
+    serving.is_free = True
+    assert isinstance(early.ask(PRESS, live), Verdict)
+    assert early.ask(PRESS, question(2, np.full((1, 5, 2), 13, np.float32), hub_pack=FULL)) is None
+    assert early.ask(PRESS, question(3, np.ones((1, 4, 2), np.float32), hub_pack=FULL)) is None
+    assert (serving.asked_now, len(serving.asked)) == (3, 1)
+    said = await early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest))
+    assert said is not None
+    assert said.at_ns == 7
+
+
+@in_loop
 async def test_what_is_being_answered_early_is_waited_for(manifest: PackManifest) -> None:
     """A full model that takes longer than a commit runs once for a question; of its outputs nothing is kept."""
     serving, may_end = FakeServing(manifest), asyncio.Event()
@@ -344,7 +385,7 @@ async def test_what_is_being_answered_early_is_waited_for(manifest: PackManifest
     serving.infer = slowly  # type: ignore[method-assign]  # a model that takes long
     early = EarlyAnswers(asks, lambda: 7)
     live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
-    hearing = asyncio.create_task(early.verdict(PRESS, live))
+    hearing = asyncio.create_task(heard_of(early, live))
     await asyncio.sleep(0)
     store = FakeStore([waiting(1)])
     loop = Answerer(store, asks, FakeBell(), HubMetrics(Registry()), lambda: 8, page=64, early=early)
@@ -371,7 +412,7 @@ async def test_nobody_waits_for_a_model_that_has_to_be_loaded_first(manifest: Pa
 
     serving.infer = quickly  # type: ignore[method-assign]  # a model that takes next to nothing
     live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
-    assert await early.verdict(PRESS, live) is not None
+    assert await heard_of(early, live) is not None
     assert not early.is_quick(FULL), "it is not loaded"
     serving.resolve = lambda *_: serving.model  # type: ignore[method-assign]  # now it is
     assert early.is_quick(FULL)
@@ -383,7 +424,7 @@ async def test_nothing_is_kept_of_raw_outputs(manifest: PackManifest) -> None:
     asks: Any = FakeServing(manifest)
     early = EarlyAnswers(asks, lambda: 7)
     live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
-    assert await early.verdict(PRESS, live) is not None
+    assert await heard_of(early, live) is not None
     said = await early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest))
     assert said is not None
     assert not said.inferred.outputs
@@ -396,6 +437,6 @@ async def test_what_cannot_be_answered_early_is_left_to_the_log(manifest: PackMa
     asks: Any = FakeServing(manifest)
     early = EarlyAnswers(asks, lambda: 42)
     live = question(1, np.full((1, 5, 2), value, np.float32), hub_pack=FULL)
-    assert await early.verdict(PRESS, live) is None
-    assert await early.verdict(PRESS, question(2, np.ones((1, 4, 2), np.float32), hub_pack=FULL)) is None
+    assert await heard_of(early, live) is None
+    assert await heard_of(early, question(2, np.ones((1, 4, 2), np.float32), hub_pack=FULL)) is None
     assert await early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest)) is None

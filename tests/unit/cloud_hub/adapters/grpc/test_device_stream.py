@@ -1,7 +1,7 @@
 """One stream against a store that misbehaves on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from protos.messages.escalation import (
     PredictionId,
     Reject,
     Verdict,
+    VerdictAck,
     Welcome,
 )
 from protos.messages.inference import Tier
@@ -55,6 +56,7 @@ class FakeStore:
         self.is_full = False
         self.waiting_counts: dict[DeviceKey, int] = {}
         self.acknowledged: list[int] = []
+        self.has_acknowledged = asyncio.Event()
 
     async def open_session(self, device: DeviceKey, hello: Hello, now_ns: int) -> OpenedSession:
         """The first."""
@@ -79,6 +81,7 @@ class FakeStore:
         """Remember."""
         assert device == PRESS
         self.acknowledged.append(verdict_seq)
+        self.has_acknowledged.set()
 
     async def waiting_by_device(self) -> Mapping[DeviceKey, int]:
         """As the test says."""
@@ -119,11 +122,12 @@ class FakeModels:
 
 
 class FakeEarly:
-    """Answers every question at once, or, when it is slow, as soon as it is let."""
+    """Answers every question at once, in a turn of the loop, or, when it is slow, as soon as it is let."""
 
-    def __init__(self, *, is_slow: bool, seems_quick: bool = False) -> None:
+    def __init__(self, *, is_slow: bool, seems_quick: bool = False, is_at_once: bool = False) -> None:
         self._is_slow = is_slow
         self._seems_quick = seems_quick
+        self._is_at_once = is_at_once
         self.may_answer = asyncio.Event()
 
     def is_quick(self, hub_pack: str) -> bool:
@@ -131,12 +135,17 @@ class FakeEarly:
         assert hub_pack
         return self._seems_quick or not self._is_slow
 
-    async def verdict(self, device: DeviceKey, item: Item) -> Verdict | None:
+    def ask(self, device: DeviceKey, item: Item) -> Verdict | Coroutine[Any, Any, Verdict | None]:
         """One that says nothing."""
         assert device == PRESS
+        body = item.body
+        said = Verdict(NOT_LOGGED, body.prediction_id, body.input_digest, 1, Tier.HUB, None, 0.0, (), 1, 1.0)
+        return said if self._is_at_once else self._later(said)
+
+    async def _later(self, said: Verdict) -> Verdict:
         if self._is_slow:
             await self.may_answer.wait()
-        return Verdict(NOT_LOGGED, item.body.prediction_id, item.body.input_digest, 1, Tier.HUB, None, 0.0, (), 1, 1.0)
+        return said
 
 
 class Wire:
@@ -272,15 +281,19 @@ def test_what_finds_no_place_is_pushed_back(manifest: PackManifest) -> None:
 
 
 @in_loop
-@pytest.mark.parametrize(("is_slow", "seems_quick"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(
+    ("is_slow", "seems_quick", "is_at_once"),
+    [(False, False, True), (False, False, False), (True, False, False), (True, True, False)],
+)
 async def test_a_live_question_is_answered_before_it_is_stored(
     manifest: PackManifest,
     *,
     is_slow: bool,
     seems_quick: bool,
+    is_at_once: bool,
 ) -> None:
     """A quick model is waited for; a slow one holds up neither the item nor its acknowledgement."""
-    early = FakeEarly(is_slow=is_slow, seems_quick=seems_quick)
+    early = FakeEarly(is_slow=is_slow, seems_quick=seems_quick, is_at_once=is_at_once)
     wire = Wire(FakeStore(), manifest, early=early)
     wire.say(replace(hello(), capabilities=(EARLY_VERDICTS,)))
     await wire.stream.open()
@@ -298,6 +311,21 @@ async def test_a_live_question_is_answered_before_it_is_stored(
     assert await wire.hear() == Ack(ItemClass.AUDIT, ((1, 1),)), "nobody waits for an audit"
     wire.say_raw(None)
     await serving
+
+
+def test_the_cursor_is_stored_at_the_end_at_the_latest(manifest: PackManifest) -> None:
+    """The first time at once, then a few times a second; what was confirmed last is not lost with the stream."""
+
+    async def scenario(wire: Wire, store: FakeStore, serving: "asyncio.Task[None]") -> None:
+        wire.say(VerdictAck(1))
+        async with asyncio.timeout(30.0):
+            await store.has_acknowledged.wait()
+        wire.say(VerdictAck(2), VerdictAck(3))
+        wire.say_raw(None)
+        await serving
+        assert (store.acknowledged[0], store.acknowledged[-1]) == (1, 3)
+
+    served(manifest, scenario)
 
 
 @in_loop
