@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -35,6 +36,13 @@ def add(subparsers: Subparsers) -> None:
     add_config(listing)
     add_json(listing)
     listing.set_defaults(run=show)
+    revoking = group.add_parser(
+        "revoke", help="let nobody in with a join token any more; devices that came with it stay enrolled"
+    )
+    revoking.add_argument("token", metavar="TOKEN", help="its id, as `cloud-hub tokens list` shows it")
+    add_config(revoking)
+    add_json(revoking)
+    revoking.set_defaults(run=revoke)
 
 
 def create(args: argparse.Namespace) -> int:
@@ -80,13 +88,36 @@ def show(args: argparse.Namespace) -> int:
     """
     tokens, now_ns = with_store(load_config(args.config), lambda store: store.tokens()), time.time_ns()
     if args.json:
-        document = {"schema": TOKENS_SCHEMA, "tokens": [_entry(token, now_ns) for token in tokens]}
-        sys.stdout.write(json.dumps(document) + "\n")
+        _print_document(tokens, now_ns)
     elif tokens:
         sys.stdout.write("\n".join([_HEADING, *(_line(token, now_ns) for token in tokens)]) + "\n")
     else:
         sys.stdout.write("no join tokens: cloud-hub tokens create --site SITE\n")
     return Exit.OK
+
+
+def revoke(args: argparse.Namespace) -> int:
+    """End a token's time now.
+
+    Raises:
+        CliError: There is no such token, or the settings have problems.
+        StorageError: The database cannot be used.
+    """
+    now_ns = time.time_ns()
+    token = with_store(load_config(args.config), lambda store: store.revoke_token(args.token, now_ns))
+    if token is None:
+        raise CliError(f"there is no join token {args.token!r}", "cloud-hub tokens list shows their ids", Exit.USAGE)
+    came = ", ".join(dict.fromkeys(token.used_by.values()))
+    stay = f"; {came} stays enrolled, `cloud-hub devices remove` ends that" if came else ""
+    sys.stderr.write(f"token {token.token_id} lets nobody in since {_when(token.expires_at_ns)}{stay}\n")
+    if args.json:
+        _print_document([token], now_ns)
+    return Exit.OK
+
+
+def _print_document(tokens: Sequence[Token], now_ns: int) -> None:
+    document = {"schema": TOKENS_SCHEMA, "tokens": [_entry(token, now_ns) for token in tokens]}
+    sys.stdout.write(json.dumps(document) + "\n")
 
 
 def _entry(token: Token, now_ns: int) -> dict[str, Any]:

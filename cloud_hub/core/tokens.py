@@ -6,7 +6,7 @@ same certificate; another key is another use.
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from cloud_hub.core.devices import DeviceKey
@@ -82,6 +82,19 @@ def state(token: Token, now_ns: int) -> TokenState:
     if now_ns >= token.expires_at_ns:
         return TokenState.EXPIRED
     return TokenState.USED_UP if len(token.used_by) >= token.max_uses else TokenState.OPEN
+
+
+def revoked(token: Token, now_ns: int) -> Token:
+    """End a token's time now; one whose time is over stays as it is.
+
+    Args:
+        token: The token.
+        now_ns: Wall clock, Unix epoch, UTC.
+
+    Returns:
+        The token as it is from now on: it lets nobody in any more, no repeat either. Who came with it stays enrolled.
+    """
+    return replace(token, expires_at_ns=min(token.expires_at_ns, now_ns))
 
 
 def check(

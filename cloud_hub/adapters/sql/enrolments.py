@@ -11,7 +11,7 @@ from cloud_hub.adapters.sql.devices import insert_device, select_device
 from cloud_hub.adapters.sql.schema import certificate, device, token, token_use
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
-from cloud_hub.core.tokens import Enrolled, Token, Use, check
+from cloud_hub.core.tokens import Enrolled, Token, Use, check, revoked
 from cloud_hub.ports import Enrolment, IssuedCertificate
 
 
@@ -62,6 +62,18 @@ async def add_token(connection: AsyncConnection, new: Token, now_ns: int) -> Non
             max_uses=new.max_uses,
         )
     )
+
+
+async def revoke_token(connection: AsyncConnection, token_id: str, now_ns: int) -> Token | None:
+    """End a token's time; the token as it is now, None when there is none of that id."""
+    stored = await _token(connection, token_id)
+    if stored is None:
+        return None
+    ended = revoked(stored, now_ns)
+    await connection.execute(
+        update(token).where(token.c.token_id == token_id).values(expires_at_ns=ended.expires_at_ns)
+    )
+    return ended
 
 
 async def read_tokens(connection: AsyncConnection) -> tuple[Token, ...]:

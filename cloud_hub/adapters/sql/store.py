@@ -480,6 +480,10 @@ class SqlStore:
         """Store a new token."""
         await self._writer.write(lambda connection: enrolments.add_token(connection, token, now_ns))
 
+    async def revoke_token(self, token_id: str, now_ns: int) -> Token | None:
+        """End a join token's time; the token as it is now, None when there is none of that id."""
+        return await self._writer.write(lambda connection: enrolments.revoke_token(connection, token_id, now_ns))
+
     # --- for `cloud-hub restored` ------------------------------------------------------------------------------------
 
     async def renew_incarnation(self, *, actor: str, now_ns: int) -> HubIncarnation:

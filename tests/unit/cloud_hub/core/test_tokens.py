@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.core.tokens import Enrolled, Token, TokenState, Use, check, secret_digest, state
+from cloud_hub.core.tokens import Enrolled, Token, TokenState, Use, check, revoked, secret_digest, state
 from cloud_hub.errors import (
     DeviceTakenError,
     HubError,
@@ -88,3 +88,15 @@ def test_a_token_is_open_as_long_as_it_lets_a_new_key_in(token: Token, now_ns: i
     else:
         with pytest.raises(TokenExpiredError if found is TokenState.EXPIRED else TokenUsedUpError):
             tried(token, now_ns=now_ns)
+
+
+def test_a_revoked_token_lets_nobody_in() -> None:
+    """Neither a new key nor a repeat; revoking again, or after its end, changes nothing."""
+    used = replace(TOKEN, max_uses=2, used_by={"key-1": "d"})
+    ended = revoked(used, 500)
+    assert (ended.expires_at_ns, state(ended, 500)) == (500, TokenState.EXPIRED)
+    for key in ("key-1", "key-2"):
+        with pytest.raises(TokenExpiredError):
+            tried(ended, key=key, now_ns=500)
+    assert revoked(ended, 600) == ended
+    assert revoked(used, 2000) == used
