@@ -56,11 +56,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A policy that is desired and not in force: what it should do, since when, and why."""
+    """A policy that is desired and not in force.
+
+    Attributes:
+        what: What it should do.
+        since_ns: Since when it is wanted.
+        why: Why it is wanted, or what stands in its way.
+        until: The pack with which it begins, name@version; empty: with any report of the device.
+    """
 
     what: str
     since_ns: int
     why: str
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +119,29 @@ def lines(
     Returns:
         One line a binding that has a record or a desired policy, by name.
     """
-    policies = () if device.desired is None else device.desired.policies
-    states = {one.desire.binding: one for one in policy_states(policies, device.heartbeat)}
-    open_ = {name: one for name, one in states.items() if one.phase is not PolicyPhase.IN_FORCE}
+    open_ = _open(device)
     current = _in_force(device, records)
     return tuple(
         _line(device.key, binding, current.get(binding), open_.get(binding), overdue)
         for binding in sorted(current.keys() | open_.keys())
     )
+
+
+def _open(device: DeviceFacts) -> dict[str, tuple[PolicyStatus, str]]:
+    """What is wanted of a binding and not in force, with the pack that it waits for.
+
+    A policy for a pack that neither runs there nor is wanted there has nothing to wait for, and is not told.
+    """
+    if device.desired is None:
+        return {}
+    coming = {(slot.binding, slot.digest): slot.pack for slot in device.desired.slots}
+    found: dict[str, tuple[PolicyStatus, str]] = {}
+    for status in policy_states(device.desired.policies, device.heartbeat):
+        binding, waits = status.desire.binding, status.phase is PolicyPhase.OTHER_PACK
+        until = coming.get((binding, status.desire.policy.pack_digest), "") if waits else ""
+        if until or (status.phase is not PolicyPhase.IN_FORCE and not waits):
+            found[binding] = (status, until)
+    return found
 
 
 def needs_a_look(line: PolicyLine) -> bool:
@@ -143,10 +166,11 @@ def _line(
     device: DeviceKey,
     binding: str,
     record: PolicyRecord | None,
-    wanted: PolicyStatus | None,
+    open_: tuple[PolicyStatus, str] | None,
     overdue: Mapping[PolicyKey, Overdue],
 ) -> PolicyLine:
-    told = None if wanted is None else Wanted(_MODE_WORDS[wanted.desire.policy.mode], wanted.since_ns, _why(wanted))
+    wanted, until = open_ or (None, "")
+    told = None if wanted is None else _wanted(wanted, until)
     if record is None:
         return PolicyLine(device, binding, _state(None, wanted), told)
     late = overdue.get(record.key, Overdue())
@@ -182,6 +206,10 @@ def _state(record: PolicyRecord | None, wanted: PolicyStatus | None) -> State:
     if record is None or record.promise is None:
         return State(Shape.IDLE, "nothing promised")
     return State(Shape.OK, "holds so far")
+
+
+def _wanted(status: PolicyStatus, until: str) -> Wanted:
+    return Wanted(_MODE_WORDS[status.desire.policy.mode], status.since_ns, _why(status), until)
 
 
 def _why(wanted: PolicyStatus) -> str:

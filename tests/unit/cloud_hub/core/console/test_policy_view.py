@@ -9,7 +9,7 @@ from cloud_hub.core.monitoring.watch import Alarm, Limits, Measure, Promise
 from cloud_hub.core.policies import PolicyDesire
 from cloud_hub.core.twin import with_policy
 from protos.messages.fleet import DesiredPolicy, PolicyMode, PolicyReport, PolicyState
-from tests.unit.cloud_hub.core.console.fleets import NOW_NS, V1, S, device, key
+from tests.unit.cloud_hub.core.console.fleets import DIGESTS, NOW_NS, V1, V2, S, device, key
 
 ON_ERROR = Promise(Measure.ERROR, 0.05, 0.05, 0.9, "sha256:c")
 RECORD = PolicyRecord(
@@ -73,6 +73,22 @@ def test_a_policy_that_is_not_there_yet_is_pending_since_it_was_wanted() -> None
     (unheard,) = lines(replace(away, heartbeat=None), (), {})
     assert (unheard.pack, unheard.state.word) == ("", "policy pending")
     assert needs_a_look(unheard)
+
+
+def test_a_policy_for_another_pack_is_pending_as_long_as_that_pack_is_wanted() -> None:
+    """It names the pack with which it begins; without anybody who wants that pack there is nothing to wait for."""
+    wanted = replace(WANTED, policy=replace(WANTED.policy, pack_digest=DIGESTS[V2]))
+    installing = device(desired=V2, policies=(REPORT,))
+    assert installing.desired is not None
+    installing = replace(installing, desired=replace(installing.desired, policies=(wanted,)))
+    (line,) = lines(installing, (RECORD,), {})
+    assert line.state.word == "policy for another pack"
+    assert line.wanted is not None
+    assert (line.wanted.why, line.wanted.until) == (f"for another pack than {V1}", V2)
+    back = replace(installing, desired=with_policy(None, key("d1"), wanted))
+    (line,) = lines(back, (RECORD,), {})
+    assert (line.state.word, line.wanted) == ("holds so far", None)
+    assert not needs_a_look(line)
 
 
 def test_a_policy_in_force_is_told_by_its_own_record() -> None:

@@ -147,6 +147,29 @@ async def test_a_policy_that_is_not_there_yet_stands_on_both_pages(tmp_path: Pat
 
 
 @in_loop
+async def test_a_policy_for_a_pack_that_is_wanted_names_the_pack(tmp_path: Path) -> None:
+    """It begins with that pack; the version numbers beside it do not break off from their word."""
+    async with seen(tmp_path) as world, world.hub.program("vera") as vera:
+        device, store, at_ns = DeviceKey("default", "lyon", "left-2"), world.hub.store, world.hub.clock.ns()
+        facts = await store.facts(device)
+        assert facts is not None
+        assert facts.desired is not None
+        assert facts.heartbeat is not None
+        (slot,) = facts.desired.slots
+        runs = PolicyReport(slot.binding, 0, V1, "sha256:" + "1" * 64, 9, 9, 0, 0, 0, 0.1, 0.9, PolicyState.ACTIVE)
+        await store.save_heartbeat(device, replace(facts.heartbeat, policies=(runs,)), at_ns)
+
+        def for_the_wanted(version: int) -> PolicyDesire:
+            policy = DesiredPolicy(version, PolicyMode.HUB_ONLY, pack_digest=slot.digest)
+            return PolicyDesire(slot.binding, policy, "void", "m", at_ns)
+
+        await store.policies.desire(device, slot.binding, for_the_wanted)
+        page = await text_of(vera, "/devices/lyon/left-2")
+        assert f"(for another pack than {V1}), as soon as motion-band-edge 2.0.0 runs here." in page
+        assert '<span class="nowrap">version 2</span>' in page
+
+
+@in_loop
 async def test_a_device_tells_what_audits_say_of_its_certificate(tmp_path: Path) -> None:
     """The promise, estimates with their intervals, and the alarms that stand, by name."""
     async with seen(tmp_path) as world, world.hub.program("vera") as vera:
