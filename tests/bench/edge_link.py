@@ -106,20 +106,42 @@ async def link(port: int, hub: BenchModel) -> AsyncIterator[Link]:
         yield Link(stream, hub)
 
 
-async def echo(port: int, size_bytes: int, count: int) -> list[float]:
-    """Round trips in ms of one message after the other through `bare_echo`."""
-    message = bytes(size_bytes)
-    times_ms = []
-    async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:
-        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(METHOD)()
+class Echo:
+    """An open stream through `bare_echo`."""
+
+    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", size_bytes: int) -> None:
+        self._call = call
+        self._message = bytes(size_bytes)
+
+    async def ask(self, count: int) -> list[float]:
+        """Round trips in ms of one message after the other."""
+        times_ms = []
         for _ in range(count):
             began_s = time.perf_counter()
-            await call.write(message)
+            await self._call.write(self._message)
             async with asyncio.timeout(_DEADLINE_S):
-                await call.read()
+                await self._call.read()
             times_ms.append((time.perf_counter() - began_s) * _MS)
+        return times_ms
+
+
+@asynccontextmanager
+async def echo(port: int, size_bytes: int) -> AsyncIterator[Echo]:
+    """Open a stream through `bare_echo`."""
+    async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(METHOD)()
+        yield Echo(call, size_bytes)
         await call.done_writing()
-    return times_ms
+
+
+async def in_turn(link: Link, beside: Echo, count: int) -> tuple[list[float], list[float]]:
+    """Questions and echoes in turn, so that both wait as long between two: item to verdict less the model, and echo."""
+    verdicts, echoes = [], []
+    for _ in range(count):
+        trips = await link.ask(1)
+        verdicts += less(trips.verdict, trips.infer)
+        echoes += await beside.ask(1)
+    return verdicts, echoes
 
 
 def syncs(folder: Path, count: int) -> list[float]:

@@ -120,13 +120,13 @@ def started_agent(broker: Mosquitto, folder: Path, stack: ExitStack) -> Side:
 
 
 def run_agent(config: Path, stack: ExitStack) -> Process:
-    """Start an agent and wait for its broker."""
+    """Start an agent and wait until its broker has taken its subscriptions: what comes before is nobody's."""
     line = [installed_program("edge-agent"), "run", "--config", str(config)]
     process = Process(line, log_path=config.parent / "edge-agent.log", cwd=config.parent, environ=COMPILED)
     stack.callback(process.kill)
     stack.callback(process.terminate)
     process.start()
-    process.wait_for_log("broker_connected")
+    process.wait_for_log('"peer": "mqtt:site"')
     return process
 
 
