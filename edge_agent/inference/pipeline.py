@@ -7,7 +7,8 @@ or the network: the store commits and acknowledges behind it, and what cannot be
 
 While answers are quick, whoever has handed deliveries in makes the pass: to wake another thread would cost as much as
 the answer. Slow ones are left to the pipeline's own thread, so that the connection is read and answered meanwhile. That
-thread also makes the passes in which only time goes by, and those after a fault.
+thread also makes the passes in which only time goes by, and those after a fault. It does not take a quick one from who
+hands in: from then on each of the two would find the other at it, and every record would change threads.
 """
 
 import threading
@@ -119,6 +120,7 @@ class Pipeline:
         self._failure: Exception | None = None
         self._lead = 0  # of quick answers over slow ones, lately: single ones that had to wait say nothing
         self._is_resting = False
+        self._has_helpers = False  # who hands records in makes passes, too
         self._ticked_s = float("-inf")
         self.last_pass_s = clock.monotonic_s()
 
@@ -150,9 +152,11 @@ class Pipeline:
 
         What other connections hand in meanwhile is left to that one: else a busy one would keep this caller for ever.
         """
+        self._has_helpers = True
         if not self._waiting:
             return
-        if self._passing.acquire(blocking=False):
+        # A quick pass of somebody else is over before another thread would be awake.
+        if self._passing.acquire(timeout=QUICK_S if self._is_quick() else 0.0):
             try:
                 for _ in range(0, len(self._waiting), MAX_BATCH):
                     if self._waiting and self._is_quick():
@@ -173,8 +177,10 @@ class Pipeline:
         alone is shed and counted.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_called or self._waiting or self._again, IDLE_WAIT_S)
+            is_due = self._changed.wait_for(self._is_due, IDLE_WAIT_S)
             self._is_called = False
+        if not (is_due or self._waiting) and self._clock.monotonic_s() - self._ticked_s < IDLE_WAIT_S / 2:
+            return  # time has just gone by in somebody else's pass
         with self._passing:
             failure, self._failure = self._failure, None
             if failure is not None:
@@ -192,6 +198,11 @@ class Pipeline:
 
     def _has_room(self) -> bool:
         return len(self._waiting) < self._capacity
+
+    def _is_due(self) -> bool:
+        """Whether the pipeline's own thread has something to do; the caller holds the condition."""
+        is_left_to_others = self._has_helpers and self._is_quick()
+        return bool(self._is_called or self._again or (self._waiting and not is_left_to_others))
 
     def _call(self) -> None:
         """Wake the pipeline's own thread; the caller holds the condition."""

@@ -65,6 +65,13 @@ def is_kept(entry: Entry) -> TypeGuard[Unit]:
     return isinstance(entry, Unit) and entry.terms.is_held
 
 
+def is_awaited(entry: Entry) -> bool:
+    """Whether somebody waits for its commit: a caller, a sender for its acknowledgement, the hub for its question."""
+    if isinstance(entry, Call):
+        return True
+    return bool(entry.acks or entry.feedback or any(one.escalate is not None for one in entry.decided))
+
+
 def is_in_order(entry: Entry) -> bool:
     """Whether it may not overtake a unit."""
     return isinstance(entry, Unit) or entry.is_in_order

@@ -7,6 +7,9 @@ counts it as shed, so that inference goes on, and bounds what it holds in memory
 A disk without room is told apart from a broken one (`room.py`): then the books are committed without the payloads, so
 a record is acknowledged after the commit that counts it as shed.
 
+A unit that nobody waits for (of records of QoS 0, which nobody keeps, and whose answers are out) waits a little for
+others: to commit each by itself would cost more than all the rest that is done for it.
+
 What has to wait for something else than the disk is set aside and tried again with each commit: units of a class that
 is full and blocks (`core/outbox.py`), and, on a full disk, units whose terms forbid to shed them. It is not
 acknowledged, so the broker holds back what comes after its window of unacknowledged messages.
@@ -39,6 +42,7 @@ from edge_agent.adapters.sqlite.entries import (
     Entry,
     books,
     durability_of,
+    is_awaited,
     is_in_order,
     is_kept,
     parted,
@@ -56,10 +60,14 @@ from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.link.backoff import Backoff
 
 UNAVAILABLE_AFTER_S = 1.0
+LINGER_S = 0.1
+"""How long a unit that nobody waits for may wait for others to be committed with it."""
+
 THREAD_NAME = "store-writer"
 
 _COMMIT_NUMBER = "commit_number"
 _FAILING_POLL_S = 0.05
+_LINGERING_MAX_BYTES = 1 << 20
 _CLOSE_DEADLINE_S = 10.0
 
 ResultT = TypeVar("ResultT")
@@ -117,6 +125,7 @@ class Writer:
         self._waits_for: str | None = None
         self._tried = 0  # so many of them, from the oldest on, were in the last try, which may have been committed
         self._is_closing = False
+        self._is_awaited = False  # somebody waits for one of the entries
         self._connection: sqlite3.Connection | None = None
         self._is_synced: bool | None = None  # whether a commit on the connection reaches the disk
         self._unsynced_boot: str | None = None
@@ -170,7 +179,9 @@ class Writer:
             self._waiting_bytes += backlog.size_bytes(unit)
             if self._waiting_bytes > HELD_MAX_BYTES or len(self._entries) > MAX_ENTRIES:
                 self._bound_waiting()
-            self._changed.notify()
+            self._is_awaited = self._is_awaited or is_awaited(unit)
+            if len(self._entries) == 1 or self._is_ripe():
+                self._changed.notify()
 
     def call(
         self,
@@ -214,6 +225,7 @@ class Writer:
             if self._is_closing:
                 raise StoreClosedError(self._path)
             self._entries.append(call)
+            self._is_awaited = True
             self._changed.notify()
         return call.future  # type: ignore[return-value]  # it holds what `change` returned
 
@@ -235,7 +247,8 @@ class Writer:
                     self._changed.wait()
                 if self._failing_since_s is not None and not self._is_closing:
                     self._changed.wait(_FAILING_POLL_S)
-                elif self._commit_interval_s and not self._held:
+                elif not self._held:
+                    self._changed.wait_for(self._is_ripe, LINGER_S)
                     self._changed.wait_for(self._is_pressing, self._too_early_s())
                 self._gather()
                 is_last = self._is_closing and not self._entries
@@ -256,7 +269,12 @@ class Writer:
         while self._entries and left > 0:
             self._held.append(self._entries.popleft())
             left -= 1
+        self._is_awaited = any(map(is_awaited, self._entries))
         self._waiting_bytes = sum(backlog.size_bytes(one) for one in self._entries if isinstance(one, Unit))
+
+    def _is_ripe(self) -> bool:
+        """Whether what waits need not wait for more; the next commit may have to, all the same."""
+        return self._is_awaited or self._waiting_bytes > _LINGERING_MAX_BYTES or self._is_pressing()
 
     def _is_pressing(self) -> bool:
         """Whether the next commit may not wait for its time."""
@@ -264,7 +282,7 @@ class Writer:
 
     def _too_early_s(self) -> float:
         """How long the next commit has to wait for its time."""
-        if self._committed_at_s is None:
+        if self._committed_at_s is None or not self._commit_interval_s:
             return 0.0
         return max(0.0, self._committed_at_s + self._commit_interval_s - self._clock.monotonic_s())
 

@@ -8,7 +8,7 @@ import pytest
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.budget import BucketSpec, Granted, Pool, Resource
 from edge_agent.core.decision import Barrier, Policy
-from edge_agent.inference.pipeline import FAILED_ALONE, QUEUE_FULL, QUICK_S
+from edge_agent.inference.pipeline import FAILED_ALONE, IDLE_WAIT_S, QUEUE_FULL, QUICK_S
 from edge_agent.inference.rationing import Ration
 from edge_agent.ports import Unit
 from model_packs.errors import RunTimeoutError
@@ -438,6 +438,34 @@ def test_quick_answers_are_made_by_whoever_hands_the_records_in() -> None:
     bench.commit()
     assert bench.broker.acknowledged == [0, 1, 2]
     assert bench.store.broken_equations() == []
+
+
+def test_the_own_thread_makes_no_pass_where_time_has_just_gone_by_in_another() -> None:
+    """It would stand in the way of whoever hands records in, and take over from then on."""
+    bench = Bench()
+    bench.send(0)
+    bench.pipeline.run_once()
+    bench.clock.monotonic += IDLE_WAIT_S
+    bench.send(1)
+    bench.pipeline.run_waiting()
+    passed_s = bench.clock.monotonic
+    bench.clock.monotonic += IDLE_WAIT_S / 4
+    bench.pipeline.run_once()
+    assert bench.pipeline.last_pass_s == passed_s
+    bench.clock.monotonic += IDLE_WAIT_S
+    bench.pipeline.run_once()
+    assert bench.pipeline.last_pass_s == bench.clock.monotonic
+
+
+def test_a_record_that_nobody_came_back_for_is_answered_all_the_same() -> None:
+    """The own thread leaves quick answers to whoever handed the records in, but not for ever."""
+    bench = Bench()
+    bench.send(0)
+    bench.pipeline.run_once()
+    bench.pipeline.run_waiting()
+    bench.send(1)
+    bench.pipeline.run_once()
+    assert len(bench.events()) == 2
 
 
 def test_slow_answers_are_left_to_the_pipelines_own_thread() -> None:

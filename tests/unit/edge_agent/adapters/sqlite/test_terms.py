@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.adapters.sqlite import writer
 from edge_agent.adapters.sqlite.store import StoreSettings
 from edge_agent.core.accounting import Count, of_reason
 from edge_agent.core.durability import Durability, JournalTerms, OnJournalFailure
@@ -40,11 +41,11 @@ def synchronous(opened: Opened) -> int:
 
 def commit(opened: Opened, *units: Unit) -> None:
     """Commit some units as one group."""
-    writer = opened.store._writer
+    thread = opened.store._writer
     total = len(opened.acknowledged) + sum(len(unit.acks) for unit in units)
-    with writer._changed:
+    with thread._changed:
         for unit in units:
-            writer.submit(unit)
+            thread.submit(unit)
     wait_until(lambda: len(opened.acknowledged) == total, DEADLINE_S, "acknowledgements")
 
 
@@ -161,6 +162,39 @@ def test_an_interval_gathers_what_comes_into_one_commit(tmp_path: Path) -> None:
     opened.store.close()
     assert len(opened.acknowledged) == 50
     assert len(opened.commits) == 2
+
+
+def test_records_that_nobody_waits_for_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of QoS 0 are kept by nobody: a commit for each would cost more than its answer."""
+    monkeypatch.setattr(writer, "LINGER_S", 3600.0)
+    opened = open_store(tmp_path)
+    for number in range(50):
+        opened.store.submit(replace(unit(opened, number, JournalTerms(), escalate=False), acks=()))
+    opened.store.close()
+    assert len(opened.commits) == 1
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_commit_that_somebody_waits_for_takes_those_along_that_linger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_asked: bool
+) -> None:
+    """A sender waits for its acknowledgement, and the hub's link for what it is to ask."""
+    monkeypatch.setattr(writer, "LINGER_S", 3600.0)
+    opened = open_store(tmp_path)
+    opened.store.submit(replace(unit(opened, 1, JournalTerms(), escalate=False), acks=()))
+    awaited = unit(opened, 2, JournalTerms(), escalate=is_asked)
+    opened.store.submit(replace(awaited, acks=()) if is_asked else awaited)
+    wait_until(lambda: len(opened.commits) == 1, DEADLINE_S, "the commit")
+    assert opened.counts()[Count.PREDICTIONS_DECIDED] == 2
+    opened.store.close()
+
+
+def test_what_nobody_waits_for_is_committed_soon(tmp_path: Path) -> None:
+    """It lingers for others, not for ever."""
+    opened = open_store(tmp_path)
+    opened.store.submit(replace(unit(opened, 1, JournalTerms(), escalate=False), acks=()))
+    wait_until(lambda: len(opened.commits) == 1, DEADLINE_S, "the commit")
+    opened.store.close()
 
 
 @pytest.mark.parametrize(
