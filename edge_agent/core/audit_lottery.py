@@ -36,5 +36,7 @@ def is_drawn(key: bytes, name: PredictionId, rate: float) -> bool:
         raise ValueError(f"an audit rate is a probability from 0 to 1, not {rate}")
     if len(key) != KEY_BYTES:
         raise ValueError(f"the key of the audit lottery has {KEY_BYTES} bytes, not {len(key)}")
+    if rate == 0.0:  # as it mostly is where there is no hub
+        return False
     digest = hashlib.blake2b(name.encode("ascii"), digest_size=_DRAW_BYTES, key=key, person=_PERSON).digest()
     return int.from_bytes(digest, "big") < rate * _DRAWS

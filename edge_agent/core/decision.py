@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from edge_agent.core.accounting import Count, of_reason
 from model_packs.outputs import RawTensors
@@ -103,7 +104,7 @@ class Facts:
     ood: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """What becomes of one answer.
 
@@ -253,15 +254,21 @@ def counters(decision: Decision) -> tuple[str, ...]:
         How it was decided, whether it was drawn, and what was wanted of the hub and could not be afforded. What is
         asked of the hub is counted where it is stored.
     """
-    names: list[str] = [Count.DECISIONS_MADE, _decided(decision)]
-    if decision.is_drawn and not decision.is_audit:
+    suppressed_by = decision.shortage if decision.is_suppressed else None
+    return _counters(decision.reason, suppressed_by, is_drawn=decision.is_drawn)
+
+
+@lru_cache(maxsize=256)  # pure; there are few different ones
+def _counters(reason: Reason | None, suppressed_by: Shortage | None, *, is_drawn: bool) -> tuple[str, ...]:
+    names: list[str] = [Count.DECISIONS_MADE, _decided(reason)]
+    if is_drawn and reason is not Reason.AUDIT:
         names += [Count.AUDITS_DRAWN, Count.AUDITS_ESCALATED]
-    if decision.is_suppressed and decision.shortage is not None:
-        names += [Count.ESCALATIONS_WANTED, of_reason(Count.ESCALATIONS_SUPPRESSED_BUDGET, decision.shortage)]
+    if suppressed_by is not None:
+        names += [Count.ESCALATIONS_WANTED, of_reason(Count.ESCALATIONS_SUPPRESSED_BUDGET, suppressed_by)]
     return tuple(names)
 
 
-def _decided(decision: Decision) -> str:
-    if decision.reason is None:
+def _decided(reason: Reason | None) -> str:
+    if reason is None:
         return Count.DECISIONS_KEPT
-    return of_reason(Count.DECISIONS_DOUBTED, decision.reason) if not decision.is_kept else Count.DECISIONS_AUDITED
+    return Count.DECISIONS_AUDITED if reason is Reason.AUDIT else of_reason(Count.DECISIONS_DOUBTED, reason)

@@ -68,7 +68,7 @@ class PayloadSpec:
     max_skew_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Vectors:
     """The samples of one message.
 

@@ -51,7 +51,7 @@ class CertificateUse:
     state: CertificateState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prediction:
     """The edge's answer to one window, with all that its event says.
 

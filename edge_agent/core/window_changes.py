@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class Unused(StrEnum):
     LEAP = "leap"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClosedWindow:
     """A window to infer.
 
@@ -61,7 +62,7 @@ class SkippedWindow:
     reason: Unused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionState:
     """What must outlive a crash beside the kept journal rows.
 
@@ -78,13 +79,10 @@ class PartitionState:
 
     def to_json(self) -> str:
         """Write the state for the store."""
-        return json.dumps(
-            {
-                "v": _STATE_VERSION,
-                "shape": self.shape,
-                "closed_through_ns": self.closed_through_ns,
-                "emitted": self.emitted,
-            }
+        emitted = ", ".join([f"[{start_ns}, {row}]" for start_ns, row in self.emitted])
+        return (
+            f'{{"v": {_STATE_VERSION}, "shape": {_quoted(self.shape)}, '
+            f'"closed_through_ns": {self.closed_through_ns}, "emitted": [{emitted}]}}'
         )
 
     @classmethod
@@ -106,7 +104,7 @@ class PartitionState:
         return state
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Changes:
     """What one call changed.
 
@@ -125,6 +123,11 @@ class Changes:
     pending: Mapping[int, int] = field(default_factory=dict)
     released: tuple[int, ...] = ()
     states: Mapping[str, PartitionState | None] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=64)  # pure, and of each binding the same
+def _quoted(text: str) -> str:
+    return json.dumps(text)
 
 
 def closing(window: ClosedWindow, row: int, state: PartitionState) -> Changes:

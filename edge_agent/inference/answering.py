@@ -91,7 +91,7 @@ class Question(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """A question with what its answer needs: when the message that completed it came, and where the answer goes."""
 
@@ -107,7 +107,7 @@ LookAtInput = Callable[[BindingName, str, PackManifest, NDArray[Any], int], floa
 """`InputWatch.look`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answered:
     """A question with all that its decision needs."""
 

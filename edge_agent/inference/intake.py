@@ -13,7 +13,7 @@ from edge_agent.inference.draft import Draft
 from edge_agent.ports import Delivery, Remembered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
     """A question, with the captures of its records' topic that have one value for it."""
 

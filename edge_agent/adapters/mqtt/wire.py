@@ -37,7 +37,7 @@ FIRST_OWN_ID = 1 << 15
 LAST_OWN_ID = (1 << 16) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """One PUBLISH of QoS 0 or 1; `message_id` is 0 at QoS 0, and `topic` is UTF-8 if the broker keeps its word."""
 
@@ -48,7 +48,7 @@ class Received:
     message_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """What became of messages of ours, by message id.
 
