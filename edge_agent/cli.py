@@ -10,6 +10,7 @@ from protos.link import grpc_core
 # gRPC's C core reads them when it is imported; what else is set for it is the operator's.
 os.environ.setdefault("GRPC_VERBOSITY", grpc_core.VERBOSITY)
 os.environ.setdefault("GRPC_EXPERIMENTS", grpc_core.experiments())
+os.environ.setdefault("GRPC_POLL_STRATEGY", grpc_core.POLL_STRATEGY)
 
 import argparse
 import sys

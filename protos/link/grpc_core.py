@@ -9,6 +9,14 @@ from typing import Final
 VERBOSITY: Final = "NONE"
 """Of `GRPC_VERBOSITY`: else the core puts its own lines on stderr before our errors."""
 
+POLL_STRATEGY: Final = "poll"
+"""Of `GRPC_POLL_STRATEGY`: each completion queue waits for its own sockets.
+
+By default (epoll1) all queues of a process share one epoll set, and whichever thread waits reads every socket: beside
+the link's `grpc.aio`, whose thread always waits, a server on a queue of its own then gets each request by a wake-up of
+another thread. The price is a wait that looks at each socket of its queue (docs/serving.md has both as measured).
+"""
+
 _KNOWN_UNTIL: Final = (1, 85)
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 server = grpc.server(ThreadPoolExecutor(1))
 assert server.add_insecure_port("127.0.0.1:0")
 server.stop(None)
-print(json.dumps(os.environ["GRPC_EXPERIMENTS"]))
+print(json.dumps([os.environ["GRPC_EXPERIMENTS"], os.environ["GRPC_POLL_STRATEGY"]]))
 """
 
 
@@ -32,14 +32,15 @@ def ended(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_the_installed_core_knows_what_is_chosen(cli: str) -> None:
     """A name that it did not know would be a line on stderr at every start."""
     done = ended(SERVES.format(cli=cli))
-    assert json.loads(done.stdout) == "-event_engine_listener"
+    assert json.loads(done.stdout) == ["-event_engine_listener", "poll"]
     assert not done.stderr
 
 
 def test_an_operators_choice_stays() -> None:
-    """Who sets the variable knows why."""
-    done = ended(SERVES.format(cli="edge_agent.cli"), GRPC_EXPERIMENTS="-tcp_frame_size_tuning")
-    assert json.loads(done.stdout) == "-tcp_frame_size_tuning"
+    """Who sets the variables knows why."""
+    chosen = {"GRPC_EXPERIMENTS": "-tcp_frame_size_tuning", "GRPC_POLL_STRATEGY": "epoll1"}
+    done = ended(SERVES.format(cli="edge_agent.cli"), **chosen)
+    assert json.loads(done.stdout) == list(chosen.values())
 
 
 @pytest.mark.parametrize("cli", ["edge_agent.cli", "cloud_hub.cli"])
@@ -50,7 +51,7 @@ import builtins, os
 real = builtins.__import__
 def watching(name, *rest):
     if name == "grpc" or name.startswith("grpc."):
-        assert "GRPC_EXPERIMENTS" in os.environ
+        assert {{"GRPC_EXPERIMENTS", "GRPC_POLL_STRATEGY"}} <= os.environ.keys()
     return real(name, *rest)
 builtins.__import__ = watching
 import {cli}
