@@ -180,10 +180,6 @@ def open_writer(
         StoreVersionError: The file was written by a newer major version.
         StoreError: The file is no database, is damaged, or cannot be written.
     """
-    try:
-        settle(path)
-    except OSError as error:
-        raise of_file(path, error) from error
     with translated(path):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
@@ -192,6 +188,7 @@ def open_writer(
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_MAX_BYTES}")
+            _settle(connection, path, settle)
             _migrate(connection, path, migrations)
         except BaseException:
             connection.close()
@@ -240,6 +237,17 @@ def refuse_older(connection: sqlite3.Connection, path: Path) -> None:
     found = _version(connection)
     if found < VERSION:
         raise StoreUpgradeError(path, found, VERSION)
+
+
+def _settle(connection: sqlite3.Connection, path: Path, settle: Callable[[Path], None]) -> None:
+    """Settle the log while no other program can write it: one that just did would find older bytes over its own."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        settle(path)
+    except OSError as error:
+        raise of_file(path, error) from error
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: tuple[tuple[int, tuple[str, ...]], ...]) -> None:

@@ -4,7 +4,7 @@ After a sync that failed, the kernel calls the pages clean that it could not wri
 disk, and the next sync succeeds without them. A commit found in such a log would be acknowledged and gone after a power
 cut, and so would every later one, since SQLite reads the log up to its first gap. So the log's own bytes are written
 once more, which makes the pages dirty again, and synced. Nobody is disturbed by it: SQLite keeps its locks in other
-files, and who reads the log meanwhile reads the same bytes.
+files, who reads the log meanwhile reads the same bytes, and who would write it is kept out (`schema.py`).
 
 See Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020.
 """
@@ -27,7 +27,8 @@ def write_anew(
     """Write the log of a database once more and sync it, with its name; a database without one is left alone.
 
     Args:
-        path: The database. Nobody writes it meanwhile: the agent's lock is held, and its writer is not connected.
+        path: The database. Nobody may write it meanwhile: the caller holds SQLite's write lock. The agent's own lock
+            does not keep other programs out, and an opening follows when one of them was in the way of a commit.
         write: As `os.pwrite`.
         sync: As `os.fsync`; called for the log and for its folder.
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_who_reads_meanwhile_is_not_disturbed(tmp_path: Path) -> None:
     ],
 )
 def test_a_disk_that_does_not_take_it_is_named_with_the_mend(code: int, mend: str, tmp_path: Path) -> None:
-    """The file is not opened then: what is in it cannot be counted on."""
+    """Nothing is done in the file then: what is in it cannot be counted on."""
 
     def settle(path: Path) -> None:
         raise OSError(code, os.strerror(code), str(path))
@@ -71,4 +72,21 @@ def test_a_disk_that_does_not_take_it_is_named_with_the_mend(code: int, mend: st
     with pytest.raises(StoreError, match=os.strerror(code)) as raised:
         schema.open_writer(tmp_path / FILE_NAME, settle=settle)
     assert mend in raised.value.mend
-    assert list(tmp_path.iterdir()) == []
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def test_no_other_program_writes_the_log_meanwhile(tmp_path: Path) -> None:
+    """Its newest bytes would be overwritten with older ones, and the file be damaged."""
+    path, refused = tmp_path / FILE_NAME, []
+
+    def settle(path: Path) -> None:
+        with closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+
+    schema.open_writer(path).close()
+    schema.open_writer(path, settle=settle).close()
+    assert refused == ["database is locked"]
