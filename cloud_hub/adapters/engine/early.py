@@ -93,6 +93,8 @@ class EarlyAnswers:
 
     async def _later(self, place: Place, item: Item) -> Verdict | None:
         """Wait for the model, and for its answer."""
+        if place in self._asking:  # sent again before the first of the two began
+            return None
         device, _ = place
         settled = self._asking[place] = asyncio.Event()
         try:

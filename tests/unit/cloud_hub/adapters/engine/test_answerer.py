@@ -372,6 +372,26 @@ async def test_a_loaded_model_that_can_answers_at_once(manifest: PackManifest) -
 
 
 @in_loop
+async def test_a_question_that_comes_twice_at_once_waits_for_the_model_once(manifest: PackManifest) -> None:
+    """On a device's old stream and on its new one; nobody is left waiting for the one that was passed over."""
+    serving = FakeServing(manifest)
+    asks: Any = serving
+    infer = serving.infer
+
+    async def slowly(*args: Any, **more: Any) -> Inferred:  # noqa: ANN401 - handed on
+        await asyncio.sleep(0)
+        return await infer(*args, **more)
+
+    serving.infer = slowly  # type: ignore[method-assign]  # a model that is not quick
+    early = EarlyAnswers(asks, lambda: 7)
+    live = question(1, np.ones((1, 5, 2), np.float32), hub_pack=FULL)
+    later = [early.ask(PRESS, live) for _ in range(2)]
+    said = await asyncio.gather(*[one for one in later if one is not None and not isinstance(one, Verdict)])
+    assert sorted(one is None for one in said) == [False, True]
+    assert await early.take(PRESS, Question(live.body.prediction_id, live.body.input_digest)) is not None
+
+
+@in_loop
 async def test_what_is_being_answered_early_is_waited_for(manifest: PackManifest) -> None:
     """A full model that takes longer than a commit runs once for a question; of its outputs nothing is kept."""
     serving, may_end = FakeServing(manifest), asyncio.Event()
