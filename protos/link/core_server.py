@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _NO_FLAGS: Final = 0
 _AT_ONCE: Final = 0.0  # a deadline that has passed
-_WAVE: Final = 64  # so much wakes the loop although more comes
+_WAVE: Final = 64  # so many events after a post wake the loop although more come
 _NEVER_S: Final = 1e12  # Unix time; the core says a deadline that is none as the end of time
 _OK: Final = grpc.StatusCode.OK.value[0]
 
@@ -90,7 +90,7 @@ class CoreCall:
         self._core = event.call
         self._deadline_s: float = event.call_details.deadline
         self._metadata: Metadata = event.invocation_metadata
-        self._at_once: AtOnce = _unknown
+        self._at_once: AtOnce
         self._task: asyncio.Task[None] | None = None
         self._has_begun = False
 
@@ -109,8 +109,11 @@ class CoreCall:
 
     # On the server's own thread.
 
-    def begin(self, method: Unary | Streaming) -> None:
-        """Read what is sent, and answer it."""
+    def begin(self, method: Unary | Streaming | None) -> None:
+        """Read what is sent, and answer it; nothing is read for a method that there is not."""
+        if method is None:
+            self._refuse(AbortError(grpc.StatusCode.UNIMPLEMENTED, "there is no such method"), watches=True)
+            return
         if isinstance(method, Streaming):
             self._go_on(self._streamed(method))
             return
@@ -171,8 +174,9 @@ class CoreCall:
         self._task = self._server.keep(asyncio.ensure_future(work))
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # its CancelledError holds frames, which hold the call: no ring
+        if task is not None:
+            task.cancel()
 
     async def _finished(self, goes_on: GoesOn) -> None:
         try:
@@ -246,7 +250,7 @@ class CoreServer:
         self._server.register_completion_queue(self._queue)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._n_untold = 0
+        self._has_untold = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._lock = threading.Lock()
@@ -303,11 +307,12 @@ class CoreServer:
             await asyncio.wait(set(self._tasks))
         self._queue.shutdown()
         self._thread.join()
+        self._server.destroy()  # else the core keeps it
 
     def on_loop(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - of `work`
-        """Have something done on the loop; for the server's own thread, which wakes it when nothing more has come."""
+        """Have something done on the loop; for the server's own thread, which wakes it soon."""
         self._posted.append((work, arguments))
-        self._n_untold += 1
+        self._has_untold = True
 
     def keep(self, task: "asyncio.Task[None]") -> "asyncio.Task[None]":
         """Keep a call's task until it has ended."""
@@ -321,15 +326,17 @@ class CoreServer:
             work(*arguments)
 
     def _run(self) -> None:
-        """The thread: tags of what the core has done are called with its event."""
+        """The thread: tags of what the core has done are called with its event; the loop is woken once for a wave."""
         is_open = True
+        n_waited = 0  # events since a post that the loop has not been told of; calls at once need not ever pause
         while is_open:
-            event = self._queue.poll(_AT_ONCE if self._n_untold else None)
-            kind = event.completion_type
-            is_open = kind != cygrpc.CompletionType.queue_shutdown
-            if kind == cygrpc.CompletionType.queue_timeout or self._n_untold >= _WAVE:
-                self._n_untold = 0
-                self._loop.call_soon_threadsafe(self._do_posted)
+            event = self._queue.poll(_AT_ONCE if self._has_untold else None)
+            is_open = event.completion_type != cygrpc.CompletionType.queue_shutdown
+            if self._has_untold:
+                n_waited += 1
+                if event.tag is None or n_waited >= _WAVE:
+                    self._has_untold, n_waited = False, 0
+                    self._loop.call_soon_threadsafe(self._do_posted)
             if event.tag is not None:
                 self._tell(event)
             event = None  # a call that has ended is let go before the next wait
@@ -346,17 +353,10 @@ class CoreServer:
         with self._lock:
             if not self._is_stopping:
                 self._server.request_call(self._queue, self._queue, self._called)
-        CoreCall(self, event).begin(self._methods.get(event.call_details.method, _UNKNOWN))
+        CoreCall(self, event).begin(self._methods.get(event.call_details.method))
 
     def _shut_down(self, _event: Any) -> None:  # noqa: ANN401 - the core's
-        self._loop.call_soon_threadsafe(self._ended.set)
-
-
-def _unknown(_message: bytes, _call: CoreCall) -> bytes | GoesOn:
-    raise AbortError(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
-
-
-_UNKNOWN: Final = Unary(_unknown)
+        self.on_loop(self._ended.set)  # behind what was posted before it: a call that begins is among `_tasks`
 
 
 def _failure() -> AbortError:

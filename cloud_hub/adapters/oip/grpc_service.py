@@ -6,7 +6,7 @@ no further than a few ahead of what its client has taken, so that a slow reader 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -138,12 +138,13 @@ class GrpcService:
         try:
             async with _refusals_told():
                 admitted = await self._admit(call)
-            async for answer in self._streamed(requests, admitted):
-                yield answer
+            async with aclosing(self._streamed(requests, admitted)) as answers:
+                async for answer in answers:
+                    yield answer
         finally:
             self._calls -= 1
 
-    async def _streamed(self, requests: AsyncIterator[bytes], admitted: Admitted) -> AsyncIterator[bytes]:
+    async def _streamed(self, requests: AsyncIterator[bytes], admitted: Admitted) -> AsyncGenerator[bytes, None]:
         """Answer a stream in order, a few ahead of its reader."""
         answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
         async with asyncio.TaskGroup() as group:
@@ -157,6 +158,10 @@ class GrpcService:
             try:
                 while (answer := await answers.get()) is not None:
                     yield await answer
+            except GeneratorExit:  # a group would make an error of it
+                while not answers.empty():
+                    if (left := answers.get_nowait()) is not None:
+                        left.cancel()
             finally:
                 reader.cancel()
 

@@ -1,8 +1,11 @@
 """The server on the core's completion queue: answers at once and later, streams, refusals, who leaves, its end."""
 
 import asyncio
+import gc
 import logging
 import threading
+import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -112,6 +115,35 @@ def test_what_takes_longer_goes_on_on_the_loop_and_holds_nobody_up() -> None:
             assert not any(one.done() for one in waiting)
             may_end.set()
             assert await asyncio.gather(*waiting) == [bytes([n]) for n in range(200)]
+
+    run(test)
+
+
+def test_the_loop_is_woken_although_calls_at_once_never_pause() -> None:
+    """Whoever is answered on the loop, or leaves, does not wait until a stream of quick calls ends."""
+
+    async def test() -> None:
+        ended = asyncio.Event()
+
+        def quick(data: bytes, _call: CoreCall) -> bytes:
+            time.sleep(0.003)  # of work, so that the next call is there before this one has ended
+            return data
+
+        async def later() -> bytes:
+            return b"y"
+
+        async def asks(channel: grpc.aio.Channel) -> None:
+            while not ended.is_set():
+                await ask(channel, "Quick")
+
+        async with serving(Quick=Unary(quick), Later=Unary(lambda _data, _: later)) as (_, channel):
+            asking = [asyncio.ensure_future(asks(channel)) for _ in range(32)]
+            await ask(channel, "Quick")
+            try:
+                assert await ask(channel, "Later", timeout_s=5.0) == b"y"
+            finally:
+                ended.set()
+                await asyncio.gather(*asking)
 
     run(test)
 
@@ -237,6 +269,40 @@ def test_who_leaves_takes_its_coroutine_with_it() -> None:
     assert sorted(ended) == ["late", "left", "stream"]
 
 
+def test_a_cancelled_call_is_let_go_without_the_collector() -> None:
+    """A request may have hundreds of megabytes: it goes with its call."""
+    holders: list[weakref.ref[Any]] = []
+
+    class Holder:
+        """What the call's coroutine holds."""
+
+    async def test() -> None:
+        gone = asyncio.Event()
+
+        async def forever(_held: Holder) -> bytes:
+            return await asyncio.Future[bytes]()
+
+        def begin(_data: bytes, _call: CoreCall) -> GoesOn:
+            held = Holder()
+            holders.append(weakref.ref(held, lambda _: loop.call_soon_threadsafe(gone.set)))
+            return partial(forever, held)
+
+        loop = asyncio.get_running_loop()
+        async with serving(Forever=Unary(begin)) as (_, channel):
+            code, _, _ = await refused(ask(channel, "Forever", timeout_s=0.2))
+            assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+            async with asyncio.timeout(5.0):
+                await gone.wait()
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
+    assert [one() for one in holders] == [None]
+
+
 def test_a_stop_lets_calls_end_and_cuts_those_that_do_not() -> None:
     """The thread has ended afterwards; a second stop does nothing, and one that never started can be stopped."""
 
@@ -278,6 +344,16 @@ def test_a_taken_port_is_refused() -> None:
                     CoreServer({}, SERVER_OPTIONS, THREAD).bind(f"{LOOPBACK}:{port}")
             finally:
                 await first.stop(1.0)
+
+    run(test)
+
+
+def test_an_unknown_method_is_refused_before_anything_is_sent() -> None:
+    """Nothing is read for it, be it long, late or never there."""
+
+    async def test() -> None:
+        async with serving() as (_, channel):
+            assert await half_open(channel).code() is grpc.StatusCode.UNIMPLEMENTED
 
     run(test)
 
