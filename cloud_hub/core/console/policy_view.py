@@ -117,7 +117,7 @@ def lines(
         overdue: What has waited too long, by policy.
 
     Returns:
-        One line a binding that has a record or a desired policy, by name.
+        One line a binding that has a record, or a policy that is pending, by name.
     """
     open_ = _open(device)
     current = _in_force(device, records)

@@ -7,8 +7,9 @@ counts it as shed, so that inference goes on, and bounds what it holds in memory
 A disk without room is told apart from a broken one (`room.py`): then the books are committed without the payloads, so
 a record is acknowledged after the commit that counts it as shed.
 
-A unit that nobody waits for (of records of QoS 0, which nobody keeps, and whose answers are out) waits a little for
-others: to commit each by itself would cost more than all the rest that is done for it.
+A unit that nobody waits for waits a little for others: to commit each by itself would cost more than all the rest that
+is done for it. It is of records of QoS 0, or of such as are acknowledged before they are kept, or of time that went by;
+its answers are out, or cannot go out now.
 
 What has to wait for something else than the disk is set aside and tried again with each commit: units of a class that
 is full and blocks (`core/outbox.py`), and, on a full disk, units whose terms forbid to shed them. It is not
