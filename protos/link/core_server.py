@@ -330,7 +330,11 @@ class CoreServer:
         is_open = True
         n_waited = 0  # events since a post that the loop has not been told of; calls at once need not ever pause
         while is_open:
-            event = self._queue.poll(_AT_ONCE if self._has_untold else None)
+            try:
+                event = self._queue.poll(_AT_ONCE if self._has_untold else None)
+            except MemoryError:  # for this message there was no room; the next call is served
+                logger.exception("core_event_failed")
+                continue
             is_open = event.completion_type != cygrpc.CompletionType.queue_shutdown
             if self._has_untold:
                 n_waited += 1

@@ -174,7 +174,14 @@ class GrpcServer:
             if answer is None:
                 return partial(self._infer_known, known, call)
             write = partial(served.quick.write, head, answer)
-            return write() if _is_short(answer) else partial(self._calls.in_thread, write)
+            return write() if _is_short(answer) else partial(self._written, write, model)
+        except Exception as error:  # the top of a call: told, logged, and the next one is served
+            raise self._refusal(error, model) from error
+
+    async def _written(self, write: Callable[[], bytes], model: str) -> bytes:
+        """Write a large answer."""
+        try:
+            return await self._calls.in_thread(write)
         except Exception as error:  # the top of a call: told, logged, and the next one is served
             raise self._refusal(error, model) from error
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cloud_hub.errors import HubError
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import (
+    Caller,
     Inferred,
     ModelDescription,
     ModelEntry,
@@ -65,6 +66,18 @@ class FakeServing:
     async def describe(self, name: str, version: str = "") -> ModelDescription:
         """Describe the model."""
         return await self.find(name, version)
+
+    def infer_now(
+        self,
+        model: ModelDescription,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        caller: Caller,
+        is_scored: bool = False,
+    ) -> Inferred | None:
+        """Never at once."""
+        del model, inputs, caller, is_scored
+        return None
 
     async def infer(
         self,

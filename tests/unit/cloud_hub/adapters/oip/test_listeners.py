@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import cast
 
 import grpc
@@ -25,6 +27,7 @@ from cloud_hub.ports import People
 from cloud_hub.serving.errors import DeadlinePassedError, ModelFailedError, ServingFullError
 from cloud_hub.serving.interface import ModelDescription
 from model_packs.manifest import PackManifest
+from protos.link.core_server import CoreCall, Streaming
 from protos.oip.methods import METHODS
 from protos.oip.parameters import parameters_of
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
@@ -133,6 +136,39 @@ async def test_half_a_character_is_the_callers_mistake(manifest: PackManifest) -
         sent = json.dumps({"inputs": [{**tensor, "datatype": "\ud800"}]})
         answer = await hub.web.post(f"/v2/models/{MODEL}/infer", content=sent)
         assert (answer.status_code, "surrogate" in answer.json()["error"]) == (400, True)
+
+
+@in_loop
+async def test_a_stream_that_is_left_behind_ends_what_it_had_begun(manifest: PackManifest) -> None:
+    """Its reader leaves before the answers are taken: no error of ours, and its place is free at once."""
+    serving = FakeServing.of(manifest)
+    callers = Callers(cast("People", Tokens()), needs_token=False, monotonic_s=Now())
+
+    async def no_reasons() -> Sequence[str]:
+        return ()
+
+    async def messages() -> AsyncIterator[bytes]:
+        while True:
+            yield request().SerializeToString()
+            await asyncio.sleep(0)
+
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    service = GrpcService(serving, Inference(serving), callers, no_reasons, "1.2.3", max_calls=1)
+    method = service.methods()[PATHS["ModelStreamInfer"].path]
+    assert isinstance(method, Streaming)
+    call = cast("CoreCall", SimpleNamespace(invocation_metadata=tuple))
+    for _ in range(2):
+        answers = method.answers(messages(), call)
+        assert await anext(answers)
+        serving.is_stuck = True
+        serving.began.clear()
+        await serving.began.wait()
+        await answers.aclose()
+        assert serving.was_cancelled.is_set()
+        serving.is_stuck = False
+    gc.collect()
+    assert errors == []
 
 
 @in_loop
