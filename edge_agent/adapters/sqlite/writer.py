@@ -61,8 +61,8 @@ from model_packs.process.crash_points import CrashPoint, crash_point
 from protos.link.backoff import Backoff
 
 UNAVAILABLE_AFTER_S = 1.0
-LINGER_S = 0.1
-"""How long a unit that nobody waits for may wait for others to be committed with it."""
+LINGER_S = 0.02
+"""How long a unit that nobody waits for may wait for others to be committed with it; a long commit holds answers up."""
 
 THREAD_NAME = "store-writer"
 
