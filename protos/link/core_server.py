@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -115,7 +116,7 @@ class CoreCall:
             self._refuse(AbortError(grpc.StatusCode.UNIMPLEMENTED, "there is no such method"), watches=True)
             return
         if isinstance(method, Streaming):
-            self._go_on(self._streamed(method))
+            self._go_on(partial(self._streamed, method))
             return
         self._at_once = method.at_once
         self._core.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
@@ -142,12 +143,12 @@ class CoreCall:
             if isinstance(answer, bytes):
                 self._answer(answer, watches=True)
             else:
-                self._go_on(self._finished(answer))
+                self._go_on(partial(self._finished, answer))
 
-    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+    def _go_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let the loop do the rest, and watch whether the caller stays."""
         self._core.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
-        self._server.on_loop(self._start, work)
+        self._server.on_loop(self._start, self._to_its_end(work))
 
     def _closed(self, event: Any) -> None:  # noqa: ANN401 - the core's
         if event.batch_operations[0].cancelled():
@@ -178,9 +179,9 @@ class CoreCall:
         if task is not None:
             task.cancel()
 
-    async def _finished(self, goes_on: GoesOn) -> None:
+    async def _to_its_end(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            self._answer(await goes_on())
+            await work()
         except AbortError as error:
             self._refuse(error)
         except asyncio.CancelledError:
@@ -190,20 +191,14 @@ class CoreCall:
             logger.exception("call_failed")
             self._refuse(_failure())
 
+    async def _finished(self, goes_on: GoesOn) -> None:
+        self._answer(await goes_on())
+
     async def _streamed(self, method: Streaming) -> None:
-        try:
-            async with aclosing(method.answers(self._messages(), self)) as answers:
-                async for data in answers:
-                    await self._sent(data)
-            self._send((cygrpc.SendStatusFromServerOperation((), _OK, b"", _NO_FLAGS),))
-        except AbortError as error:
-            self._refuse(error)
-        except asyncio.CancelledError:
-            self._refuse(_cancellation())
-            raise
-        except Exception:  # the top of a call: told, logged, and the next one is served
-            logger.exception("call_failed")
-            self._refuse(_failure())
+        async with aclosing(method.answers(self._messages(), self)) as answers:
+            async for data in answers:
+                await self._sent(data)
+        self._send((cygrpc.SendStatusFromServerOperation((), _OK, b"", _NO_FLAGS),))
 
     async def _messages(self) -> AsyncIterator[bytes]:
         while (data := await self._next()) is not None:
