@@ -14,8 +14,10 @@ What is measured lies between the sensor's PUBLISH and the arrival of the answer
 is its p99 over the p99 of the healthy hub in the same round; the median over the rounds is judged. Its interval are
 order statistics of the rounds (exact for a median: David and Nagaraja, Order Statistics, section 7.1). The healthy hub
 works on the same processors as the agent, which a hub that is away does not; the pace is one at which two cores carry
-agent, hub, broker and sensor without a queue. What the machine's host disturbed is measured again. Run it with
-`make bench-isolation`.
+agent, hub, broker and sensor without a queue. Windows come at random instants (a Poisson process, the same instants in
+each condition), as those of sensors that know nothing of each other: at equal distances the verdicts of a healthy hub
+would always fall into the gap before the next window, and those of a slow one anywhere. What the machine's host
+disturbed is measured again. Run it with `make bench-isolation`.
 """
 
 import argparse
@@ -58,6 +60,7 @@ CONFIDENCE: Final = 0.95
 
 HEALTHY: Final = "healthy"
 _SLOW: Final = (Latency(latency_s=0.6), Bandwidth(bytes_per_s=8_000))
+_SEED: Final = 1
 _SETTLE_S: Final = 1.0
 _DEADLINE_S: Final = 60.0
 _EVENT_TIME_BEHIND_S: Final = 1_000_000
@@ -119,7 +122,7 @@ class _RefusesAll(grpc.GenericRpcHandler):
 
 
 class Sensor:
-    """Sends windows at a fixed pace, and measures how long each answer took."""
+    """Sends windows, and measures how long each answer took."""
 
     def __init__(self, broker: Mosquitto, agent: Agent) -> None:
         self._address = (broker.host, broker.port)
@@ -131,7 +134,7 @@ class Sensor:
         self._ready = threading.Event()
         self._arrived: list[tuple[float, bytes]] = []
         self._next_s = int(time.time()) - _EVENT_TIME_BEHIND_S
-        self._random = np.random.default_rng(1)
+        self._random = np.random.default_rng(_SEED)
 
     def open(self) -> None:
         """Connect and subscribe to the answers."""
@@ -147,13 +150,14 @@ class Sensor:
         self._client.loop_stop()
 
     def p99_ms(self, windows: int, pace_per_s: float) -> float:
-        """Send so many windows; the 99th percentile of the times to their answers, in ms."""
+        """Send windows, so many a second on average; the 99th percentile of the times to their answers, in ms."""
         self._arrived.clear()
         sent: dict[str, float] = {}
+        instants_s = np.random.default_rng(_SEED).exponential(1 / pace_per_s, windows).cumsum()
         began_s = time.monotonic()
-        for number in range(windows):
+        for at_s in instants_s:
             start, payload = self._message()
-            time.sleep(max(0.0, began_s + number / pace_per_s - time.monotonic()))
+            time.sleep(max(0.0, began_s + at_s - time.monotonic()))
             sent[start] = time.monotonic()
             self._client.publish(self._topic, payload, qos=1)
         wait_until(lambda: len(self._arrived) >= windows, _DEADLINE_S, f"{windows} answers")
