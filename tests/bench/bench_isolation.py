@@ -258,9 +258,11 @@ def run_rounds(bench: Bench, sizes: Sizes, host: Host) -> dict[str, list[float]]
     with progress((sizes.rounds + 1) * len(names), "rounds") as bar:
         for number in range(sizes.rounds + 1):
             for name in names if number % 2 else reversed(names):
-                p99_ms = host.undisturbed(partial(bench.round, name, sizes))
+                measured = partial(bench.round, name, sizes)
                 if number:
-                    found[name].append(p99_ms)
+                    found[name].append(host.undisturbed(measured))
+                else:
+                    measured()
                 bar.advance()
     return found
 
