@@ -124,6 +124,10 @@ class StoreView:
         open_ones = "SELECT prediction_id FROM escalation WHERE state IN ('queued', 'sent', 'acked')"
         return {str(name) for (name,) in self.ask(open_ones)}
 
+    def evicted_questions(self) -> set[str]:
+        """Predictions whose question the outbox's policy gave up."""
+        return {str(n) for (n,) in self.ask("SELECT prediction_id FROM escalation WHERE state = 'evicted'")}
+
 
 class OutboxWatch:
     """Samples the outbox's bytes until it is closed; remembers the most."""
