@@ -11,10 +11,14 @@ import grpc
 from protos.link.identity import DeviceIdentity
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-KEEPALIVE_MS = 20_000
-KEEPALIVE_TIMEOUT_MS = 10_000
-PING_TIMEOUT_MS = KEEPALIVE_MS + KEEPALIVE_TIMEOUT_MS
-"""For the pings that gRPC sends by itself: one of them on its way keeps the keepalive's own from being sent."""
+KEEPALIVE_MS = 15_000
+"""A peer that says nothing for so long is sent a ping."""
+
+TCP_TIMEOUT_MS = 10_000
+"""Bytes that the peer's kernel does not acknowledge for so long end the connection. gRPC calls it keepalive timeout."""
+
+PING_TIMEOUT_MS = 20_000
+"""So long any ping, also those that gRPC measures the line with, may wait for its answer behind what is on the line."""
 
 DEVICE_METADATA = "tandem-device"
 
@@ -24,19 +28,19 @@ CHANNEL_OPTIONS: Options = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_timeout_ms", TCP_TIMEOUT_MS),
     ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
 ]
-"""A dead peer is noticed within 30 s; our own backoff dials, not gRPC's retries; no channel shares a socket."""
+"""A dead peer is noticed within 35 s; our own backoff dials, not gRPC's retries; no channel shares a socket."""
 
 SERVER_OPTIONS: Options = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_timeout_ms", TCP_TIMEOUT_MS),
     ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ("grpc.http2.max_ping_strikes", 0),

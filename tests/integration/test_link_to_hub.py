@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_agent.adapters.grpc.dialling import MutualTls
@@ -26,9 +27,9 @@ from protos.status import Status
 from tests.simulators.clocks import SystemClock
 from tests.simulators.escalation_book import FakeBook, escalation
 from tests.simulators.network import LOOPBACK
-from tests.simulators.packs import CHANNELS, SAMPLES
-from tests.simulators.site import EDGE_PACK, HUB_PACK, Hub, found_hub
-from tests.simulators.toxics import ToxicProxy
+from tests.simulators.packs import CHANNELS, SAMPLES, build_tiny
+from tests.simulators.site import EDGE_PACK, HUB_PACK, Hub, command, found_hub
+from tests.simulators.toxics import Bandwidth, ToxicProxy
 from tests.simulators.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -305,6 +306,26 @@ def test_an_interrupted_blob_goes_on_where_it_stopped(hub: Hub, identity: Path, 
     (tmp_path / "packs" / "ingest" / f"{blob.name}.part").write_bytes(data[: len(data) // 2])
     PackFetch(dialler(hub.ports.grpc, identity), store).bring(PackRef.parse(EDGE_PACK), trusted)
     assert (tmp_path / "packs" / "blobs" / "sha256" / blob.name).read_bytes() == data
+
+
+def test_a_pack_comes_over_a_line_of_64_kbit(hub: Hub, identity: Path, tmp_path: Path) -> None:
+    """Half a minute for a blob of 260 kB, and no ping goes unanswered for so long that the connection ends."""
+    sources = tmp_path / "large" / "sources"
+    sources.mkdir(parents=True)
+    (sources / "large.bin").write_bytes(np.random.default_rng(1).bytes(260_000))
+    pack = str(build_tiny(tmp_path / "large", version="2.0.0", other_files=("large.bin",)).ref)
+    layout = str(tmp_path / "large" / "layout")
+    command("cloud-hub", "packs", "publish", layout, "--config", str(hub.config), cwd=hub.folder)
+    trusted = (PublicKey.from_pem(DeviceIdentity.load(identity).site_key_pem),)
+    store = PackStore(tmp_path / "packs")
+    store.open()
+    with ToxicProxy(hub.ports.grpc) as line:
+        line.add(Bandwidth(bytes_per_s=8_000.0))
+        fetch = PackFetch(dialler(line.port, identity), store)
+        plan = fetch.plan(PackRef.parse(pack))
+        fetch.fetch(plan, lambda _: None)
+        assert line.accepted == 2
+    assert str(store.load(PackRef.parse(pack), trusted).ref) == pack
 
 
 def test_an_unknown_pack_is_named_with_hub_and_mend(hub: Hub, identity: Path, tmp_path: Path) -> None:

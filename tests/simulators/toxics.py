@@ -122,6 +122,7 @@ class ToxicProxy:
     Its methods may be called from any thread, and have taken effect when they return.
 
     Attributes:
+        accepted: Connections that were made, one after the other or together.
         dropped_bytes: Bytes that toxics or `passes` swallowed, in both directions.
         lines: By stream, who sends on a bandwidth that connections share; for the links.
     """
@@ -131,7 +132,7 @@ class ToxicProxy:
     def __init__(self, target_port: int, seed: int = 0) -> None:
         self._target_port = target_port
         self._seed = seed
-        self._accepted = 0
+        self.accepted = 0
         self._toxics: list[tuple[Stream, Toxic]] = []
         self._connections: dict[asyncio.Task[None], _Connection | None] = {}
         self._server: asyncio.Server | None = None
@@ -238,8 +239,8 @@ class ToxicProxy:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(_ANSWER_DEADLINE_S)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._serve(self._accepted, reader, writer))
-        self._accepted += 1
+        task = self._loop.create_task(self._serve(self.accepted, reader, writer))
+        self.accepted += 1
         self._connections[task] = None
         task.add_done_callback(self._connections.pop)
         # Also of a task that was cancelled before it began.

@@ -4,13 +4,15 @@ An interrupted blob goes on where it stopped, in the next call or the next run. 
 to say; which packs are needed is the command's.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import grpc
 
 from edge_agent.adapters.grpc.dialling import Dialler, status_of
 from edge_agent.core.pack_slots import FailureReason, PackRefusedError, reason_of
+from edge_agent.core.ranges import RangeSize
 from edge_agent.errors import HubError
 from edge_agent.ports import OnBytes, PackBlob, PackPlan
 from model_packs.admission import parse_image
@@ -30,7 +32,6 @@ from protos.tandem.v1.packs_pb2_grpc import PackServiceStub
 
 METADATA_S = 15.0
 RANGE_S = 60.0
-RANGE_BYTES = 4 << 20
 
 _ATTEMPTS = 3
 """So many calls in a row that bring no byte end the transfer."""
@@ -44,11 +45,13 @@ class PackFetch:
     Args:
         dialler: The way to the hub.
         store: Where packs go; open.
+        monotonic_s: Times what the line brings.
     """
 
-    def __init__(self, dialler: Dialler, store: PackStore) -> None:
+    def __init__(self, dialler: Dialler, store: PackStore, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._dialler = dialler
         self._store = store
+        self._monotonic_s = monotonic_s
 
     def bring(self, ref: PackRef, trusted: Sequence[PublicKey]) -> Digest:
         """Bring one pack here, verified, with a progress bar.
@@ -104,7 +107,8 @@ class PackFetch:
     def fetch(self, plan: PackPlan, on_bytes: OnBytes) -> None:
         """Bring what is missing; see `PackSource.fetch`."""
         with self._store.fetching(), self._talking(plan.ref) as hub:
-            transfer = _Transfer(PackServiceStub(hub.channel), hub, plan.ref, self._store, on_bytes)
+            stub = PackServiceStub(hub.channel)
+            transfer = _Transfer(stub, hub, plan.ref, self._store, on_bytes, monotonic_s=self._monotonic_s)
             for blob in plan.missing:
                 transfer.bring(blob)
             self._store.add_manifest(plan.ref, plan.manifest)
@@ -147,13 +151,22 @@ class _Transfer:
     """One pack's blobs on their way."""
 
     def __init__(
-        self, stub: PackServiceStub, hub: HubChannel, ref: PackRef, store: PackStore, on_bytes: OnBytes
+        self,
+        stub: PackServiceStub,
+        hub: HubChannel,
+        ref: PackRef,
+        store: PackStore,
+        on_bytes: OnBytes,
+        *,
+        monotonic_s: Callable[[], float],
     ) -> None:
         self._stub = stub
         self._hub = hub
         self._ref = str(ref)
         self._store = store
         self._on_bytes = on_bytes
+        self._monotonic_s = monotonic_s
+        self._range = RangeSize()
         self._earlier_bytes = 0
 
     def bring(self, blob: PackBlob) -> None:
@@ -175,8 +188,8 @@ class _Transfer:
     def _fill(self, blob: PackBlob, receiver: BlobReceiver) -> None:
         failures = 0
         while receiver.offset < blob.size_bytes:
-            before = receiver.offset
-            request = pb.ReadBlobRequest(digest=blob.digest, offset=before, limit=RANGE_BYTES)
+            before, began_s = receiver.offset, self._monotonic_s()
+            request = pb.ReadBlobRequest(digest=blob.digest, offset=before, limit=self._range.bytes)
             try:
                 for wire in self._stub.ReadBlob(request, timeout=RANGE_S, metadata=self._hub.metadata):
                     chunk = chunk_from_wire(wire)
@@ -185,6 +198,7 @@ class _Transfer:
                     receiver.append(chunk.data)
                     self._on_bytes(self._earlier_bytes + receiver.offset)
             except grpc.RpcError as exc:
+                self._range.broke()
                 failures = failures + 1 if receiver.offset == before else 1
                 if failures >= _ATTEMPTS or STATUS_TABLE[status_of(exc)].retry is not Retry.CALL:
                     raise
@@ -192,6 +206,8 @@ class _Transfer:
                 if receiver.offset == before:
                     what = f"the hub has only {before} bytes of blob {blob.digest}"
                     raise WrongBytesError(blob.digest, what, _HUB_IS_DAMAGED)
+                if receiver.offset - before == self._range.bytes:
+                    self._range.came(self._monotonic_s() - began_s)
 
     def _wrong(self, blob: PackBlob) -> WrongBytesError:
         return WrongBytesError(blob.digest, f"blob {blob.digest[:19]}… came as other bytes", _HUB_IS_DAMAGED)
