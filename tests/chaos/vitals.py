@@ -57,7 +57,10 @@ def is_flat(before: Vitals, pid: int, grows_bytes: int) -> list[str]:
 
 
 class StoreView:
-    """Looks into an agent's edge.db from outside, whether the agent runs or not.
+    """Looks into an agent's edge.db from outside, whether the agent runs or not, and leaves every byte as it is.
+
+    After a kill, whoever may write recovers the log, and empties it when they leave: the agent would not meet what the
+    kill left. So the log's index, too, is only read.
 
     Args:
         path: edge.db.
@@ -70,8 +73,10 @@ class StoreView:
         """The rows of a query; none while there is no store or its file is locked."""
         if not self._path.exists():
             return []
+        has_log = self._path.with_name(f"{self._path.name}-wal").exists()
+        how = "mode=ro&readonly_shm=1" if has_log else "mode=rw"  # without a log there is no index to read
         try:
-            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as store:
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?{how}", uri=True, timeout=5)) as store:
                 store.execute("PRAGMA query_only = ON")
                 return store.execute(query).fetchall()
         except sqlite3.OperationalError:
