@@ -6,7 +6,16 @@ from sqlalchemy import Insert, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud_hub.adapters.sql import events
-from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, belongs_to, columns, write_rows
+from cloud_hub.adapters.sql.device_keys import (
+    AnyRow,
+    AnySelect,
+    belongs_to,
+    by_site,
+    columns,
+    key_columns,
+    key_of,
+    write_rows,
+)
 from cloud_hub.adapters.sql.schema import device
 from cloud_hub.core.devices import DeviceKey
 from cloud_hub.core.events import EventKind, Happening
@@ -22,9 +31,15 @@ def select_device(key: DeviceKey) -> AnySelect:
     return select(device.c.public_key_digest, device.c.is_removed).where(belongs_to(device, key))
 
 
-def registered(key: DeviceKey, row: AnyRow) -> RegisteredDevice:
-    """What a row of `select_device` says."""
-    return RegisteredDevice(key, row.public_key_digest, row.is_removed)
+def select_devices(keys: Sequence[DeviceKey]) -> tuple[AnySelect, ...]:
+    """The rows of some devices, by site."""
+    selected = select(*key_columns(device), device.c.public_key_digest, device.c.is_removed)
+    return tuple(selected.where(condition) for condition in by_site(device, keys))
+
+
+def registered(row: AnyRow) -> RegisteredDevice:
+    """What a row of `select_devices` says."""
+    return RegisteredDevice(key_of(row), row.public_key_digest, row.is_removed)
 
 
 def insert_device(key: DeviceKey, *, public_key_digest: str, agent_version: str, now_ns: int) -> Insert:

@@ -37,6 +37,7 @@ from cloud_hub.adapters.sql.cost_book import DEFAULT_BOUNDS, CostBounds, SqlCost
 from cloud_hub.adapters.sql.device_keys import AnyRow, AnySelect, key_of
 from cloud_hub.adapters.sql.event_bell import EventBell
 from cloud_hub.adapters.sql.gathering import Gathering
+from cloud_hub.adapters.sql.lookup import Lookup
 from cloud_hub.adapters.sql.policy_book import SqlPolicyBook
 from cloud_hub.adapters.sql.schema import hub
 from cloud_hub.adapters.sql.transactions import transactions_of
@@ -114,6 +115,7 @@ class SqlStore:
         save = partial(heartbeats.save, bucket_ns=round(trend_bucket_s * _NS_PER_S), rules=rules)
         self._heartbeats = Gathering(self._writer, save, LAZY_S)
         self._greetings = Gathering(self._writer, sessions.open_sessions, AT_ONCE_S)
+        self._devices = Lookup(self._registered)
         self._hellos = Gathering(self._writer, devices.save_hellos, AT_ONCE_S)
         self._bell = EventBell()
         self.policies = SqlPolicyBook(self._write_and_tell, self._all)
@@ -169,8 +171,7 @@ class SqlStore:
 
     async def device(self, key: DeviceKey) -> RegisteredDevice | None:
         """Look a device up."""
-        row = await self._first(devices.select_device(key))
-        return None if row is None else devices.registered(key, row)
+        return await self._devices.find(key)
 
     async def register_local(self, key: DeviceKey, now_ns: int) -> None:
         """Add a device without a certificate, once."""
@@ -505,6 +506,11 @@ class SqlStore:
     async def _all(self, query: AnySelect) -> Sequence[AnyRow]:
         (rows,) = await self._transactions.read(query)
         return rows
+
+    async def _registered(self, keys: Sequence[DeviceKey]) -> Mapping[DeviceKey, RegisteredDevice]:
+        answers = await self._transactions.read(*devices.select_devices(keys))
+        found = (devices.registered(row) for rows in answers for row in rows)
+        return {one.key: one for one in found}
 
     async def _first(self, query: AnySelect) -> AnyRow | None:
         rows = await self._all(query.limit(1))
