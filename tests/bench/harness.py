@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +22,8 @@ _WIDTH = 180
 _STEAL = 7  # its place among the times of /proc/stat
 
 RESULTS_FOLDER = Path(__file__).parents[2] / "build" / "bench"
+
+MeasuredT = TypeVar("MeasuredT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,9 @@ class Host:
         self.repeated = 0
         self.most = 0.0
 
-    def undisturbed(self, measure: Callable[[], float]) -> float:
+    def undisturbed(self, measure: Callable[[], MeasuredT]) -> MeasuredT:
         """Measure until nothing was taken away, a few times at most."""
-        tries: list[tuple[float, float]] = []
+        tries: list[tuple[float, MeasuredT]] = []
         while not tries or (tries[-1][0] > self.LIMIT and len(tries) < self.TRIES):
             taken, all_of_it = self._ticks()
             value = measure()
