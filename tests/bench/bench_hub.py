@@ -6,24 +6,35 @@
 The hub is the installed program with one published pack and its own defaults. Peers run in the mode that is best for
 them: PyTriton with its batcher on the tiny model, none with batches on the CNN, where batches cost time on a processor.
 Raw is the faster of two loops: one caller with as many threads as cores, as many callers as cores with one thread each.
+How much of raw is left when as many requests come through gRPC to the same cores, to a server that only takes them, is
+measured, too: no server of the kind can do more.
 `make bench-hub` runs it, prints the tables and writes build/bench/hub.json and .svg; `--write` puts them on
 docs/performance.md.
 """
 
 import argparse
 import os
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import which
 from typing import Final
 
+from tests.bench.edge_sides import REPOSITORY
 from tests.bench.harness import RESULTS_FOLDER, Goal, Row, not_run, report, row
-from tests.bench.serving import raw, results
+from tests.bench.serving import load, raw, results, taker
 from tests.bench.serving.models import CNN, TINY, BenchModel, run
 from tests.bench.serving.ours import hub
 from tests.bench.serving.peers import BARE, MLSERVER, PEERS, PYTRITON, install, target
 from tests.bench.serving.perf_analyzer import second_opinion
 from tests.bench.serving.target import Sizes, Target, measure
+from tests.bench.serving.wire import Wire, question
+from tests.simulators.network import free_port, is_listening
+from tests.simulators.processes import Process
+from tests.simulators.waiting import wait_until
 
 TINY_CLIENTS: Final = 32
 CNN_CLIENTS: Final = 8
@@ -32,7 +43,10 @@ CORES: Final = os.cpu_count() or 1
 TINY_GOALS: Final = {PYTRITON.name: Goal("ratio", ">=", 1.5), MLSERVER.name: Goal("ratio", ">=", 3.0)}
 OF_RAW: Final = Goal("ratio", ">=", 0.95)
 OF_PEER: Final = Goal("ratio", ">=", 1.0)
+BESIDE_TAKER: Final = "beside a server that only takes the requests"
 
+_LEAD_S: Final = 0.5
+_DEADLINE_S: Final = 30.0
 
 FULL: Final = Sizes(rounds=5, seconds=2.0)
 QUICK: Final = Sizes(rounds=1, seconds=0.7)
@@ -61,9 +75,12 @@ def main() -> None:
         f"1 caller, {CORES} threads": raw.runner(graph, CNN, callers=1, threads=CORES),
         f"{CORES} callers, 1 thread each": raw.runner(graph, CNN, callers=CORES, threads=1),
     }
-    raw_per_s, more_cnn = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops)
+    with ExitStack() as stack:
+        beside = {BESIDE_TAKER: beside_taker(loops, folder, stack)} if which("h2load") else {}
+        raw_per_s, more_cnn = compare(cnn, CNN, CNN_CLIENTS, folder / "cnn", sizes, loops=loops | beside)
+    left_per_s = raw_per_s.pop(BESIDE_TAKER, None)
 
-    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, *cnn) + more + more_cnn
+    rows = tiny_rows(*tiny) + cnn_rows(raw_per_s, left_per_s, *cnn) + more + more_cnn
     titles = {f"tiny model, {TINY_CLIENTS} clients": tiny, f"EfficientNet-Lite0's size, {CNN_CLIENTS} clients": cnn}
     pictures = {}
     for title, targets in titles.items():
@@ -95,6 +112,43 @@ def compare(
         return found, second_opinion(targets[0], clients)
 
 
+def beside_taker(
+    loops: Mapping[str, Callable[[float], float]], folder: Path, stack: ExitStack
+) -> Callable[[float], float]:
+    """The faster loop while as many requests as it has runs come to a server that only takes them."""
+    measured = {run_for(1.0): run_for for run_for in loops.values()}
+    loop, wait_s = measured[max(measured)], CNN_CLIENTS / max(measured)
+    port = free_port()
+    argv = [sys.executable, "-m", taker.__name__, str(port), str(wait_s)]
+    process = Process(argv, log_path=folder / "taker.log", cwd=REPOSITORY)
+    stack.callback(process.kill)
+    process.start()
+    wait_until(lambda: is_listening(port), _DEADLINE_S, "the taker")
+    asked = question(Wire.GRPC, CNN, "")
+
+    def come(seconds: float) -> None:
+        load.run(
+            Wire.GRPC,
+            port,
+            asked,
+            clients=CNN_CLIENTS,
+            seconds=seconds + 2 * _LEAD_S,
+            reply_bytes=len(taker.REPLY),
+            pid=process.pid,
+            folder=folder,
+        )
+
+    def run_for(seconds: float) -> float:
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(come, seconds)
+            time.sleep(_LEAD_S)
+            per_s = loop(seconds)
+            coming.result()
+        return per_s
+
+    return run_for
+
+
 def tiny_rows(ours: Target, *others: Target) -> list[Row]:
     """Judge medians over the rounds; the goals are the project's own, set before anything was measured."""
     per_s = results.at(TINY_CLIENTS, lambda load: load.per_s)
@@ -102,8 +156,8 @@ def tiny_rows(ours: Target, *others: Target) -> list[Row]:
     return results.beside(f"hub, tiny, {TINY_CLIENTS} clients", "requests/s", ours, judged, per_s)
 
 
-def cnn_rows(raw_per_s: Mapping[str, float], ours: Target, *others: Target) -> list[Row]:
-    """As `tiny_rows`; the barest server is no peer."""
+def cnn_rows(raw_per_s: Mapping[str, float], left_per_s: float | None, ours: Target, *others: Target) -> list[Row]:
+    """As `tiny_rows`; the barest server is no peer. `left_per_s` is what a server that only takes leaves of raw."""
     per_s = results.at(CNN_CLIENTS, lambda load: load.per_s)
     case = f"hub, EfficientNet-Lite0's size, {CNN_CLIENTS} clients"
     name, ceiling = max(raw_per_s.items(), key=lambda item: item[1])
@@ -113,6 +167,11 @@ def cnn_rows(raw_per_s: Mapping[str, float], ours: Target, *others: Target) -> l
         rows = [not_run(beside_raw, "requests/s", f"{ours.name}: {ours.reason}", goal=OF_RAW)]
     else:
         rows = [row(beside_raw, "requests/s", value, baseline=ceiling, goal=OF_RAW)]
+    if left_per_s is not None:
+        left = f"ONNX Runtime in process {BESIDE_TAKER}, beside alone"
+        rows.append(
+            row(left, "requests/s", left_per_s, baseline=ceiling, note="the most that a server could reach here")
+        )
     judged = [(each, None if each.name == BARE.name else OF_PEER) for each in others]
     return rows + results.beside(case, "requests/s", ours, judged, per_s)
 
