@@ -7,7 +7,7 @@ The hub is the installed program with one published pack and its own defaults. P
 them: PyTriton with its batcher on the tiny model, none with batches on the CNN, where batches cost time on a processor.
 Raw is the faster of two loops: one caller with as many threads as cores, as many callers as cores with one thread each.
 How much of raw is left when as many requests come through gRPC to the same cores, to a server that only takes them, is
-measured, too: no server of the kind can do more.
+measured, too: the rest is what the load and the taking cost.
 `make bench-hub` runs it, prints the tables and writes build/bench/hub.json and .svg; `--write` puts them on
 docs/performance.md.
 """
@@ -169,9 +169,7 @@ def cnn_rows(raw_per_s: Mapping[str, float], left_per_s: float | None, ours: Tar
         rows = [row(beside_raw, "requests/s", value, baseline=ceiling, goal=OF_RAW)]
     if left_per_s is not None:
         left = f"ONNX Runtime in process {BESIDE_TAKER}, beside alone"
-        rows.append(
-            row(left, "requests/s", left_per_s, baseline=ceiling, note="the most that a server could reach here")
-        )
+        rows.append(row(left, "requests/s", left_per_s, baseline=ceiling))
     judged = [(each, None if each.name == BARE.name else OF_PEER) for each in others]
     return rows + results.beside(case, "requests/s", ours, judged, per_s)
 

@@ -1,7 +1,7 @@
 """Owns the least that a server on gRPC can do: it takes a request off the core and gives a prepared answer.
 
 Run as a program: `-m tests.bench.serving.taker PORT WAIT_S`; it answers each inference after so many seconds, and reads
-nothing of it. What it leaves of the cores is the most that any server of the kind can leave for a model.
+nothing of it. What it leaves of the cores is what the load and the taking of requests leave for a model.
 """
 
 import asyncio
