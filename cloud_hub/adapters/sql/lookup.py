@@ -1,7 +1,7 @@
 """Owns reading together what is asked together: the keys of many callers in one query.
 
-After an outage a whole fleet knocks at once, and each device is looked up: one by one, that costs more than all else
-that happens before its Welcome.
+After an outage a whole fleet knocks at once, and each device is looked up for each of its streams. One by one, every
+lookup is a query to build and a thread to wake.
 """
 
 import asyncio

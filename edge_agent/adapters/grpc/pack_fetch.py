@@ -5,7 +5,7 @@ to say; which packs are needed is the command's.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import grpc
@@ -45,13 +45,11 @@ class PackFetch:
     Args:
         dialler: The way to the hub.
         store: Where packs go; open.
-        monotonic_s: Times what the line brings.
     """
 
-    def __init__(self, dialler: Dialler, store: PackStore, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, dialler: Dialler, store: PackStore) -> None:
         self._dialler = dialler
         self._store = store
-        self._monotonic_s = monotonic_s
 
     def bring(self, ref: PackRef, trusted: Sequence[PublicKey]) -> Digest:
         """Bring one pack here, verified, with a progress bar.
@@ -107,8 +105,7 @@ class PackFetch:
     def fetch(self, plan: PackPlan, on_bytes: OnBytes) -> None:
         """Bring what is missing; see `PackSource.fetch`."""
         with self._store.fetching(), self._talking(plan.ref) as hub:
-            stub = PackServiceStub(hub.channel)
-            transfer = _Transfer(stub, hub, plan.ref, self._store, on_bytes, monotonic_s=self._monotonic_s)
+            transfer = _Transfer(PackServiceStub(hub.channel), hub, plan.ref, self._store, on_bytes)
             for blob in plan.missing:
                 transfer.bring(blob)
             self._store.add_manifest(plan.ref, plan.manifest)
@@ -151,21 +148,13 @@ class _Transfer:
     """One pack's blobs on their way."""
 
     def __init__(
-        self,
-        stub: PackServiceStub,
-        hub: HubChannel,
-        ref: PackRef,
-        store: PackStore,
-        on_bytes: OnBytes,
-        *,
-        monotonic_s: Callable[[], float],
+        self, stub: PackServiceStub, hub: HubChannel, ref: PackRef, store: PackStore, on_bytes: OnBytes
     ) -> None:
         self._stub = stub
         self._hub = hub
         self._ref = str(ref)
         self._store = store
         self._on_bytes = on_bytes
-        self._monotonic_s = monotonic_s
         self._range = RangeSize()
         self._earlier_bytes = 0
 
@@ -188,7 +177,7 @@ class _Transfer:
     def _fill(self, blob: PackBlob, receiver: BlobReceiver) -> None:
         failures = 0
         while receiver.offset < blob.size_bytes:
-            before, began_s = receiver.offset, self._monotonic_s()
+            before, began_s = receiver.offset, time.monotonic()
             request = pb.ReadBlobRequest(digest=blob.digest, offset=before, limit=self._range.bytes)
             try:
                 for wire in self._stub.ReadBlob(request, timeout=RANGE_S, metadata=self._hub.metadata):
@@ -207,7 +196,7 @@ class _Transfer:
                     what = f"the hub has only {before} bytes of blob {blob.digest}"
                     raise WrongBytesError(blob.digest, what, _HUB_IS_DAMAGED)
                 if receiver.offset - before == self._range.bytes:
-                    self._range.came(self._monotonic_s() - began_s)
+                    self._range.came(time.monotonic() - began_s)
 
     def _wrong(self, blob: PackBlob) -> WrongBytesError:
         return WrongBytesError(blob.digest, f"blob {blob.digest[:19]}… came as other bytes", _HUB_IS_DAMAGED)
