@@ -6,7 +6,8 @@ from tests.simulators.waiting import wait_until
 
 _CAP_BYTES = 256 << 10
 _TIMES_OFFERED = 10
-_ROOM_LEFT = 4
+_FULL_BUT_FOR = 4  # questions
+_PART_OF_ROOM = 4  # so much less at once: an answer waits beside its question for a moment
 
 
 def spool_cap(setting: Setting) -> str:
@@ -25,8 +26,8 @@ def spool_cap(setting: Setting) -> str:
         offered = _TIMES_OFFERED * _CAP_BYTES // each_bytes
         while len(plant.oracle.sent) < offered:
             _send(plant, 100)
-        while (room := (_CAP_BYTES - plant.store.outbox_bytes()) // each_bytes) > _ROOM_LEFT:
-            _send(plant, room // _ROOM_LEFT)
+        while (room := (_CAP_BYTES - plant.store.outbox_bytes()) // each_bytes) > _FULL_BUT_FOR:
+            _send(plant, room // _PART_OF_ROOM)
         dropped = plant.count_of("escalations_evicted")
         kept = plant.store.open_questions()
         sent = sorted(plant.oracle.sent, key=lambda one: one.second)
