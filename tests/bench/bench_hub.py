@@ -30,7 +30,7 @@ from tests.bench.serving.models import CNN, TINY, BenchModel, run
 from tests.bench.serving.ours import hub
 from tests.bench.serving.peers import BARE, MLSERVER, PEERS, PYTRITON, install, target
 from tests.bench.serving.perf_analyzer import second_opinion
-from tests.bench.serving.target import Sizes, Target, measure
+from tests.bench.serving.target import Sizes, Target, measure, say
 from tests.bench.serving.wire import Wire, question
 from tests.simulators.network import free_port, is_listening
 from tests.simulators.processes import Process
@@ -143,7 +143,10 @@ def beside_taker(
             coming = pool.submit(come, seconds)
             time.sleep(_LEAD_S)
             per_s = loop(seconds)
-            coming.result()
+            failure = coming.exception()
+        if failure is not None:  # as a server that fails: the others go on
+            say(f"{BESIDE_TAKER}: {failure}")
+            return 0.0
         return per_s
 
     return run_for
@@ -167,7 +170,7 @@ def cnn_rows(raw_per_s: Mapping[str, float], left_per_s: float | None, ours: Tar
         rows = [not_run(beside_raw, "requests/s", f"{ours.name}: {ours.reason}", goal=OF_RAW)]
     else:
         rows = [row(beside_raw, "requests/s", value, baseline=ceiling, goal=OF_RAW)]
-    if left_per_s is not None:
+    if left_per_s:
         left = f"ONNX Runtime in process {BESIDE_TAKER}, beside alone"
         rows.append(row(left, "requests/s", left_per_s, baseline=ceiling))
     judged = [(each, None if each.name == BARE.name else OF_PEER) for each in others]
