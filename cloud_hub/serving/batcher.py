@@ -1,27 +1,30 @@
 """Owns the requests of one loaded model: let in or refused, queued fairly, run together, answered one by one.
 
-All of it happens on the event loop's thread, but a run that takes long, which has a worker. One callback answers a
+All of it happens on the event loop's thread, but runs that take long, which have workers, and `answer_now`: what came
+together at a server's own thread is run there, if the model is quick, and counted on the loop. One callback answers a
 whole batch; no request has a task or a timer of its own. The queue's order is `core.serving.queue`, the bounds are
 `core.serving.admission`, when a batch closes is `window.py`, the run is `run.py`.
 """
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from cloud_hub.core.serving.admission import Bounds, Reason, Waiting, refusal, retry_after_s
-from cloud_hub.core.serving.costs import CostBook
+from cloud_hub.core.serving.costs import Cost, CostBook, CostKey
 from cloud_hub.core.serving.queue import FairQueue, rank_of
 from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
 from cloud_hub.serving.counts import Counts
 from cloud_hub.serving.errors import DeadlinePassedError, InputRefusedError, ModelUnloadedError, ServingFullError
-from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, Inferred
-from cloud_hub.serving.run import Arrays, Instance, Ran
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Ask, Caller, Inferred
+from cloud_hub.serving.run import Arrays, Instance, Part, Ran
 from cloud_hub.serving.window import Window
 from protos.messages.inference import ModelUse
 
@@ -30,24 +33,41 @@ logger = logging.getLogger(__name__)
 Answer = asyncio.Future[Inferred]
 
 _NS_PER_S = 1e9
+_caller = attrgetter("caller")
 
 
-class Request:
-    """One request on its way; plain, because one is made for every call.
+class Let:
+    """One request that was let in; plain, because one is made for every call.
 
     Attributes:
         inputs: One array per declared input.
         rows: Windows.
-        form: Sizes of the axes that the model leaves open.
-        is_scored: Label and confidence are wanted.
         caller: Who asks.
-        rank: Its place in the order.
-        deadline_s: On the loop's clock; None: none.
-        answer: Resolved once.
+        is_scored: Label and confidence are wanted.
         came_ns: When it was let in, `time.perf_counter_ns`.
     """
 
-    __slots__ = ("answer", "caller", "came_ns", "deadline_s", "form", "inputs", "is_scored", "rank", "rows")
+    __slots__ = ("caller", "came_ns", "inputs", "is_scored", "rows")
+
+    def __init__(self, inputs: Arrays, rows: int, caller: Caller, *, is_scored: bool) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.caller = caller
+        self.is_scored = is_scored
+        self.came_ns = time.perf_counter_ns()
+
+
+class Request(Let):
+    """One that waits for its answer.
+
+    Attributes:
+        form: Sizes of the axes that the model leaves open.
+        rank: Its place in the order.
+        deadline_s: On the loop's clock; None: none.
+        answer: Resolved once.
+    """
+
+    __slots__ = ("answer", "deadline_s", "form", "rank")
 
     def __init__(
         self,
@@ -61,15 +81,11 @@ class Request:
         answer: Answer,
         is_scored: bool,
     ) -> None:
-        self.inputs = inputs
-        self.rows = rows
+        super().__init__(inputs, rows, caller, is_scored=is_scored)
         self.form = form
-        self.caller = caller
         self.rank = rank
         self.deadline_s = deadline_s
         self.answer = answer
-        self.is_scored = is_scored
-        self.came_ns = time.perf_counter_ns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +138,7 @@ class Batcher:
     """Answers requests with one model.
 
     Args:
-        loop: The event loop that everything here is called on.
+        loop: The event loop that everything here but `answer_now` is called on.
         terms: How the model is batched.
         instances: Where it runs; as many runs at the same time. A quick model uses the first.
         parts: What batchers share.
@@ -144,6 +160,8 @@ class Batcher:
         self._times = times
         self._n_instances = 1 if terms.is_quick else len(instances)
         self._free = list(instances[: self._n_instances])
+        self._instance = instances[0]
+        self._running = threading.Lock()  # of a quick model: from `answer_now`'s thread or the loop's
         self._queue: FairQueue[Request] = FairQueue()
         self._few = min(terms.bounds.rows, terms.bounds.per_caller)  # while no more wait, no bound is reached
         self._window = Window(loop, parts.window_s, terms.batch, self.close_window)
@@ -201,36 +219,35 @@ class Batcher:
                 self._window.come(is_beside_another=self._asking > 0)
         return request
 
-    def answer_now(self, inputs: Arrays, caller: Caller, *, is_scored: bool) -> Inferred | None:
-        """Answer one request alone, where that is quick and nothing else waits.
+    def answer_now(self, asks: Sequence[Ask]) -> list[Inferred | HubError] | None:
+        """Answer requests together before what waits, where that is quick; any thread may ask.
+
+        What waits is run on the loop meanwhile: nobody is passed over by more than one run.
 
         Args:
-            inputs: One array per declared input, [windows, …].
-            caller: Who asks.
-            is_scored: Label and confidence are wanted.
+            asks: What came together, at least one.
 
         Returns:
-            The answer; None where one has to wait for it: `submit` it.
-
-        Raises:
-            InputRefusedError: It has no windows, or more than one run may have, or they do not fit.
-            ModelFailedError: The run failed.
+            For each its answer, or why its run failed; None where one has to wait, or be refused: `submit` them.
         """
-        if not self.terms.is_quick or self._queue.rows or self._is_ending:
+        if not self.terms.is_quick or self.terms.is_open_formed:
             return None
-        rows = self._rows(inputs)
-        answer: Answer = self._loop.create_future()
-        request = Request(inputs, rows, None, caller, 0, deadline_s=None, answer=answer, is_scored=is_scored)
-        ran = self._free[0].run((request,))
-        answer.cancel()  # it is told here, and counted when it is on its way
-        self._loop.call_later(0.0, partial(self._answer, [request], ran, request.came_ns))
-        (part,) = ran.parts
-        if isinstance(part, HubError):
-            raise part
-        terms = self.terms
-        return Inferred(
-            part.outputs, terms.pack, terms.version, 0, ran.compute_ns, rows, False, terms.models, part.scored
-        )
+        try:
+            let = [Let(ask.inputs, self._rows(ask.inputs), ask.caller, is_scored=ask.is_scored) for ask in asks]
+        except InputRefusedError:
+            return None
+        said: list[Inferred | HubError] = []
+        with self._running:
+            if self._is_ending:
+                return None
+            for batch in _batches(let, self.terms.batch):
+                began_ns = time.perf_counter_ns()
+                ran = self._instance.run(batch)
+                self._count(batch, ran, began_ns, time.perf_counter_ns())
+                said += [
+                    self._said(part, began_ns - one.came_ns, ran) for one, part in zip(batch, ran.parts, strict=True)
+                ]
+        return said
 
     async def answered(self, request: Request) -> Inferred:
         """Wait for a request's answer; one whose caller goes leaves the queue.
@@ -262,8 +279,10 @@ class Batcher:
             if not self.terms.is_quick:
                 self._parts.workers.submit(self._work, self._free.pop(), batch, time.perf_counter_ns())
                 continue
-            began_ns = time.perf_counter_ns()
-            self._answer(batch, self._free[0].run(batch), began_ns)
+            with self._running:
+                began_ns = time.perf_counter_ns()
+                ran = self._instance.run(batch)
+            self._answer(batch, ran, began_ns)
             if self._queue.rows:  # others of the loop may go first
                 self._loop.call_soon(self.close_window)
             break
@@ -273,7 +292,8 @@ class Batcher:
     async def end(self) -> None:
         """Let nothing more in, and wait until what was let in is answered."""
         self._is_ending = True
-        self._window.cancel()
+        with self._running:  # what another thread runs now has ended, and nothing more begins there
+            self._window.cancel()
         self.close_window()
         try:
             if not self.is_idle:
@@ -337,53 +357,67 @@ class Batcher:
 
     def _answer(self, batch: list[Request], ran: Ran, began_ns: int) -> None:
         """Resolve each request's future, and count the batch once."""
-        terms, book = self.terms, self._parts.book
-        rows = sum(ran.rows)
-        compute_ns, batch_rows = ran.compute_ns, max(ran.rows, default=0)
-        a_row = 1.0 / max(1, rows)
-        row_ns, row_in, row_out = compute_ns * a_row, ran.input_bytes * a_row, ran.output_bytes * a_row
-        answered = windows = took_ns = queue_ns = 0
-        now_ns = time.perf_counter_ns()
+        ended_ns = time.perf_counter_ns()
         for request, part in zip(batch, ran.parts, strict=True):
-            waited_ns = began_ns - request.came_ns
-            queue_ns += waited_ns
-            caller = request.caller
-            cost = book.row(caller.tenant, caller.name, terms.pack)
-            cost.requests += 1
-            cost.windows += request.rows
-            cost.compute_ns += row_ns * request.rows
-            cost.input_bytes += row_in * request.rows
-            cost.output_bytes += row_out * request.rows
             answer = request.answer
-            if isinstance(part, HubError):
-                if not answer.done():
-                    answer.set_exception(part)
+            if answer.done():  # its caller may have gone while it ran
                 continue
-            answered += 1
-            windows += request.rows
-            took_ns += now_ns - request.came_ns
-            if not answer.done():  # its caller may have gone while it ran
-                outputs, scored = part
-                facts = (terms.pack, terms.version, waited_ns, compute_ns, batch_rows, False, terms.models)
-                answer.set_result(Inferred(outputs, *facts, scored))
-        self._note(batch, ran, answered=answered, windows=windows, took_ns=took_ns, queue_ns=queue_ns)
+            said = self._said(part, began_ns - request.came_ns, ran)
+            if isinstance(said, HubError):
+                answer.set_exception(said)
+            else:
+                answer.set_result(said)
+        self._count(batch, ran, began_ns, ended_ns)
 
-    def _note(
-        self, batch: list[Request], ran: Ran, *, answered: int, windows: int, took_ns: int, queue_ns: int
-    ) -> None:
-        parts, n_requests = self._parts, len(batch)
+    def _said(self, part: Part | HubError, waited_ns: int, ran: Ran) -> Inferred | HubError:
+        """One request's part of a run as its answer."""
+        if isinstance(part, HubError):
+            return part
+        terms, (outputs, scored) = self.terms, part
+        return Inferred(
+            outputs, terms.pack, terms.version, waited_ns, ran.compute_ns, ran.largest, False, terms.models, scored
+        )
+
+    def _count(self, batch: Sequence[Let], ran: Ran, began_ns: int, ended_ns: int) -> None:
+        """Write down what a batch cost its callers, and how its requests fared; in the thread that ran it."""
+        parts, requests = self._parts, len(batch)
+        a_row = 1.0 / max(1, sum(ran.rows))
+        row_ns, row_in, row_out = ran.compute_ns * a_row, ran.input_bytes * a_row, ran.output_bytes * a_row
+        for caller, some in groupby(batch, _caller):
+            of_caller = [one.rows for one in some]
+            rows = sum(of_caller)
+            cost = Cost(len(of_caller), rows, row_ns * rows, row_in * rows, row_out * rows)
+            parts.book.add(CostKey(caller.tenant, caller.name, self.terms.pack), cost)
+        answered = [one for one, part in zip(batch, ran.parts, strict=True) if not isinstance(part, HubError)]
+        failed = requests - len(answered)
         if len(ran.rows) == 1:
             self._times.note(ran.rows[0], ran.compute_ns)
         self.counts.note_run(
             rows=ran.rows,
-            requests=n_requests,
+            requests=requests,
             input_ns=ran.input_ns,
             compute_ns=ran.compute_ns,
             output_ns=ran.output_ns,
             now_ns=parts.wall_ns(),
         )
-        failed = n_requests - answered
-        self.counts.note_answers(answered=answered, windows=windows, took_ns=took_ns, failed=failed, queue_ns=queue_ns)
-        parts.note_run(max(ran.rows, default=0), ran.compute_ns / _NS_PER_S)
+        self.counts.note_answers(
+            answered=len(answered),
+            windows=sum([one.rows for one in answered]),
+            took_ns=sum([ended_ns - one.came_ns for one in answered]),
+            failed=failed,
+            queue_ns=sum([began_ns - one.came_ns for one in batch]),
+        )
+        parts.note_run(ran.largest, ran.compute_ns / _NS_PER_S)
         for _ in range(failed):
             parts.note_refused("failed")
+
+
+def _batches(let: Sequence[Let], most: int) -> Iterator[Sequence[Let]]:
+    """In order, as many together as have no more windows than `most`; one that has more by itself alone."""
+    first = rows = 0
+    for at, one in enumerate(let):
+        if at > first and rows + one.rows > most:
+            yield let[first:at]
+            first, rows = at, 0
+        rows += one.rows
+    yield let[first:]

@@ -3,13 +3,14 @@
 How requests are queued, batched and run is behind it (`serving.py`); which protocol they came in by is in front of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
+from cloud_hub.errors import HubError
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored
 from protos.messages.inference import ModelUse
@@ -57,6 +58,20 @@ class Inferred(NamedTuple):
     is_cached: bool
     models: tuple[ModelUse, ...]
     scored: tuple[Scored, ...] | None
+
+
+class Ask(NamedTuple):
+    """One request of those that are answered together.
+
+    Attributes:
+        inputs: As for `InferenceServing.infer`.
+        caller: Who asks.
+        is_scored: As for `InferenceServing.infer`.
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    caller: Caller
+    is_scored: bool
 
 
 class ModelState(StrEnum):
@@ -201,28 +216,16 @@ class InferenceServing(Protocol):
             ModelFailedError: INTERNAL.
         """
 
-    def infer_now(
-        self,
-        model: ModelDescription,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        caller: Caller,
-        is_scored: bool = False,
-    ) -> Inferred | None:
-        """Answer one request, if that takes no waiting: the model is quick, and nothing else waits for it.
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
+        """Answer requests together before anything else is done, if the model is quick; any thread may ask.
 
         Args:
             model: What `resolve` or `find` gave.
-            inputs: As for `infer`.
-            caller: Who asks.
-            is_scored: As for `infer`.
+            requests: What came together, at least one.
 
         Returns:
-            The answer; None where one has to wait for it: ask `infer`.
-
-        Raises:
-            InputRefusedError: INVALID_ARGUMENT; the message names the tensor.
-            ModelFailedError: INTERNAL.
+            For each its answer, or why it has none (`InputRefusedError`, `ModelFailedError`); None where one has to
+            wait for it: ask `infer`.
         """
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:

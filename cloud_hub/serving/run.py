@@ -79,6 +79,11 @@ class Ran:
     input_bytes: int
     output_bytes: int
 
+    @property
+    def largest(self) -> int:
+        """Windows in the largest session run."""
+        return max(self.rows, default=0)
+
 
 @dataclass(slots=True)
 class _Times:

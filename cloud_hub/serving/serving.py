@@ -8,14 +8,14 @@ Requests come from the Open Inference Protocol and from stored escalations; both
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cloud_hub.core.serving.costs import CostBook
-from cloud_hub.errors import StorageError
+from cloud_hub.core.serving.costs import Cost, CostBook, CostKey
+from cloud_hub.errors import HubError, StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.serving.accounts import Accounts, CostStore
 from cloud_hub.serving.batcher import BatcherParts
@@ -24,6 +24,7 @@ from cloud_hub.serving.ensembles import VERSION, Ensembles
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import (
     DEFAULT_PRIORITY,
+    Ask,
     Caller,
     Inferred,
     ModelDescription,
@@ -160,17 +161,10 @@ class Serving:
         batcher = running.batcher
         return await batcher.answered(batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored))
 
-    def infer_now(
-        self,
-        model: ModelDescription,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        caller: Caller,
-        is_scored: bool = False,
-    ) -> Inferred | None:
-        """Answer one request, if that takes no waiting; see `InferenceServing.infer_now`."""
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
+        """Answer requests together before anything else is done; see `InferenceServing.infer_now`."""
         running = None if model.name in self._cached else self._models.running(model)
-        return None if running is None else running.batcher.answer_now(inputs, caller, is_scored=is_scored)
+        return None if running is None else running.batcher.answer_now(requests)
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:
         """Describe a model without loading it; see `InferenceServing.describe`."""
@@ -269,10 +263,8 @@ class Serving:
                 await self._caching.keep(place, said.outputs)
             return said
         rows = len(next(iter(outputs.values())))
-        cost = self._book.row(caller.tenant, caller.name, str(model.manifest.ref))
-        cost.requests += 1
-        cost.windows += rows
-        cost.cached += 1
+        key = CostKey(caller.tenant, caller.name, str(model.manifest.ref))
+        self._book.add(key, Cost(requests=1, windows=rows, cached=1))
         return Inferred(
             outputs=outputs,
             pack=str(model.manifest.ref),

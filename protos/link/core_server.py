@@ -2,7 +2,8 @@
 
 The servers that gRPC has for Python change threads once or twice for each call, which is most of what a call of a small
 model costs (`docs/adr/0015-a-server-on-the-completion-queue.md`). Here one thread waits on the queue, and a method that
-can answer at once does so there. Whatever takes longer goes on as a coroutine on an asyncio loop, in another thread.
+can answer at once does so there, or answers together what came together. Whatever takes longer goes on as a coroutine
+on an asyncio loop, in another thread.
 
 What it stands on, `grpc._cython.cygrpc`, is what gRPC's own two servers are built on, and is not documented: the names
 used are all in this module, and `pyproject.toml` admits only versions of grpcio that the tests have seen. Which methods
@@ -18,7 +19,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from itertools import groupby
+from typing import Any, Final, NamedTuple, TypeVar
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # nobody describes it
@@ -29,7 +31,7 @@ T = TypeVar("T")
 
 _NO_FLAGS: Final = 0
 _AT_ONCE: Final = 0.0  # a deadline that has passed
-_WAVE: Final = 64  # so many events after a post wake the loop although more come
+_WAVE: Final = 64  # so many events after a post wake the loop although more come; so many calls are a whole wave
 _NEVER_S: Final = 1e12  # Unix time; the core says a deadline that is none as the end of time
 _OK: Final = grpc.StatusCode.OK.value[0]
 
@@ -58,7 +60,8 @@ class Unary:
 
     Attributes:
         at_once: Called with (message, call) on the server's own thread, so it must be short. Its result is the answer's
-            message, or a coroutine function that will give it on the loop. Both raise AbortError to refuse.
+            message, or a coroutine function that will give it on the loop, or `Joins`. It raises AbortError to refuse,
+            and so does the coroutine.
     """
 
     at_once: "AtOnce"
@@ -74,6 +77,19 @@ class Streaming:
     """
 
     answers: Callable[[AsyncIterator[bytes], "CoreCall"], AsyncGenerator[bytes, None]]
+
+
+class Joins(NamedTuple):
+    """A call is answered together with those that come with it: when nothing more is there, or a wave is whole.
+
+    Attributes:
+        together: Called with the items that joined it, at least one, on the server's own thread, so it must be short.
+            Its results, in that order, are messages, refusals or coroutine functions.
+        item: Stands for the call.
+    """
+
+    together: "Together"
+    item: Any
 
 
 class CoreCall:
@@ -140,10 +156,19 @@ class CoreCall:
             logger.exception("call_failed")
             self._refuse(_failure(), watches=True)
         else:
-            if isinstance(answer, bytes):
-                self._answer(answer, watches=True)
+            if isinstance(answer, Joins):
+                self._server.join(self, answer)
             else:
-                self._go_on(partial(self._finished, answer))
+                self.take(answer)
+
+    def take(self, answer: "Answer") -> None:
+        """Answer, refuse, or let the loop go on."""
+        if isinstance(answer, bytes):
+            self._answer(answer, watches=True)
+        elif isinstance(answer, AbortError):
+            self._refuse(answer, watches=True)
+        else:
+            self._go_on(partial(self._finished, answer))
 
     def _go_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Let the loop do the rest, and watch whether the caller stays."""
@@ -225,7 +250,9 @@ class CoreCall:
         await told
 
 
-AtOnce = Callable[[bytes, CoreCall], bytes | GoesOn]
+Answer = bytes | AbortError | GoesOn
+AtOnce = Callable[[bytes, CoreCall], bytes | GoesOn | Joins]
+Together = Callable[[Sequence[Any]], Sequence[Answer]]
 
 
 class CoreServer:
@@ -246,6 +273,7 @@ class CoreServer:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._has_untold = False
+        self._wave: list[tuple[CoreCall, Joins]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._lock = threading.Lock()
@@ -309,6 +337,10 @@ class CoreServer:
         self._posted.append((work, arguments))
         self._has_untold = True
 
+    def join(self, call: CoreCall, joins: Joins) -> None:
+        """Have a call answered with its wave; for the server's own thread, which does so soon."""
+        self._wave.append((call, joins))
+
     def keep(self, task: "asyncio.Task[None]") -> "asyncio.Task[None]":
         """Keep a call's task until it has ended."""
         self._tasks.add(task)
@@ -326,23 +358,32 @@ class CoreServer:
         n_waited = 0  # events since a post that the loop has not been told of; calls at once need not ever pause
         while is_open:
             try:
-                event = self._queue.poll(_AT_ONCE if self._has_untold else None)
+                event = self._queue.poll(_AT_ONCE if self._has_untold or self._wave else None)
             except MemoryError:  # for this message there was no room; the next call is served
                 logger.exception("core_event_failed")
                 continue
             is_open = event.completion_type != cygrpc.CompletionType.queue_shutdown
+            if self._wave and (event.tag is None or len(self._wave) >= _WAVE):
+                self._answer_wave()
             if self._has_untold:
                 n_waited += 1
                 if event.tag is None or n_waited >= _WAVE:
                     self._has_untold, n_waited = False, 0
                     self._loop.call_soon_threadsafe(self._do_posted)
             if event.tag is not None:
-                self._tell(event)
+                self._tell(event.tag, event)
             event = None  # a call that has ended is let go before the next wait
 
-    def _tell(self, event: Any) -> None:  # noqa: ANN401 - the core's
+    def _answer_wave(self) -> None:
+        """Answer the calls that came together."""
+        wave, self._wave = self._wave, []
+        for together, joined in groupby(wave, lambda one: one[1].together):
+            for call, answer in _answered(together, list(joined)):
+                self._tell(call.take, answer)
+
+    def _tell(self, told: Callable[[Any], None], what: Any) -> None:  # noqa: ANN401 - the core's, or an answer
         try:
-            event.tag(event)
+            told(what)
         except Exception:  # the top of the thread: logged, and the next call is served
             logger.exception("core_event_failed")
 
@@ -356,6 +397,15 @@ class CoreServer:
 
     def _shut_down(self, _event: Any) -> None:  # noqa: ANN401 - the core's
         self.on_loop(self._ended.set)  # behind what was posted before it: a call that begins is among `_tasks`
+
+
+def _answered(together: Together, joined: Sequence[tuple[CoreCall, Joins]]) -> list[tuple[CoreCall, Answer]]:
+    calls = [call for call, _ in joined]
+    try:
+        return list(zip(calls, together([joins.item for _, joins in joined]), strict=True))
+    except Exception:  # the top of these calls: told, logged, and the next ones are served
+        logger.exception("calls_failed")
+        return [(call, _failure()) for call in calls]
 
 
 def _failure() -> AbortError:

@@ -21,7 +21,7 @@ from cloud_hub.core.questions import check_inputs, check_item
 from cloud_hub.core.revisions import next_revision
 from cloud_hub.errors import HubError
 from cloud_hub.ports import Clock
-from cloud_hub.serving.interface import Caller, InferenceServing, Inferred, ModelDescription
+from cloud_hub.serving.interface import Ask, Caller, InferenceServing, Inferred, ModelDescription
 from protos.messages.escalation import NOT_LOGGED, Item, Verdict
 from protos.messages.inference import Tier
 
@@ -85,11 +85,17 @@ class EarlyAnswers:
         try:
             inputs = _inputs(item, model)
             caller = Caller(device.site_id, device.device_id)
-            inferred = self._serving.infer_now(model, inputs, caller=caller, is_scored=True)
         except HubError as error:
             _log_nothing(device, error)
             return None
-        return self._later(place, item) if inferred is None else self._verdict(place, item, inferred)
+        said = self._serving.infer_now(model, [Ask(inputs, caller, is_scored=True)])
+        if said is None:
+            return self._later(place, item)
+        (inferred,) = said
+        if isinstance(inferred, HubError):
+            _log_nothing(device, inferred)
+            return None
+        return self._verdict(place, item, inferred)
 
     async def _later(self, place: Place, item: Item) -> Verdict | None:
         """Wait for the model, and for its answer."""

@@ -49,6 +49,11 @@ class Callers:
         self._known: dict[str, tuple[float, Admitted]] = {}
         self.needs_token = needs_token
 
+    def admitted(self, authorization: str | None) -> Admitted | None:
+        """Who calls with a token that was good seconds ago, by a look-up; else `admit`. Any thread may ask."""
+        until_s, admitted = self._known.get(authorization or "", (0.0, None))
+        return admitted if self._monotonic_s() < until_s else None
+
     async def admit(self, authorization: str | None) -> Admitted:
         """Let a caller in.
 

@@ -8,18 +8,20 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from itertools import groupby
+from typing import Any, Final, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from cloud_hub.adapters.oip.callers import ANYBODY, AUTHORIZATION, Admitted, Callers
 from cloud_hub.adapters.oip.inference import NO_PARAMETERS, Inference, answer_parameters, shown
-from cloud_hub.adapters.oip.quick_way import QuickWay
+from cloud_hub.adapters.oip.quick_way import Known, QuickWay
 from cloud_hub.adapters.oip.refusals import EXPECTED, Refusal, refusal_of
-from cloud_hub.serving.interface import InferenceServing, ModelDescription, ModelState
+from cloud_hub.errors import HubError
+from cloud_hub.serving.interface import Ask, InferenceServing, ModelDescription, ModelState
 from protos.codec.errors import CodecError
-from protos.link.core_server import AbortError, CoreCall, Streaming, Unary
+from protos.link.core_server import AbortError, Answer, CoreCall, GoesOn, Joins, Streaming, Unary
 from protos.oip.describing import model_config, model_metadata, model_statistics, repository_index, server_metadata
 from protos.oip.methods import METHODS, MODEL_INFER, MODEL_STREAM_INFER, on_loop
 from protos.oip.parameters import parameters_of
@@ -32,9 +34,20 @@ STREAM_WINDOW: Final = 16
 
 NAME: Final = "cloud-hub"
 
+_SMALL_BYTES: Final = 64 * 1024  # of a message; a larger one is read on the loop
+_AMPLE_S: Final = 0.1  # a call that has so much time left may join a wave
+
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 Described = Callable[[Any, CoreCall], Awaitable[Message]]
+
+
+class _Asking(NamedTuple):
+    """A call that joined a wave; `goes_on` answers it where it has to wait."""
+
+    known: Known
+    admitted: Admitted
+    goes_on: GoesOn
 
 
 class GrpcService:
@@ -90,10 +103,42 @@ class GrpcService:
         known = {method.name: method for method in METHODS}
         # Messages of these two are read and written here: repeats need no parsing.
         methods: dict[str, Unary | Streaming] = {
-            MODEL_INFER.path: Unary(lambda data, call: partial(self._infer, data, call)),
+            MODEL_INFER.path: Unary(self._infer_at_once),
             MODEL_STREAM_INFER.path: Streaming(self._stream_infer),
         }
         return methods | {known[name].path: on_loop(known[name], describe) for name, describe in described.items()}
+
+    def _infer_at_once(self, data: bytes, call: CoreCall) -> Joins | GoesOn:
+        """Let a small request of a known head join its wave; the loop has the others."""
+        goes_on = partial(self._infer, data, call)
+        left_s = call.time_remaining()
+        if len(data) > _SMALL_BYTES or (left_s is not None and left_s < _AMPLE_S):
+            return goes_on
+        admitted = self._callers.admitted(_authorization(call)) if self._callers.needs_token else ANYBODY
+        if admitted is None:
+            return goes_on
+        try:
+            known = self._quick.read(data)
+        except EXPECTED as error:
+            raise _aborted(refusal_of(error)) from error
+        return goes_on if known is None else Joins(self._infer_wave, _Asking(known, admitted, goes_on))
+
+    def _infer_wave(self, wave: Sequence[_Asking]) -> list[Answer]:
+        """Answer what came together, model by model."""
+        answers: list[Answer] = []
+        for served, together in groupby(wave, lambda asking: asking.known.served):
+            asking = list(together)
+            asks = [Ask(known.inputs, admitted.caller, known.is_one) for known, admitted, _ in asking]
+            said = self._serving.infer_now(served.description, asks)
+            if said is None:
+                answers += [one.goes_on for one in asking]
+                continue
+            for one, inferred in zip(asking, said, strict=True):
+                if isinstance(inferred, HubError):
+                    answers.append(_aborted(refusal_of(inferred)))
+                else:
+                    answers.append(self._quick.write(one.known, inferred))
+        return answers
 
     async def _infer(self, data: bytes, call: CoreCall) -> bytes:
         if self._calls >= self._max_calls:

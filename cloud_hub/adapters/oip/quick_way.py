@@ -30,6 +30,11 @@ class Known(NamedTuple):
     served: Served
     inputs: dict[str, NDArray[Any]]
 
+    @property
+    def is_one(self) -> bool:
+        """It holds one window."""
+        return self.head.form.shape[0] == 1
+
 
 class QuickWay:
     """Knows the heads of requests.

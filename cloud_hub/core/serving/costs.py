@@ -3,6 +3,7 @@
 Compute time of a shared run is divided among its requests by their windows, so that all shares make the run.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -40,7 +41,7 @@ class Cost:
 
 
 class CostBook:
-    """Costs since the last time that they were written down.
+    """Costs since the last time that they were written down; any thread may add.
 
     Args:
         max_rows: Most rows; callers beyond are summed up as `OTHERS` of their tenant.
@@ -48,24 +49,18 @@ class CostBook:
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
-        self._rows: dict[tuple[str, str, str], Cost] = {}
+        self._rows: dict[CostKey, Cost] = {}
+        self._lock = threading.Lock()
 
-    def row(self, tenant: str, caller: str, pack: str) -> Cost:
-        """Find the row to add to.
+    def add(self, key: CostKey, cost: Cost) -> None:
+        """Add what was done.
 
         Args:
-            tenant: Who pays.
-            caller: Who asked.
-            pack: name@version.
-
-        Returns:
-            The row, valid until `drain`.
+            key: Whose cost it is.
+            cost: What was done.
         """
-        row = self._rows.get((tenant, caller, pack))  # a key's equal; this is asked for every request
-        if row is None:
-            is_full = len(self._rows) >= self._max_rows
-            row = self._rows.setdefault(CostKey(tenant, OTHERS if is_full else caller, pack), Cost())
-        return row
+        with self._lock:
+            self._add(key, cost)
 
     def drain(self) -> dict[CostKey, Cost]:
         """Take everything out, to write it down.
@@ -73,8 +68,9 @@ class CostBook:
         Returns:
             What was done since the last time.
         """
-        rows, self._rows = self._rows, {}
-        return {CostKey(*key): cost for key, cost in rows.items()}
+        with self._lock:
+            rows, self._rows = self._rows, {}
+        return rows
 
     def put_back(self, rows: dict[CostKey, Cost]) -> None:
         """Take back what could not be written down, so that it is written with the next.
@@ -82,11 +78,18 @@ class CostBook:
         Args:
             rows: What `drain` gave.
         """
-        for key, cost in rows.items():
-            row = self.row(*key)
-            row.requests += cost.requests
-            row.windows += cost.windows
-            row.compute_ns += cost.compute_ns
-            row.input_bytes += cost.input_bytes
-            row.output_bytes += cost.output_bytes
-            row.cached += cost.cached
+        with self._lock:
+            for key, cost in rows.items():
+                self._add(key, cost)
+
+    def _add(self, key: CostKey, cost: Cost) -> None:
+        row = self._rows.get(key)
+        if row is None:
+            is_full = len(self._rows) >= self._max_rows
+            row = self._rows.setdefault(key._replace(caller=OTHERS) if is_full else key, Cost())
+        row.requests += cost.requests
+        row.windows += cost.windows
+        row.compute_ns += cost.compute_ns
+        row.input_bytes += cost.input_bytes
+        row.output_bytes += cost.output_bytes
+        row.cached += cost.cached

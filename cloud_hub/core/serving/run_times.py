@@ -13,7 +13,7 @@ _NS_PER_S: Final = 1e9
 
 
 class RunTimes:
-    """One model's runs."""
+    """One model's runs; any thread may note and ask."""
 
     def __init__(self) -> None:
         self._mean_ns: dict[int, float] = {}
@@ -27,7 +27,8 @@ class RunTimes:
         """
         size = rows.bit_length()
         before = self._mean_ns.get(size)
-        self._mean_ns[size] = took_ns if before is None else before + _WEIGHT * (took_ns - before)
+        mean_ns = took_ns if before is None else before + _WEIGHT * (took_ns - before)
+        self._mean_ns = {**self._mean_ns, size: mean_ns}  # who reads the other meanwhile reads it whole
 
     def run_s(self, rows: int) -> float:
         """Expect the time of a run.
@@ -38,11 +39,12 @@ class RunTimes:
         Returns:
             Seconds: what the nearest known size took, in proportion where that was smaller; 0 while nothing is known.
         """
-        if not self._mean_ns:
+        means_ns = self._mean_ns
+        if not means_ns:
             return 0.0
         size = rows.bit_length()
-        nearest = min(self._mean_ns, key=lambda known: (abs(known - size), known))
-        return self._mean_ns[nearest] * 2.0 ** max(0, size - nearest) / _NS_PER_S
+        nearest = min(means_ns, key=lambda known: (abs(known - size), known))
+        return means_ns[nearest] * 2.0 ** max(0, size - nearest) / _NS_PER_S
 
     def wait_s(self, rows_before: int, batch: int, instances: int, *, is_busy: bool) -> float:
         """Expect how long a new request waits for its run.

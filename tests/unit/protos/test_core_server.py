@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from protos.link.core_server import AbortError, CoreCall, CoreServer, GoesOn, Streaming, Unary
+from protos.link.core_server import AbortError, Answer, CoreCall, CoreServer, GoesOn, Joins, Streaming, Unary
 from protos.link.tls import SERVER_OPTIONS
 from tests.simulators.network import LOOPBACK
 
@@ -146,6 +146,81 @@ def test_the_loop_is_woken_although_calls_at_once_never_pause() -> None:
                 await asyncio.gather(*asking)
 
     run(test)
+
+
+def test_calls_that_join_are_answered_together() -> None:
+    """Those that came while the thread was busy are one wave, each with its own answer; one alone does not wait."""
+    waves: list[list[bytes]] = []
+
+    async def test() -> None:
+        async def later() -> bytes:
+            return b"later"
+
+        def together(items: Sequence[bytes]) -> list[Answer]:
+            waves.append(list(items))
+            others: dict[bytes, Answer] = {b"bad": AbortError(grpc.StatusCode.INVALID_ARGUMENT, "bad"), b"slow": later}
+            return [others.get(item, item * 2) for item in items]
+
+        is_held, may_go_on = threading.Event(), threading.Event()
+
+        def hold(data: bytes, _call: CoreCall) -> bytes:
+            is_held.set()
+            may_go_on.wait(DEADLINE_S)
+            return data
+
+        async with serving(Join=Unary(lambda data, _: Joins(together, data)), Hold=Unary(hold)) as (_, channel):
+            assert await ask(channel, "Join", b"0") == b"00"
+            held = asyncio.ensure_future(ask(channel, "Hold"))
+            await asyncio.to_thread(is_held.wait, DEADLINE_S)
+            asked = [asyncio.ensure_future(ask(channel, "Join", data)) for data in (b"a", b"bad", b"slow", b"b")]
+            await asyncio.sleep(0.2)  # they are on the wire
+            may_go_on.set()
+            code, details, _ = await refused(asked.pop(1))
+            assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "bad")
+            assert await asyncio.gather(held, *asked) == [b"x", b"aa", b"later", b"bb"]
+
+    run(test)
+    assert waves == [[b"0"], [b"a", b"bad", b"slow", b"b"]]
+
+
+def test_a_wave_is_whole_although_more_calls_come() -> None:
+    """Else calls that never pause would wait for each other for ever; what comes behind is the next one."""
+    sizes: list[int] = []
+
+    async def test() -> None:
+        def together(items: Sequence[bytes]) -> Sequence[bytes]:
+            sizes.append(len(items))
+            return items
+
+        async with serving(Join=Unary(lambda data, _: Joins(together, data))) as (_, channel):
+            data = [b"%d" % n for n in range(500)]
+            assert await asyncio.gather(*(ask(channel, "Join", one) for one in data)) == data
+
+    run(test)
+    assert sum(sizes) == 500
+    assert max(sizes) <= 64
+
+
+@pytest.mark.parametrize("answers", [None, [], [b"1", b"2"]])
+def test_a_wave_that_fails_is_told_so(answers: list[Answer] | None, caplog: pytest.LogCaptureFixture) -> None:
+    """Be it with an error or another number of answers: the fault is ours, logged, and the next calls are served."""
+
+    def together(items: Sequence[bytes]) -> Sequence[Answer]:
+        if items == [b"good"]:
+            return items
+        if answers is None:
+            raise ValueError("secret")
+        return answers
+
+    async def test() -> None:
+        async with serving(Join=Unary(lambda data, _: Joins(together, data))) as (_, channel):
+            code, details, _ = await refused(ask(channel, "Join", b"bad"))
+            assert (code, "secret" in details) == (grpc.StatusCode.INTERNAL, False)
+            assert await ask(channel, "Join", b"good") == b"good"
+
+    with caplog.at_level(logging.ERROR):
+        run(test)
+    assert [record.message for record in caplog.records] == ["calls_failed"]
 
 
 @pytest.mark.parametrize("is_later", [False, True])

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import cycle
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cloud_hub.core.serving.admission import Bounds
-from cloud_hub.core.serving.costs import CostBook
+from cloud_hub.core.serving.costs import CostBook, CostKey
 from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
 from cloud_hub.serving.batcher import Batcher, BatcherParts, Request, Terms
@@ -24,7 +27,7 @@ from cloud_hub.serving.errors import (
     ModelUnloadedError,
     ServingFullError,
 )
-from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, Inferred
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Ask, Caller, Inferred
 from cloud_hub.serving.run import Instance
 from model_packs.manifest import PackManifest
 from model_packs.tensors import TensorSpec
@@ -78,9 +81,13 @@ class Bench:
         inputs = {"x": np.full((rows, 2), value, np.float32)}
         return self.batcher.submit(inputs, caller, deadline_s, priority, is_scored=False)
 
-    def now(self, value: float, *, rows: int = 1) -> Inferred | None:
-        """Ask for an answer without waiting."""
-        return self.batcher.answer_now({"x": np.full((rows, 2), value, np.float32)}, PRESS, is_scored=False)
+    def now(
+        self, *values: float, rows: int = 1, callers: Sequence[Caller] = (PRESS,)
+    ) -> list[Inferred | HubError] | None:
+        """Ask for answers without waiting."""
+        whose = cycle(callers)
+        asks = [Ask({"x": np.full((rows, 2), value, np.float32)}, next(whose), is_scored=False) for value in values]
+        return self.batcher.answer_now(asks)
 
     async def drain(self) -> None:
         """Let everything go on until nothing does."""
@@ -101,37 +108,74 @@ def answer(request: Request) -> NDArray[Any]:
 
 
 @in_loop
-async def test_one_that_need_not_wait_is_answered_now_and_counted() -> None:
-    """Not beside others that wait, who go in their order, and not by a model that is not quick."""
+async def test_what_need_not_wait_is_answered_now_and_counted() -> None:
+    """Together, in runs of the batch that pays, each with its own row; what waits has its own run, in its turn."""
     bench = Bench()
-    said = bench.now(1.0)
+    waiting = bench.ask(9.0)
+    said = bench.now(*(float(value) for value in range(6)), callers=(PRESS, OVEN))
     assert said is not None
-    assert said.outputs["y"].tolist() == [[2.0, 2.0]]
-    waiting = bench.ask(2.0)
-    assert bench.now(3.0) is None
+    assert [one.outputs["y"].tolist() for one in said if isinstance(one, Inferred)] == [
+        [[2.0 * value] * 2] for value in range(6)
+    ]
     await bench.drain()
-    assert answer(waiting).tolist() == [[4.0, 4.0]]
-    assert bench.session.batches == [1, 1]
-    bench.loop.move(0.0)
+    assert answer(waiting).tolist() == [[18.0, 18.0]]
+    assert bench.session.batches == [4, 2, 1]
     counts = bench.batcher.counts.read("rule-hub", "1.0.0")
-    assert (counts.inference_count, counts.success.count, counts.fail.count) == (2, 2, 0)
-    assert Bench(is_quick=False).now(1.0) is None
+    assert (counts.inference_count, counts.success.count, counts.queue.count, counts.fail.count) == (7, 7, 7, 0)
+    assert {key.caller: (cost.requests, cost.windows) for key, cost in bench.book.drain().items()} == {
+        "press": (4, 4),
+        "oven": (3, 3),
+    }
+    assert bench.now(1.0, 2.0, rows=3) is not None  # more windows together than a batch
+    assert bench.session.batches == [4, 2, 1, 3, 3]
 
 
 @in_loop
-async def test_one_that_fails_now_is_refused_and_counted() -> None:
-    """As it would be in its turn; what has too many windows does not run."""
+async def test_a_bad_one_among_those_answered_now_takes_nobody_along() -> None:
+    """It is told why, and counted; its neighbours are answered."""
     bench = Bench()
-    with pytest.raises(ModelFailedError):
-        bench.now(BAD)
-    with pytest.raises(InputRefusedError, match="windows"):
-        bench.now(1.0, rows=9)
-    bench.loop.move(0.0)
+    said = bench.now(1.0, BAD, 2.0)
+    assert said is not None
+    assert [type(one) for one in said] == [Inferred, ModelFailedError, Inferred]
     assert bench.refused == ["failed"]
-    ending = asyncio.create_task(bench.batcher.end())
-    await asyncio.sleep(0)
+    counts = bench.batcher.counts.read("rule-hub", "1.0.0")
+    assert (counts.success.count, counts.fail.count) == (2, 1)
+
+
+@in_loop
+async def test_some_have_to_wait_or_to_be_refused() -> None:
+    """By a model that takes long, that has open axes, with too many windows, or one that leaves."""
+    assert Bench(is_quick=False).now(1.0) is None
+    assert Bench(is_open_formed=True).now(1.0) is None
+    bench = Bench()
+    assert bench.now(1.0, rows=9) is None
+    await bench.batcher.end()
     assert bench.now(1.0) is None
-    await ending
+
+
+@in_loop
+async def test_a_model_leaves_when_a_run_in_another_thread_has_ended() -> None:
+    """Whoever closes the session then closes it under nobody."""
+    bench = Bench()
+    runs, may_end, ran = threading.Event(), threading.Event(), bench.session.run
+
+    def slowly(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        runs.set()
+        may_end.wait(10.0)
+        return ran(inputs)
+
+    bench.session.run = slowly  # type: ignore[method-assign]  # it ends when it is told
+    with ThreadPoolExecutor(2) as threads:
+        asked = threads.submit(bench.now, 1.0)
+        assert runs.wait(10.0)
+        ending = threads.submit(asyncio.run, bench.batcher.end())
+        with pytest.raises(TimeoutError):
+            ending.result(0.05)
+        may_end.set()
+        ending.result(10.0)
+        said = asked.result()
+    assert said is not None
+    assert isinstance(said[0], Inferred)
 
 
 @in_loop
@@ -158,7 +202,8 @@ async def test_costs_are_shared_by_windows() -> None:
     bench.ask(1.0, PRESS, rows=2)
     bench.ask(1.0, OVEN)
     await bench.drain()
-    press, oven = bench.book.row(*PRESS, PACK), bench.book.row(*OVEN, PACK)
+    booked = bench.book.drain()
+    press, oven = booked[CostKey(*PRESS, PACK)], booked[CostKey(*OVEN, PACK)]
     assert (press.requests, press.windows, oven.requests, oven.windows) == (1, 2, 1, 1)
     assert press.compute_ns == pytest.approx(2 * oven.compute_ns)
     assert press.input_bytes == pytest.approx(16)

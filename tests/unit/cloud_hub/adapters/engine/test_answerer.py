@@ -14,11 +14,11 @@ from cloud_hub.adapters.engine.answerer import POLL_S, Answerer
 from cloud_hub.adapters.engine.early import EarlyAnswers
 from cloud_hub.core.delivery import Delivery, Question
 from cloud_hub.core.devices import DeviceKey
-from cloud_hub.errors import StorageError
+from cloud_hub.errors import HubError, StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.ports import Answer, Delivered, OpenedSession, WaitingItem
 from cloud_hub.serving.errors import ModelFailedError, ModelUnknownError, ServingFullError
-from cloud_hub.serving.interface import BACKLOG_PRIORITY, Caller, Inferred, ModelDescription
+from cloud_hub.serving.interface import BACKLOG_PRIORITY, Ask, Caller, Inferred, ModelDescription
 from model_packs.manifest import PackManifest
 from model_packs.process.metrics import Registry
 from model_packs.scoring import score
@@ -83,15 +83,14 @@ class FakeServing:
             raise ServingFullError(FULL, "too many windows wait for it", 30.0)
         return _inferred(model, window)
 
-    def infer_now(
-        self, model: ModelDescription, inputs: Mapping[str, NDArray[Any]], *, caller: Caller, is_scored: bool = False
-    ) -> Inferred | None:
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
         """Answer one window, while it is free."""
+        ((inputs, caller, is_scored),) = requests
         assert (model, caller.name, is_scored) == (self.model, PRESS.device_id, True)
         self.asked_now += 1
         if (inputs["window"] == 13).any():
-            raise ModelFailedError(FULL, "the engine broke")
-        return _inferred(model, inputs["window"]) if self.is_free else None
+            return [ModelFailedError(FULL, "the engine broke")]
+        return [_inferred(model, inputs["window"])] if self.is_free else None
 
 
 def _inferred(model: ModelDescription, window: NDArray[Any]) -> Inferred:

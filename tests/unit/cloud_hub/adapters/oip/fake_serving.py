@@ -1,7 +1,7 @@
 """Owns a serving core for tests of what stands in front of it: it answers, refuses or waits as it is told."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cloud_hub.errors import HubError
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import (
-    Caller,
+    Ask,
     Inferred,
     ModelDescription,
     ModelEntry,
@@ -32,7 +32,9 @@ class FakeServing:
         description: The one model.
         failure: Raised by every inference.
         is_stuck: An inference waits until it is cancelled.
+        is_quick: What comes together is answered now.
         calls: What `infer` was given beside the inputs.
+        waves: How many `infer_now` was asked for together, each time.
         began: Set when an inference begins.
         was_cancelled: Set when one was cancelled.
         changes: Loads and unloads.
@@ -41,7 +43,9 @@ class FakeServing:
     description: ModelDescription
     failure: HubError | None = None
     is_stuck: bool = False
+    is_quick: bool = False
     calls: list[dict[str, Any]] = field(default_factory=list)
+    waves: list[int] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     was_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,17 +71,12 @@ class FakeServing:
         """Describe the model."""
         return await self.find(name, version)
 
-    def infer_now(
-        self,
-        model: ModelDescription,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        caller: Caller,
-        is_scored: bool = False,
-    ) -> Inferred | None:
-        """Never at once."""
-        del model, inputs, caller, is_scored
-        return None
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
+        """Answer zeros, or refuse, if that is quick."""
+        if not self.is_quick:
+            return None
+        self.waves.append(len(requests))
+        return [self.failure or _zeros(model, ask.inputs, is_scored=ask.is_scored) for ask in requests]
 
     async def infer(
         self,
@@ -98,10 +97,7 @@ class FakeServing:
             except asyncio.CancelledError:
                 self.was_cancelled.set()
                 raise
-        n_rows = len(next(iter(inputs.values())))
-        outputs = {spec.name: np.zeros((n_rows, *spec.shape[1:]), np.float32) for spec in model.manifest.outputs}
-        scored = (Scored(Classification("ok", {"ok": 1.0}), 0.75, None),) if is_scored else None
-        return Inferred(outputs, str(model.manifest.ref), model.version, 1, 2, n_rows, False, (), scored)
+        return _zeros(model, inputs, is_scored=is_scored)
 
     async def index(self) -> tuple[ModelEntry, ...]:
         """List the model, and one that does not load."""
@@ -126,3 +122,10 @@ class FakeServing:
         none = Spent(0, 0)
         facts = (self.description.name, self.description.version, len(self.calls), len(self.calls), 0)
         return (ModelStatistics(*facts, spent, none, spent, spent, spent, spent, none, none, ()),)
+
+
+def _zeros(model: ModelDescription, inputs: Mapping[str, NDArray[Any]], *, is_scored: bool) -> Inferred:
+    n_rows = len(next(iter(inputs.values())))
+    outputs = {spec.name: np.zeros((n_rows, *spec.shape[1:]), np.float32) for spec in model.manifest.outputs}
+    scored = (Scored(Classification("ok", {"ok": 1.0}), 0.75, None),) if is_scored else None
+    return Inferred(outputs, str(model.manifest.ref), model.version, 1, 2, n_rows, False, (), scored)

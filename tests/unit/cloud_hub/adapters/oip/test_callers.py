@@ -66,6 +66,19 @@ def test_a_revoked_token_is_refused_in_seconds() -> None:
         asyncio.run(under_test.admit("Bearer v"))
 
 
+def test_a_token_that_was_good_is_known_by_a_look_up_for_seconds() -> None:
+    """Whoever must not wait asks nobody; a token that is new, or old, goes the long way."""
+    tokens, now = Tokens(), Now()
+    under_test = callers(tokens, now)
+    assert under_test.admitted("Bearer v") is None
+    first = asyncio.run(under_test.admit("Bearer v"))
+    assert under_test.admitted("Bearer v") is first
+    assert (under_test.admitted(None), under_test.admitted("Bearer o")) == (None, None)
+    now.now_s += TRUSTED_S
+    assert under_test.admitted("Bearer v") is None
+    assert tokens.asked == 1
+
+
 def test_anybody_on_this_machine_may_infer_and_only_operators_change_what_is_served() -> None:
     """Where callers need no token none is asked for; loading and unloading need an operator's everywhere."""
     under_test = callers(Tokens(), Now(), needs_token=False)

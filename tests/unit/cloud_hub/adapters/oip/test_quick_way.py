@@ -1,10 +1,16 @@
 """The hub's quick way: repeats are answered as the first was, and a model that changed is looked up again."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
+import pytest
+
+from cloud_hub.adapters.oip import grpc_service
 from cloud_hub.adapters.oip.inference import Inference
 from cloud_hub.adapters.oip.quick_way import QuickWay
+from cloud_hub.serving.errors import ModelFailedError
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored
 from protos.oip.parameters import parameters_of
@@ -12,7 +18,7 @@ from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.simulators.loops import in_loop
 from tests.simulators.packs import build_tiny
 from tests.unit.cloud_hub.adapters.oip.fake_serving import FakeServing
-from tests.unit.cloud_hub.adapters.oip.test_listeners import MODEL, listening, request
+from tests.unit.cloud_hub.adapters.oip.test_listeners import DEADLINE_S, MODEL, OPERATOR, VIEWER, listening, request
 
 
 def tiny(folder: Path) -> PackManifest:
@@ -36,6 +42,36 @@ async def test_repeats_are_answered_as_the_first_was(tmp_path: Path) -> None:
         assert parameters_of(first.parameters) == {"tier": "hub", "confidence": 0.75, "label": "ok"}
         for _ in range(3):
             assert await hub.call("ModelInfer", repeated()) == first
+
+
+@in_loop
+async def test_repeats_that_come_together_are_answered_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a quick model, as its first was; with a token that is known, and time enough; a refusal is told as ever."""
+    async with listening(tiny(tmp_path), needs_token=True) as hub:
+        serving = hub.serving
+        serving.is_quick = True
+        first = await hub.call("ModelInfer", repeated(), token=VIEWER)
+        assert (serving.waves, len(serving.calls)) == ([], 1)
+        answers = await asyncio.gather(*(hub.call("ModelInfer", repeated(), token=VIEWER) for _ in range(20)))
+        assert answers == [first] * 20
+        assert (sum(serving.waves), len(serving.calls)) == (20, 1)
+        assert await hub.call("ModelInfer", repeated(), token=OPERATOR) == first
+        with monkeypatch.context() as patch:
+            patch.setattr(grpc_service, "_AMPLE_S", 2 * DEADLINE_S)
+            assert await hub.call("ModelInfer", repeated(), token=VIEWER) == first
+        assert (sum(serving.waves), len(serving.calls)) == (20, 3)
+        serving.failure = ModelFailedError("p@1.0.0", "boom")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await hub.call("ModelInfer", repeated(), token=VIEWER)
+        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, str(serving.failure))
+        assert (sum(serving.waves), len(serving.calls)) == (21, 3)
+        broken = repeated()
+        broken.raw_input_contents[0] = b"\xff" * len(broken.raw_input_contents[0])
+        with pytest.raises(grpc.aio.AioRpcError, match="finite") as caught:
+            await hub.call("ModelInfer", broken, token=VIEWER)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @in_loop
