@@ -1,15 +1,17 @@
 """Owns the requests of one loaded model: let in or refused, queued fairly, run together, answered one by one.
 
 All of it happens on the event loop's thread, but runs that take long, which have workers, and `answer_now`: what came
-together at a server's own thread is run there, if the model is quick, and counted on the loop. One callback answers a
-whole batch; no request has a task or a timer of its own. The queue's order is `core.serving.queue`, the bounds are
-`core.serving.admission`, when a batch closes is `window.py`, the run is `run.py`.
+together at a server's own thread is run there, if the model is quick. While all workers run, the next batch is ready
+for the one that ends first. One callback answers a whole batch; no request has a task or a timer of its own. The
+queue's order is `core.serving.queue`, the bounds are `core.serving.admission`, when a batch closes is `window.py`, the
+run is `run.py`.
 """
 
 import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from operator import attrgetter
 
 from cloud_hub.core.serving.admission import Bounds, Reason, Waiting, refusal, retry_after_s
 from cloud_hub.core.serving.costs import Cost, CostBook, CostKey
-from cloud_hub.core.serving.queue import FairQueue, rank_of
+from cloud_hub.core.serving.queue import BACKLOG_RANK, FairQueue, rank_of
 from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
 from cloud_hub.serving.counts import Counts
@@ -161,6 +163,7 @@ class Batcher:
         self._n_instances = 1 if terms.is_quick else len(instances)
         self._free = list(instances[: self._n_instances])
         self._instance = instances[0]
+        self._ready: deque[list[Request]] = deque()  # no more than one; taken by a worker, or by the loop
         self._running = threading.Lock()  # of a quick model: from `answer_now`'s thread or the loop's
         self._queue: FairQueue[Request] = FairQueue()
         self._few = min(terms.bounds.rows, terms.bounds.per_caller)  # while no more wait, no bound is reached
@@ -172,7 +175,7 @@ class Batcher:
     @property
     def is_idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not self._queue.rows and len(self._free) == self._n_instances
+        return not (self._queue.rows or self._ready) and len(self._free) == self._n_instances
 
     def submit(
         self,
@@ -212,11 +215,12 @@ class Batcher:
         answer: Answer = self._loop.create_future()
         request = Request(inputs, rows, form, caller, rank, deadline_s=deadline_s, answer=answer, is_scored=is_scored)
         queue.push(rank, caller, request)
-        if self._free:  # else the next batch is taken when a run ends
-            if queue.rows >= self.terms.batch:
-                self._window.fill()
-            else:
-                self._window.come(is_beside_another=self._asking > 0)
+        if not self._free:
+            self._make_ready()
+        elif queue.rows >= self.terms.batch:
+            self._window.fill()
+        else:
+            self._window.come(is_beside_another=self._asking > 0)
         return request
 
     def answer_now(self, asks: Sequence[Ask]) -> list[Inferred | HubError] | None:
@@ -272,12 +276,12 @@ class Batcher:
 
     def close_window(self) -> None:
         """Run what has come, as far as there are free instances."""
-        while self._free and self._queue.rows:
-            batch = self._next_batch()
+        while self._free and (self._ready or self._queue.rows):
+            batch = self._take_ready() or self._next_batch()
             if not batch:
                 continue
             if not self.terms.is_quick:
-                self._parts.workers.submit(self._work, self._free.pop(), batch, time.perf_counter_ns())
+                self._parts.workers.submit(self._work, self._free.pop(), batch)
                 continue
             with self._running:
                 began_ns = time.perf_counter_ns()
@@ -286,6 +290,8 @@ class Batcher:
             if self._queue.rows:  # others of the loop may go first
                 self._loop.call_soon(self.close_window)
             break
+        if not self._free:
+            self._make_ready()
         if self._is_ending and self.is_idle:
             self._ended.set()
 
@@ -299,8 +305,8 @@ class Batcher:
             if not self.is_idle:
                 await self._ended.wait()
         finally:  # whoever waits no longer leaves nobody waiting
-            while self._queue.rows:
-                for request in self._queue.take(self._queue.rows):
+            while left := self._take_ready() or self._queue.take(self._queue.rows):
+                for request in left:
                     if not request.answer.done():
                         request.answer.set_exception(ModelUnloadedError(self.terms.pack))
 
@@ -318,7 +324,7 @@ class Batcher:
     def _check(self, rank: int, caller: Caller, rows: int, deadline_s: float | None) -> None:
         """Refuse what finds no place, or cannot be done in its time."""
         terms = self.terms
-        rows_before = self._queue.rows_before(rank)
+        rows_before = self._queue.rows_before(rank) + (terms.batch if self._ready else 0)
         wait_s = self._times.wait_s(rows_before, terms.batch, self._n_instances, is_busy=not self._free)
         now = Waiting(rows_before, self._queue.requests_of(rank, caller), wait_s, self._times.run_s(rows))
         left_s = None if deadline_s is None else deadline_s - self._loop.time()
@@ -331,27 +337,59 @@ class Batcher:
         raise ServingFullError(terms.pack, reason.value, retry_after_s(wait_s))
 
     def _next_batch(self) -> list[Request]:
-        """What runs next; what was cancelled or came too late is left out."""
+        """What runs next."""
+        return self._in_time(self._queue.take(self.terms.batch))
+
+    def _in_time(self, requests: Sequence[Request]) -> list[Request]:
+        """Those that were not cancelled and did not come too late; any thread may ask."""
         batch, now_s = [], self._loop.time()
-        for request in self._queue.take(self.terms.batch):
+        for request in requests:
             if request.answer.done():
                 continue
             if request.deadline_s is not None and request.deadline_s <= now_s:
-                self.counts.note_dropped(time.perf_counter_ns() - request.came_ns)
-                self._parts.note_refused("expired")
-                late = DeadlinePassedError(self.terms.pack, "the deadline passed while the request waited")
-                request.answer.set_exception(late)
+                self._loop.call_soon_threadsafe(self._expire, request)
                 continue
             batch.append(request)
         return batch
 
-    def _work(self, instance: Instance, batch: list[Request], began_ns: int) -> None:
-        """Run in a worker's thread, and answer on the loop's."""
-        ran = instance.run(batch)
-        self._loop.call_soon_threadsafe(self._end_of_work, instance, batch, ran, began_ns)
+    def _expire(self, request: Request) -> None:
+        if not request.answer.done():
+            self.counts.note_dropped(time.perf_counter_ns() - request.came_ns)
+            self._parts.note_refused("expired")
+            late = DeadlinePassedError(self.terms.pack, "the deadline passed while the request waited")
+            request.answer.set_exception(late)
 
-    def _end_of_work(self, instance: Instance, batch: list[Request], ran: Ran, began_ns: int) -> None:
-        self._free.append(instance)
+    def _make_ready(self) -> None:
+        """While all instances run, have the next batch ready, if it is a whole one of what is live.
+
+        Whoever ends a run goes on with it and waits for nobody; what is more urgent and comes later waits for one run
+        more at most.
+        """
+        if not self._ready and self._queue.rows_before(BACKLOG_RANK - 1) >= self.terms.batch:
+            batch = self._next_batch()
+            if batch:
+                self._ready.append(batch)
+
+    def _take_ready(self) -> list[Request]:
+        """What was made ready, as far as it still should run; nothing where another thread was first."""
+        try:
+            return self._in_time(self._ready.popleft())
+        except IndexError:
+            return []
+
+    def _work(self, instance: Instance, batch: list[Request]) -> None:
+        """Run in a worker's thread, as long as there is something ready, and answer on the loop's."""
+        following = batch
+        while following:
+            batch, began_ns = following, time.perf_counter_ns()
+            ran = instance.run(batch)
+            following = self._take_ready()
+            goes_on = bool(following)
+            self._loop.call_soon_threadsafe(self._end_of_run, None if goes_on else instance, batch, ran, began_ns)
+
+    def _end_of_run(self, free: Instance | None, batch: list[Request], ran: Ran, began_ns: int) -> None:
+        if free is not None:
+            self._free.append(free)
         self.close_window()  # the next run begins before the answers of this one are sent
         self._answer(batch, ran, began_ns)
 

@@ -5,8 +5,8 @@ no further than a few ahead of what its client has taken, so that a slow reader 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -34,7 +34,8 @@ STREAM_WINDOW: Final = 16
 
 NAME: Final = "cloud-hub"
 
-_SMALL_BYTES: Final = 64 * 1024  # of a message; a larger one is read on the loop
+_SMALL_BYTES: Final = 64 * 1024  # of a message that may join a wave
+_SHORT_BYTES: Final = 1 << 20  # of a message that is read where it came; a larger one is read on the loop
 _AMPLE_S: Final = 0.1  # a call that has so much time left may join a wave
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
@@ -109,19 +110,20 @@ class GrpcService:
         return methods | {known[name].path: on_loop(known[name], describe) for name, describe in described.items()}
 
     def _infer_at_once(self, data: bytes, call: CoreCall) -> Joins | GoesOn:
-        """Let a small request of a known head join its wave; the loop has the others."""
-        goes_on = partial(self._infer, data, call)
-        left_s = call.time_remaining()
-        if len(data) > _SMALL_BYTES or (left_s is not None and left_s < _AMPLE_S):
-            return goes_on
+        """Read a request of a known head, and let it join its wave if it is small; the loop has the others."""
         admitted = self._callers.admitted(_authorization(call)) if self._callers.needs_token else ANYBODY
-        if admitted is None:
-            return goes_on
+        if admitted is None or len(data) > _SHORT_BYTES:
+            return partial(self._infer, data, call)
         try:
             known = self._quick.read(data)
         except EXPECTED as error:
             raise _aborted(refusal_of(error)) from error
-        return goes_on if known is None else Joins(self._infer_wave, _Asking(known, admitted, goes_on))
+        if known is None:
+            return partial(self._infer, data, call)
+        goes_on, left_s = partial(self._infer_known, known, admitted, call), call.time_remaining()
+        if len(data) > _SMALL_BYTES or (left_s is not None and left_s < _AMPLE_S):
+            return goes_on
+        return Joins(self._infer_wave, _Asking(known, admitted, goes_on))
 
     def _infer_wave(self, wave: Sequence[_Asking]) -> list[Answer]:
         """Answer what came together, model by model."""
@@ -141,23 +143,23 @@ class GrpcService:
         return answers
 
     async def _infer(self, data: bytes, call: CoreCall) -> bytes:
-        if self._calls >= self._max_calls:
-            raise _aborted(self._full())
-        self._calls += 1
-        try:
+        with self._place():
             admitted = await self._admit(call) if self._callers.needs_token else ANYBODY
             known = self._quick.read(data)
-            if known is None:
-                answer = await self._answer(data, admitted, call.time_remaining())
-                return answer.SerializeToString()
-            inferred = await self._inference.run(
-                known.served, known.inputs, NO_PARAMETERS, caller=admitted.caller, remaining_s=call.time_remaining()
-            )
-            return self._quick.write(known, inferred)
-        except EXPECTED as error:
-            raise _aborted(refusal_of(error)) from error
-        finally:
-            self._calls -= 1
+            if known is not None:
+                return await self._said(known, admitted, call)
+            answer = await self._answer(data, admitted, call.time_remaining())
+            return answer.SerializeToString()
+
+    async def _infer_known(self, known: Known, admitted: Admitted, call: CoreCall) -> bytes:
+        with self._place():
+            return await self._said(known, admitted, call)
+
+    async def _said(self, known: Known, admitted: Admitted, call: CoreCall) -> bytes:
+        inferred = await self._inference.run(
+            known.served, known.inputs, NO_PARAMETERS, caller=admitted.caller, remaining_s=call.time_remaining()
+        )
+        return self._quick.write(known, inferred)
 
     async def _answer(self, data: bytes, admitted: Admitted, remaining_s: float | None) -> pb.ModelInferResponse:
         request = _parsed(data)
@@ -177,17 +179,11 @@ class GrpcService:
         )
 
     async def _stream_infer(self, requests: AsyncIterator[bytes], call: CoreCall) -> AsyncGenerator[bytes, None]:
-        if self._calls >= self._max_calls:
-            raise _aborted(self._full())
-        self._calls += 1
-        try:
-            async with _refusals_told():
-                admitted = await self._admit(call)
+        with self._place():
+            admitted = await self._admit(call)
             async with aclosing(self._streamed(requests, admitted)) as answers:
                 async for answer in answers:
                     yield answer
-        finally:
-            self._calls -= 1
 
     async def _streamed(self, requests: AsyncIterator[bytes], admitted: Admitted) -> AsyncGenerator[bytes, None]:
         """Answer a stream in order, a few ahead of its reader."""
@@ -210,9 +206,19 @@ class GrpcService:
             finally:
                 reader.cancel()
 
-    def _full(self) -> Refusal:
-        text = f"{self._max_calls} calls are in hand here ([oip] max_calls): try again later"
-        return Refusal(Status.RESOURCE_EXHAUSTED, text, retry_after_s=1.0)
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among the calls in hand; refusals are told."""
+        if self._calls >= self._max_calls:
+            text = f"{self._max_calls} calls are in hand here ([oip] max_calls): try again later"
+            raise _aborted(Refusal(Status.RESOURCE_EXHAUSTED, text, retry_after_s=1.0))
+        self._calls += 1
+        try:
+            yield
+        except EXPECTED as error:
+            raise _aborted(refusal_of(error)) from error
+        finally:
+            self._calls -= 1
 
     async def _stream_one(self, data: bytes, admitted: Admitted) -> bytes:
         try:

@@ -247,13 +247,56 @@ async def test_live_goes_before_backlog() -> None:
     bench.ask(0.0)
     old = bench.ask(1.0, priority=BACKLOG_PRIORITY)
     live = bench.ask(2.0)
-    for _ in range(2):
-        bench.workers.go_on()
-        await turn_loop()
+    bench.workers.go_on()  # and with what is ready
+    await turn_loop()
     assert live.answer.done()
     assert not old.answer.done()
     await bench.drain()
     assert old.answer.done()
+
+
+@in_loop
+async def test_who_ends_a_run_goes_on_with_what_is_ready() -> None:
+    """A whole batch that is live, and no more than one: the rest keeps its order, and a part waits for company."""
+    bench = Bench(batch=2, is_quick=False, instances=1)
+    asked = [bench.ask(float(value)) for value in range(2)]
+    asked.append(bench.ask(2.0))
+    bench.workers.go_on()
+    assert bench.session.batches == [2]  # one alone was not ready
+    await turn_loop()
+    asked += [bench.ask(float(value)) for value in range(3, 7)]
+    bench.workers.go_on()
+    assert bench.session.batches == [2, 1, 2]
+    urgent = bench.ask(7.0, priority=1)
+    await turn_loop()
+    bench.workers.go_on()
+    await turn_loop()
+    assert urgent.answer.done()
+    assert not asked[-1].answer.done()
+    await bench.drain()
+    assert [answer(one)[0, 0] for one in asked] == [2.0 * value for value in range(7)]
+
+
+@in_loop
+async def test_backlog_is_not_made_ready() -> None:
+    """Else what is live and comes later would wait behind it for a run more."""
+    bench = Bench(batch=1, is_quick=False, instances=1)
+    bench.ask(0.0)
+    bench.ask(1.0, priority=BACKLOG_PRIORITY)
+    bench.workers.go_on()
+    assert bench.session.batches == [1]
+    await bench.drain()
+
+
+@in_loop
+async def test_what_is_ready_and_was_cancelled_is_not_run() -> None:
+    """Nor is it answered twice; its worker is free for others."""
+    bench = Bench(batch=1, is_quick=False, instances=1)
+    bench.ask(0.0)
+    bench.ask(1.0).answer.cancel()
+    bench.workers.go_on()
+    await turn_loop()
+    assert (bench.session.batches, bench.batcher.is_idle) == ([1], True)
 
 
 @in_loop
@@ -287,9 +330,9 @@ async def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
 
 @in_loop
 async def test_the_queue_is_bounded_for_each_caller_and_for_all() -> None:
-    """The seventh request of one caller finds no place, another's does; past the bound of windows nobody's does."""
+    """One runs, one is ready, six of one caller wait: its next finds no place, another's does, up to a bound, too."""
     bench = Bench(batch=1, is_quick=False, instances=1)
-    for _ in range(7):
+    for _ in range(8):
         bench.ask(1.0)
     with pytest.raises(ServingFullError, match="of this caller"):
         bench.ask(1.0)

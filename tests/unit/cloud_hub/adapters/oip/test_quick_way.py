@@ -1,6 +1,7 @@
 """The hub's quick way: repeats are answered as the first was, and a model that changed is looked up again."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from cloud_hub.adapters.oip import grpc_service
 from cloud_hub.adapters.oip.inference import Inference
-from cloud_hub.adapters.oip.quick_way import QuickWay
+from cloud_hub.adapters.oip.quick_way import Known, QuickWay
 from cloud_hub.serving.errors import ModelFailedError
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored
@@ -72,6 +73,30 @@ async def test_repeats_that_come_together_are_answered_together(
         with pytest.raises(grpc.aio.AioRpcError, match="finite") as caught:
             await hub.call("ModelInfer", broken, token=VIEWER)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("limit", ["_SMALL_BYTES", "_SHORT_BYTES"])
+@in_loop
+async def test_large_messages_hold_up_no_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """What is not small joins no wave, and what is not short is not even read by the thread that reads all calls."""
+    readers: list[str] = []
+    read = QuickWay.read
+
+    def noted(quick: QuickWay, data: bytes) -> Known | None:
+        readers.append(threading.current_thread().name)
+        return read(quick, data)
+
+    monkeypatch.setattr(grpc_service, limit, 10)
+    monkeypatch.setattr(QuickWay, "read", noted)
+    async with listening(tiny(tmp_path)) as hub:
+        hub.serving.is_quick = True
+        answers = [await hub.call("ModelInfer", repeated()) for _ in range(2)]
+        assert answers[0] == answers[1]
+        assert (hub.serving.waves, len(hub.serving.calls)) == ([], 2)
+    is_on_loop = limit == "_SHORT_BYTES"
+    assert (readers[-1] == threading.current_thread().name) is is_on_loop
 
 
 @in_loop
