@@ -4,7 +4,6 @@ import argparse
 import gc
 import logging
 import os
-import queue
 import signal
 from pathlib import Path
 
@@ -44,11 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load(args.config)
     logs.configure(config.agent.log.level, json=config.agent.log.is_json)
-    # Not an Event: set() in a handler that interrupts this thread's wait() waits for ever for a lock that wait() holds.
-    # A SimpleQueue's put() is made for signal handlers (library reference, queue.SimpleQueue).
-    stop_signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in _STOP_SIGNALS:
-        signal.signal(number, lambda received, _: stop_signals.put(received))
+    stop_signals = _stop_signals()
     agent = Agent(config, SystemClock())
     run_file = config.agent.device.state_dir / FILE_NAME
     agent.open()
@@ -63,9 +58,22 @@ def run(args: argparse.Namespace) -> int:
         for path in (run_file, *([args.ready_file] if args.ready_file else [])):
             running.write(path)
         footprint.give_back()
-        stop_signals.get()
+        os.read(stop_signals, 1)
         logger.info("agent_stopping", extra={"device": config.agent.device.id})
         run_file.unlink(missing_ok=True)
     finally:
         agent.close()
     return Exit.OK
+
+
+def _stop_signals() -> int:
+    """A descriptor that a stop signal makes readable, whichever thread the system gives it to.
+
+    No lock or queue does that: this thread would wait on for a handler that runs only when this thread goes on.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda _received, _frame: None)  # the descriptor tells of signals that have a handler
+    return reader

@@ -1,6 +1,8 @@
 """Shows that the agent needs nobody: it starts and answers with neither hub nor broker, and loses nothing by a kill."""
 
+import ctypes
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +137,16 @@ def test_a_stop_is_clean_and_said(agent: LoneAgent, watcher: MqttProbe) -> None:
     assert (left["running"], left["state"]) == (False, "stopped")
     assert left["bindings"][0]["decided"] == 3
     assert agent.audit()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_ends_the_agent_whichever_thread_has_it(agent: LoneAgent, number: signal.Signals) -> None:
+    """A signal is the process's, and the system chooses the thread: mostly the first, which waits, but not always."""
+    agent.start_connected()
+    pid = agent.process.pid
+    others = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
+    assert ctypes.CDLL(None).tgkill(pid, others[-1], int(number)) == 0
+    assert agent.process.wait(DEADLINE_S) == 0
 
 
 def test_the_status_documents_keep_their_schema(agent: LoneAgent, watcher: MqttProbe) -> None:
