@@ -334,6 +334,20 @@ def test_a_server_that_is_not_there_ends_the_connection() -> None:
             assert client.recv(1) == b""
 
 
+def test_the_end_of_the_proxy_leaves_no_connection_open(echo: Echo) -> None:
+    """Also not one whose client does not read what was written to it."""
+    with socket.socket() as client:
+        client.settimeout(0.5)
+        with ToxicProxy(echo.port) as proxy:
+            client.connect((LOOPBACK, proxy.port))
+            with pytest.raises(TimeoutError):  # everything between is full
+                client.sendall(bytes(64 << 20))
+        client.settimeout(DEADLINE_S)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(1 << 20):
+                pass
+
+
 def test_a_subclass_may_swallow_what_it_likes(echo: Echo) -> None:
     """`passes` looks at each chunk."""
 

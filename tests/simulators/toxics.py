@@ -17,6 +17,7 @@ import random
 import socket
 import struct
 import threading
+import weakref
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -135,6 +136,7 @@ class ToxicProxy:
         self.accepted = 0
         self._toxics: list[tuple[Stream, Toxic]] = []
         self._connections: dict[asyncio.Task[None], _Connection | None] = {}
+        self._writers: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
         self._server: asyncio.Server | None = None
         self.lines = (asyncio.Lock(), asyncio.Lock())
         self._loop = asyncio.new_event_loop()
@@ -151,8 +153,9 @@ class ToxicProxy:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        """End every connection and free the port."""
+        """End every connection, also one whose end does not read what was written to it, and free the port."""
         self.down()
+        self._do(self._abort_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -239,6 +242,7 @@ class ToxicProxy:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(_ANSWER_DEADLINE_S)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         task = self._loop.create_task(self._serve(self.accepted, reader, writer))
         self.accepted += 1
         self._connections[task] = None
@@ -257,6 +261,7 @@ class ToxicProxy:
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
+        self._writers.add(far_writer)
         connection = _Connection(self, task, self._seed * 1_000_003 + number)
         connection.links = (
             _Link(connection, Stream.UPSTREAM, reader, far_writer),
@@ -273,6 +278,11 @@ class ToxicProxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # the sockets are closed in the loop's next round
+
+    async def _abort_all(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 class _Connection:
