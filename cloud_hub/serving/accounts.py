@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from cloud_hub.core.serving.costs import Cost, CostBook, CostKey
+from cloud_hub.core.serving.costs import Cost, CostKey
 from cloud_hub.errors import StorageError
 from cloud_hub.metrics import HubMetrics
+from cloud_hub.serving.cost_book import CostBook
 
 NS_PER_DAY: Final = 86_400 * 1_000_000_000
 _NS_PER_S: Final = 1e9

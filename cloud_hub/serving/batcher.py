@@ -19,10 +19,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from cloud_hub.core.serving.admission import Bounds, Reason, Waiting, refusal, retry_after_s
-from cloud_hub.core.serving.costs import Cost, CostBook, CostKey
+from cloud_hub.core.serving.costs import Cost, CostKey
 from cloud_hub.core.serving.queue import BACKLOG_RANK, FairQueue, rank_of
 from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
+from cloud_hub.serving.cost_book import CostBook
 from cloud_hub.serving.counts import Counts
 from cloud_hub.serving.errors import DeadlinePassedError, InputRefusedError, ModelUnloadedError, ServingFullError
 from cloud_hub.serving.interface import BACKLOG_PRIORITY, Ask, Caller, Inferred

@@ -14,12 +14,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cloud_hub.core.serving.costs import Cost, CostBook, CostKey
+from cloud_hub.core.serving.costs import Cost, CostKey
 from cloud_hub.errors import HubError, StorageError
 from cloud_hub.metrics import HubMetrics
 from cloud_hub.serving.accounts import Accounts, CostStore
 from cloud_hub.serving.batcher import BatcherParts
 from cloud_hub.serving.caching import AnswerCaching, RemoteAnswers
+from cloud_hub.serving.cost_book import CostBook
 from cloud_hub.serving.ensembles import VERSION, Ensembles
 from cloud_hub.serving.errors import ModelUnknownError
 from cloud_hub.serving.interface import (

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cloud_hub.core.serving.admission import Bounds
-from cloud_hub.core.serving.costs import CostBook, CostKey
+from cloud_hub.core.serving.costs import CostKey
 from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
 from cloud_hub.serving.batcher import Batcher, BatcherParts, Request, Terms
+from cloud_hub.serving.cost_book import CostBook
 from cloud_hub.serving.errors import (
     DeadlinePassedError,
     InputRefusedError,

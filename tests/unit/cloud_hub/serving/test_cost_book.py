@@ -1,6 +1,7 @@
 """What requests cost is booked by who asked, in a bounded book that loses nothing."""
 
-from cloud_hub.core.serving.costs import OTHERS, Cost, CostBook, CostKey
+from cloud_hub.core.serving.costs import OTHERS, Cost, CostKey
+from cloud_hub.serving.cost_book import CostBook
 
 
 def test_a_full_book_sums_up_whom_it_has_no_row_for() -> None:
