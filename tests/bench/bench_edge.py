@@ -3,7 +3,8 @@
     full speed  1 kB messages as fast as they are answered, at most 1,000 on their way; QoS 0, and QoS 1 durable
                 (the agent's PUBACK waits for its journal's sync, its answers are kept until the broker has them; the
                 bare loop promises nothing)
-    200 a second  messages at a fixed pace; time from PUBLISH to the answer at a subscriber, less one `session.run`
+    200 a second  messages at a fixed pace; time from PUBLISH to the answer at a subscriber, less one `session.run` at
+                that pace
     escalation  a device's stream on the real hub: item -> verdict, less the model's time, beside a bare echo of the
                 same size; item -> durable ack beside a sync of the disk; then the whole way at a site, from the
                 provisional answer to its revision
@@ -19,15 +20,16 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_packs.process.progress import progress
 from tests.bench import bare_echo, edge_link
@@ -53,6 +55,7 @@ NAMES: Final = {0: "QoS 0", 1: "QoS 1 durable"}
 ADDED_P50: Final = Goal("value", "<=", 0.5)
 ADDED_P99: Final = Goal("value", "<=", 3.0)
 OF_ECHO: Final = Goal("ratio", "<=", 3.0)
+RUN: Final = "session.run"
 
 _BACKLOG: Final = 1_000
 _DEADLINE_S: Final = 120.0
@@ -100,12 +103,17 @@ class Paced(NamedTuple):
 FiguresT = TypeVar("FiguresT", Poured, Paced)
 
 
-class Figures(NamedTuple):
-    """What the rounds of one side at one QoS measured."""
+Rounds: TypeAlias = Mapping[str, Sequence[FiguresT]]
+"""What the rounds measured, by side: ours, then the bare loop."""
 
-    name: str
-    poured: Sequence[Poured]
-    paced: Sequence[Paced]
+
+class Answers(NamedTuple):
+    """What MQTT messages measured."""
+
+    poured: Mapping[int, Rounds[Poured]]
+    """By QoS."""
+    paced: Mapping[int, Rounds[Paced]]
+    """By QoS; before the two sides stands `RUN`."""
 
 
 class Lane:
@@ -144,9 +152,14 @@ class Lane:
         self._tap.wait_for(first + count, _DEADLINE_S)
         if self._qos:
             self._flood.settle(count)
-        times_ms = [_MS * (at_s - sent[_window_of(content)]) for at_s, content in self._tap.arrived]
+        times_s = [at_s - sent[_window_of(content)] for at_s, content in self._tap.arrived]
         self._tap.arrived.clear()
-        return Paced(*(float(value) for value in np.quantile(times_ms, [0.5, 0.99])))
+        return quantiles(times_s)
+
+
+def quantiles(times_s: Sequence[float] | NDArray[np.float64]) -> Paced:
+    """Of times in seconds."""
+    return Paced(*(float(value) for value in _MS * np.quantile(times_s, [0.5, 0.99])))
 
 
 def paced(flood: Flood, watch: Watch, qos: int, count: int, per_s: float) -> dict[str, float]:
@@ -173,7 +186,7 @@ def main() -> None:
     folder = results.fresh("edge")
     if shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") is None:
         rows = [not_run("MQTT", "", "mosquitto is missing: apt-get install mosquitto")]
-        found: dict[int, list[Figures]] = {}
+        found = Answers({}, {})
     else:
         broker = Mosquitto(_made(folder / "mosquitto"), config=config_without_saves())
         with ExitStack() as stack:
@@ -181,74 +194,83 @@ def main() -> None:
             broker.start()
             host = Host()
             found = mqtt(broker, folder, sizes, host)
-            raw_ms = _MS / raw.runner(WINDOW.write(folder), WINDOW, callers=1, threads=1)(_RAW_S)
-            rows = mqtt_rows(found, raw_ms, host)
+            loop_ms = _MS / raw.runner(WINDOW.write(folder), WINDOW, callers=1, threads=1)(_RAW_S)
+            rows = [*mqtt_rows(found, host), row("raw session.run, in a loop", "ms", loop_ms)]
             rows += escalation(broker, folder, sizes)
-    picture = plot(found)
+    picture = plot(found.poured)
     report("edge", rows)
     (RESULTS_FOLDER / "edge.svg").write_text(picture)
     if options.write:
         results.write_page("edge", rows, {}, {"messages a second from MQTT to the prediction": picture})
 
 
-def mqtt(broker: Mosquitto, folder: Path, sizes: Sizes, host: Host) -> dict[int, list[Figures]]:
-    """Both sides in turn, at full speed and paced; agent first, by QoS."""
+def mqtt(broker: Mosquitto, folder: Path, sizes: Sizes, host: Host) -> Answers:
+    """Both sides in turn, at full speed and paced."""
     address = (broker.host, broker.port)
-    found: dict[int, list[Figures]] = {}
+    poured: dict[int, Rounds[Poured]] = {}
+    at_pace: dict[int, Rounds[Paced]] = {}
     with ExitStack() as stack:
         agent, bare = started_agent(broker, folder / "agent", stack), started_bare(broker, folder / "bare", stack)
         flood = Flood(address)
         stack.callback(flood.close)
         flood.open()
-        for qos in (0, 1):
-            pair = [Lane(side, qos, flood, address) for side in (agent, bare)]
+        lanes = {qos: [Lane(side, qos, flood, address) for side in (agent, bare)] for qos in NAMES}
+        run_times = raw.pacer(WINDOW.write(folder), WINDOW, per_s=sizes.pace_per_s)
+
+        def paced_in_turn(name: str, qos: int) -> Rounds[Paced]:
+            sides: dict[str, Callable[[], Paced]] = {RUN: lambda: quantiles(run_times(sizes.paced))}
+            sides |= {lane.name: partial(lane.pace, sizes.paced, sizes.pace_per_s) for lane in lanes[qos]}
+            undisturbed = {side: partial(host.undisturbed, work) for side, work in sides.items()}
+            return turns(f"{name}, paced", undisturbed, sizes.rounds)
+
+        for qos, pair in lanes.items():
             for lane in pair:
                 stack.callback(lane.close)
                 lane.open()
-            poured = turns(f"{NAMES[qos]}, full speed", pair, lambda lane: lane.pour(sizes.messages), sizes.rounds)
-            at_pace = turns(
-                f"{NAMES[qos]}, paced",
-                pair,
-                lambda lane: host.undisturbed(partial(lane.pace, sizes.paced, sizes.pace_per_s)),
-                sizes.rounds,
-            )
-            found[qos] = [Figures(lane.name, poured[lane.name], at_pace[lane.name]) for lane in pair]
-    return found
+            pours = {lane.name: partial(lane.pour, sizes.messages) for lane in pair}
+            poured[qos] = turns(f"{NAMES[qos]}, full speed", pours, sizes.rounds)
+            at_pace[qos] = paced_in_turn(NAMES[qos], qos)
+        return Answers(poured, at_pace)
 
 
-def turns(
-    name: str, pair: Sequence[Lane], work: Callable[[Lane], FiguresT], rounds: int
-) -> dict[str, Sequence[FiguresT]]:
-    """Let both work in turn; the warm-up's figures are forgotten."""
-    found: dict[str, list[FiguresT]] = {lane.name: [] for lane in pair}
-    with progress((rounds + 1) * len(pair), name) as bar:
+def turns(name: str, sides: Mapping[str, Callable[[], FiguresT]], rounds: int) -> Rounds[FiguresT]:
+    """Let all work in turn; the warm-up's figures are forgotten."""
+    found: dict[str, list[FiguresT]] = {side: [] for side in sides}
+    with progress((rounds + 1) * len(sides), name) as bar:
 
-        def measured(lane: Lane) -> float:
-            found[lane.name].append(work(lane))
+        def measured(side: str) -> float:
+            found[side].append(sides[side]())
             bar.advance()
-            return found[lane.name][-1][0]
+            return found[side][-1][0]
 
-        interleave({lane.name: partial(measured, lane) for lane in pair}, rounds=rounds)
-    return {lane: figures[-rounds:] for lane, figures in found.items()}
+        interleave({side: partial(measured, side) for side in sides}, rounds=rounds)
+    return {side: figures[-rounds:] for side, figures in found.items()}
 
 
-def mqtt_rows(found: dict[int, list[Figures]], raw_ms: float, host: Host) -> list[Row]:
+def mqtt_rows(found: Answers, host: Host) -> list[Row]:
     """Judge medians over the rounds; the goals are the project's own, set before anything was measured."""
     rows = []
-    for qos, (ours, theirs) in found.items():
+    for qos, poured in found.poured.items():
         case = f"MQTT -> prediction, 1 kB, {NAMES[qos]}"
-        per_s, bare_per_s = (median(one.per_s for one in side.poured) for side in (ours, theirs))
+        per_s, bare_per_s = (median(one.per_s for one in rounds) for rounds in poured.values())
         rows.append(row(case, "messages/s", per_s, baseline=bare_per_s, goal=OF_BARE[qos]))
-        cpu, bare_cpu = (median(one.cpu_s for one in side.poured) for side in (ours, theirs))
+        cpu, bare_cpu = (median(one.cpu_s for one in rounds) for rounds in poured.values())
         rows.append(row(f"{case}: CPU for 1,000", "s", cpu, baseline=bare_cpu))
-        added = f"200 a second, {NAMES[qos]}: added to session.run"
-        for name, at, goal in (("p50", 0, ADDED_P50), ("p99", 1, ADDED_P99)):
-            value, baseline = (median(one[at] for one in side.paced) for side in (ours, theirs))
-            judged = None if qos else goal
-            rows.append(row(f"{added}, {name}", "ms", value - raw_ms, baseline=baseline - raw_ms, goal=judged))
-    rows.append(row("raw session.run", "ms", raw_ms))
+        rows += paced_rows(NAMES[qos], found.paced[qos], is_judged=qos == 0)
     note = f"at a pace; {host.repeated} measurements were disturbed and done again"
     rows.append(row("time taken by the host, at most", "ratio", host.most, note=note))
+    return rows
+
+
+def paced_rows(case: str, paced: Rounds[Paced], *, is_judged: bool) -> list[Row]:
+    """What serving adds to the median run of the model at the same pace."""
+    runs, ours, theirs = paced.values()
+    run_ms = median(one.p50_ms for one in runs)
+    rows = [row(f"200 a second, {case}: session.run, p50", "ms", run_ms)]
+    for name, at, goal in (("p50", 0, ADDED_P50), ("p99", 1, ADDED_P99)):
+        value, baseline = (median(one[at] for one in side) - run_ms for side in (ours, theirs))
+        added = f"200 a second, {case}: added to it, {name}"
+        rows.append(row(added, "ms", value, baseline=baseline, goal=goal if is_judged else None))
     return rows
 
 
@@ -318,18 +340,17 @@ def site_rows(broker: Mosquitto, folder: Path, hub_port: int, sizes: Sizes, stac
     seen: dict[str, list[float]] = {}
     for at_s, content in tap.arrived:
         seen.setdefault(_window_of(content), []).append(at_s)
-    times_ms = [_MS * (at_s[1] - at_s[0]) for at_s in seen.values()]
-    p50_ms, p99_ms = (float(value) for value in np.quantile(times_ms, [0.5, 0.99]))
+    p50_ms, p99_ms = quantiles([at_s[1] - at_s[0] for at_s in seen.values()])
     case = "escalation: provisional answer to its revision, at the site"
     return [row(f"{case}, p50", "ms", p50_ms), row(f"{case}, p99", "ms", p99_ms)]
 
 
-def plot(found: dict[int, list[Figures]]) -> str:
+def plot(poured: Mapping[int, Rounds[Poured]]) -> str:
     """A bar for each side and QoS."""
     bars = [
-        (f"{side.name}, {NAMES[qos]}", mean(one.per_s for one in side.poured), place == 0)
-        for qos, pair in found.items()
-        for place, side in enumerate(pair)
+        (f"{side}, {NAMES[qos]}", mean(one.per_s for one in figures), place == 0)
+        for qos, sides in poured.items()
+        for place, (side, figures) in enumerate(sides.items())
     ]
     return results.plot("1 kB messages a second from MQTT to the prediction", "messages/s", bars)
 
