@@ -4,7 +4,7 @@
                 (the agent's PUBACK waits for its journal's sync, its answers are kept until the broker has them; the
                 bare loop promises nothing)
     200 a second  messages at a fixed pace; time from PUBLISH to the answer at a subscriber, less one `session.run` at
-                that pace
+                that pace; at QoS 0 also while no processor may sleep between two messages
     escalation  a device's stream on the real hub: item -> verdict, less the model's time, beside a bare echo of the
                 same size; item -> durable ack beside a sync of the disk; then the whole way at a site, from the
                 provisional answer to its revision
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from model_packs.process.progress import progress
 from tests.bench import bare_echo, edge_link
+from tests.bench.awake import kept_awake
 from tests.bench.edge_sides import REPOSITORY, Side, Watch, run_agent, started_agent, started_bare, write_agent
 from tests.bench.flood import Flood
 from tests.bench.harness import RESULTS_FOLDER, Goal, Host, Row, interleave, not_run, report, row
@@ -56,6 +57,8 @@ ADDED_P50: Final = Goal("value", "<=", 0.5)
 ADDED_P99: Final = Goal("value", "<=", 3.0)
 OF_ECHO: Final = Goal("ratio", "<=", 3.0)
 RUN: Final = "session.run"
+OURS, THEIRS = "agent", "bare"
+AWAKE: Final = ", processors kept awake"
 
 _BACKLOG: Final = 1_000
 _DEADLINE_S: Final = 120.0
@@ -113,7 +116,9 @@ class Answers(NamedTuple):
     poured: Mapping[int, Rounds[Poured]]
     """By QoS."""
     paced: Mapping[int, Rounds[Paced]]
-    """By QoS; before the two sides stands `RUN`."""
+    """By QoS; before the two sides stands `RUN`. All three once more with `AWAKE` behind their names, at QoS 0."""
+    why_not_awake: str
+    """Why those were not measured."""
 
 
 class Lane:
@@ -186,7 +191,7 @@ def main() -> None:
     folder = results.fresh("edge")
     if shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") is None:
         rows = [not_run("MQTT", "", "mosquitto is missing: apt-get install mosquitto")]
-        found = Answers({}, {})
+        found = Answers({}, {}, "")
     else:
         broker = Mosquitto(_made(folder / "mosquitto"), config=config_without_saves())
         with ExitStack() as stack:
@@ -214,23 +219,38 @@ def mqtt(broker: Mosquitto, folder: Path, sizes: Sizes, host: Host) -> Answers:
         flood = Flood(address)
         stack.callback(flood.close)
         flood.open()
-        lanes = {qos: [Lane(side, qos, flood, address) for side in (agent, bare)] for qos in NAMES}
+        why_not = why_not_awake()
         run_times = raw.pacer(WINDOW.write(folder), WINDOW, per_s=sizes.pace_per_s)
 
-        def paced_in_turn(name: str, qos: int) -> Rounds[Paced]:
-            sides: dict[str, Callable[[], Paced]] = {RUN: lambda: quantiles(run_times(sizes.paced))}
-            sides |= {lane.name: partial(lane.pace, sizes.paced, sizes.pace_per_s) for lane in lanes[qos]}
-            undisturbed = {side: partial(host.undisturbed, work) for side, work in sides.items()}
-            return turns(f"{name}, paced", undisturbed, sizes.rounds)
-
-        for qos, pair in lanes.items():
+        for qos, name in NAMES.items():
+            pair = [Lane(side, qos, flood, address) for side in (agent, bare)]
             for lane in pair:
                 stack.callback(lane.close)
                 lane.open()
             pours = {lane.name: partial(lane.pour, sizes.messages) for lane in pair}
-            poured[qos] = turns(f"{NAMES[qos]}, full speed", pours, sizes.rounds)
-            at_pace[qos] = paced_in_turn(NAMES[qos], qos)
-        return Answers(poured, at_pace)
+            poured[qos] = turns(f"{name}, full speed", pours, sizes.rounds)
+            paces: dict[str, Callable[[], Paced]] = {RUN: lambda: quantiles(run_times(sizes.paced))}
+            paces |= {lane.name: partial(lane.pace, sizes.paced, sizes.pace_per_s) for lane in pair}
+            if qos == 0 and not why_not:
+                paces |= {f"{side}{AWAKE}": partial(while_awake, pace) for side, pace in paces.items()}
+            undisturbed = {side: partial(host.undisturbed, pace) for side, pace in paces.items()}
+            at_pace[qos] = turns(f"{name}, paced", undisturbed, sizes.rounds)
+        return Answers(poured, at_pace, why_not)
+
+
+def while_awake(pace: Callable[[], Paced]) -> Paced:
+    """A pace with processors that may not sleep."""
+    with kept_awake():
+        return pace()
+
+
+def why_not_awake() -> str:
+    """Why the processors cannot be kept awake; empty: they can."""
+    try:
+        with kept_awake():
+            return ""
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}; it takes root on Linux"
 
 
 def turns(name: str, sides: Mapping[str, Callable[[], FiguresT]], rounds: int) -> Rounds[FiguresT]:
@@ -257,20 +277,26 @@ def mqtt_rows(found: Answers, host: Host) -> list[Row]:
         cpu, bare_cpu = (median(one.cpu_s for one in rounds) for rounds in poured.values())
         rows.append(row(f"{case}: CPU for 1,000", "s", cpu, baseline=bare_cpu))
         rows += paced_rows(NAMES[qos], found.paced[qos], is_judged=qos == 0)
+        if qos == 0 and found.why_not_awake:
+            rows.append(not_run(f"200 a second, {NAMES[qos]}{AWAKE}", "ms", found.why_not_awake))
+        elif qos == 0:
+            rows += paced_rows(NAMES[qos], found.paced[qos], AWAKE, is_judged=True)
     note = f"at a pace; {host.repeated} measurements were disturbed and done again"
     rows.append(row("time taken by the host, at most", "ratio", host.most, note=note))
     return rows
 
 
-def paced_rows(case: str, paced: Rounds[Paced], *, is_judged: bool) -> list[Row]:
+def paced_rows(case: str, paced: Rounds[Paced], state: str = "", *, is_judged: bool) -> list[Row]:
     """What serving adds to the median run of the model at the same pace."""
-    runs, ours, theirs = paced.values()
+    runs, ours, theirs = (paced[f"{side}{state}"] for side in (RUN, OURS, THEIRS))
     run_ms = median(one.p50_ms for one in runs)
-    rows = [row(f"200 a second, {case}: session.run, p50", "ms", run_ms)]
+    case = f"200 a second, {case}{state}"
+    rows = [row(f"{case}: {RUN}, p50", "ms", run_ms)]
     for name, at, goal in (("p50", 0, ADDED_P50), ("p99", 1, ADDED_P99)):
         value, baseline = (median(one[at] for one in side) - run_ms for side in (ours, theirs))
-        added = f"200 a second, {case}: added to it, {name}"
-        rows.append(row(added, "ms", value, baseline=baseline, goal=goal if is_judged else None))
+        rows.append(
+            row(f"{case}: added to it, {name}", "ms", value, baseline=baseline, goal=goal if is_judged else None)
+        )
     return rows
 
 

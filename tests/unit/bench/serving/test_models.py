@@ -9,6 +9,7 @@ import pytest
 from model_packs.pack import Pack
 from model_packs.store import PackStore
 from tests.bench.serving.models import CNN, INPUT, OUTPUT, TINY, WINDOW, BenchModel, build_pack, run
+from tests.bench.serving.raw import pacer
 from tests.bench.serving.wire import Wire, question
 
 
@@ -44,3 +45,10 @@ def test_a_question_says_the_input(wire: Wire) -> None:
     raw = TINY.input().tobytes()
     assert (raw in asked.body) is (wire is Wire.GRPC)
     assert dict(asked.headers)["content-type"] == ("application/grpc" if wire is Wire.GRPC else "application/json")
+
+
+def test_runs_at_a_pace_are_timed_one_by_one(tmp_path: Path) -> None:
+    """As many as asked for."""
+    times_s = pacer(WINDOW.write(tmp_path), WINDOW, per_s=1_000.0)(20)
+    assert times_s.shape == (20,)
+    assert (times_s > 0.0).all()
