@@ -32,6 +32,7 @@ T = TypeVar("T")
 _NO_FLAGS: Final = 0
 _AT_ONCE: Final = 0.0  # a deadline that has passed
 _WAVE: Final = 64  # so many events after a post wake the loop although more come; so many calls are a whole wave
+_WAVE_EVENTS: Final = 256  # so many events after a call joined a wave end it although other calls come
 _NEVER_S: Final = 1e12  # Unix time; the core says a deadline that is none as the end of time
 _OK: Final = grpc.StatusCode.OK.value[0]
 
@@ -80,7 +81,7 @@ class Streaming:
 
 
 class Joins(NamedTuple):
-    """A call is answered together with those that come with it: when nothing more is there, or a wave is whole.
+    """A call is answered together with those that come with it: when nothing more is there, or soon although there is.
 
     Attributes:
         together: Called with the items that joined it, at least one, on the server's own thread, so it must be short.
@@ -355,7 +356,7 @@ class CoreServer:
     def _run(self) -> None:
         """The thread: tags of what the core has done are called with its event; the loop is woken once for a wave."""
         is_open = True
-        n_waited = 0  # events since a post that the loop has not been told of; calls at once need not ever pause
+        n_waited = n_joined = 0  # events since a post, and since a call joined; calls at once need not ever pause
         while is_open:
             try:
                 event = self._queue.poll(_AT_ONCE if self._has_untold or self._wave else None)
@@ -363,8 +364,11 @@ class CoreServer:
                 logger.exception("core_event_failed")
                 continue
             is_open = event.completion_type != cygrpc.CompletionType.queue_shutdown
-            if self._wave and (event.tag is None or len(self._wave) >= _WAVE):
-                self._answer_wave()
+            if self._wave:
+                n_joined += 1
+                if event.tag is None or len(self._wave) >= _WAVE or n_joined >= _WAVE_EVENTS:
+                    n_joined = 0
+                    self._answer_wave()
             if self._has_untold:
                 n_waited += 1
                 if event.tag is None or n_waited >= _WAVE:

@@ -148,8 +148,27 @@ def test_the_loop_is_woken_although_calls_at_once_never_pause() -> None:
     run(test)
 
 
+class Thread:
+    """The server's own thread, held in a method and let go."""
+
+    def __init__(self) -> None:
+        self.is_held, self.may_go_on = threading.Event(), threading.Event()
+
+    def hold(self, data: bytes, _call: CoreCall) -> bytes:
+        """The method."""
+        self.is_held.set()
+        self.may_go_on.wait(DEADLINE_S)
+        return data
+
+    async def held(self, channel: grpc.aio.Channel) -> "asyncio.Future[bytes]":
+        """Call the method, and wait until the thread is in it."""
+        asked = asyncio.ensure_future(ask(channel, "Hold"))
+        await asyncio.to_thread(self.is_held.wait, DEADLINE_S)
+        return asked
+
+
 def test_calls_that_join_are_answered_together() -> None:
-    """Those that came while the thread was busy are one wave, each with its own answer; one alone does not wait."""
+    """Those that came while the thread was busy, each with its own answer; one alone does not wait."""
     waves: list[list[bytes]] = []
 
     async def test() -> None:
@@ -161,26 +180,22 @@ def test_calls_that_join_are_answered_together() -> None:
             others: dict[bytes, Answer] = {b"bad": AbortError(grpc.StatusCode.INVALID_ARGUMENT, "bad"), b"slow": later}
             return [others.get(item, item * 2) for item in items]
 
-        is_held, may_go_on = threading.Event(), threading.Event()
-
-        def hold(data: bytes, _call: CoreCall) -> bytes:
-            is_held.set()
-            may_go_on.wait(DEADLINE_S)
-            return data
-
-        async with serving(Join=Unary(lambda data, _: Joins(together, data)), Hold=Unary(hold)) as (_, channel):
+        thread = Thread()
+        methods = {"Join": Unary(lambda data, _: Joins(together, data)), "Hold": Unary(thread.hold)}
+        async with serving(**methods) as (_, channel):
             assert await ask(channel, "Join", b"0") == b"00"
-            held = asyncio.ensure_future(ask(channel, "Hold"))
-            await asyncio.to_thread(is_held.wait, DEADLINE_S)
+            held = await thread.held(channel)
             asked = [asyncio.ensure_future(ask(channel, "Join", data)) for data in (b"a", b"bad", b"slow", b"b")]
             await asyncio.sleep(0.2)  # they are on the wire
-            may_go_on.set()
+            thread.may_go_on.set()
             code, details, _ = await refused(asked.pop(1))
             assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "bad")
             assert await asyncio.gather(held, *asked) == [b"x", b"aa", b"later", b"bb"]
 
     run(test)
-    assert waves == [[b"0"], [b"a", b"bad", b"slow", b"b"]]
+    assert waves[0] == [b"0"]
+    assert sorted(item for wave in waves[1:] for item in wave) == [b"a", b"b", b"bad", b"slow"]
+    assert len(waves) < 1 + 4
 
 
 def test_a_wave_is_whole_although_more_calls_come() -> None:
@@ -192,13 +207,45 @@ def test_a_wave_is_whole_although_more_calls_come() -> None:
             sizes.append(len(items))
             return items
 
-        async with serving(Join=Unary(lambda data, _: Joins(together, data))) as (_, channel):
+        thread = Thread()
+        methods = {"Join": Unary(lambda data, _: Joins(together, data)), "Hold": Unary(thread.hold)}
+        async with serving(**methods) as (_, channel):
+            held = await thread.held(channel)
             data = [b"%d" % n for n in range(500)]
-            assert await asyncio.gather(*(ask(channel, "Join", one) for one in data)) == data
+            asked = [asyncio.ensure_future(ask(channel, "Join", one)) for one in data]
+            await asyncio.sleep(0.5)  # they are on the wire
+            thread.may_go_on.set()
+            assert await asyncio.gather(held, *asked) == [b"x", *data]
 
     run(test)
-    assert sum(sizes) == 500
-    assert max(sizes) <= 64
+    assert (sum(sizes), max(sizes)) == (500, 64)
+
+
+def test_a_wave_ends_although_other_calls_never_pause() -> None:
+    """Who joined waits for so many events at most, whatever they are."""
+
+    async def test() -> None:
+        ended = asyncio.Event()
+
+        def quick(data: bytes, _call: CoreCall) -> bytes:
+            time.sleep(0.003)  # of work, so that the next call is there before this one has ended
+            return data
+
+        async def asks(channel: grpc.aio.Channel) -> None:
+            while not ended.is_set():
+                await ask(channel, "Quick")
+
+        methods = {"Quick": Unary(quick), "Join": Unary(lambda data, _: Joins(lambda items: items, data))}
+        async with serving(**methods) as (_, channel):
+            asking = [asyncio.ensure_future(asks(channel)) for _ in range(32)]
+            await ask(channel, "Quick")
+            try:
+                assert await ask(channel, "Join", timeout_s=10.0) == b"x"
+            finally:
+                ended.set()
+                await asyncio.gather(*asking)
+
+    run(test)
 
 
 @pytest.mark.parametrize("answers", [None, [], [b"1", b"2"]])
