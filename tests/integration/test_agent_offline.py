@@ -145,7 +145,8 @@ def test_a_stop_signal_ends_the_agent_whichever_thread_has_it(agent: LoneAgent, 
     agent.start_connected()
     pid = agent.process.pid
     others = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
-    assert ctypes.CDLL(None).tgkill(pid, others[-1], int(number)) == 0
+    tgkill = ctypes.CDLL(None).tgkill
+    assert any(tgkill(pid, other, int(number)) == 0 for other in others)  # one may have ended meanwhile
     assert agent.process.wait(DEADLINE_S) == 0
 
 
