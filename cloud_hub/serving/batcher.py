@@ -14,9 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
 from cloud_hub.core.serving.admission import Bounds, Reason, Waiting, refusal, retry_after_s
 from cloud_hub.core.serving.costs import Cost, CostKey
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 Answer = asyncio.Future[Inferred]
 
+AT_ONCE_S: Final = 0.005
+"""No further run begins in the thread of what came together after so long."""
+
 _NS_PER_S = 1e9
 _caller = attrgetter("caller")
 
@@ -47,17 +52,17 @@ class Let:
         rows: Windows.
         caller: Who asks.
         is_scored: Label and confidence are wanted.
-        came_ns: When it was let in, `time.perf_counter_ns`.
+        came_ns: When it came, `time.perf_counter_ns`.
     """
 
     __slots__ = ("caller", "came_ns", "inputs", "is_scored", "rows")
 
-    def __init__(self, inputs: Arrays, rows: int, caller: Caller, *, is_scored: bool) -> None:
+    def __init__(self, inputs: Arrays, rows: int, caller: Caller, came_ns: int, *, is_scored: bool) -> None:
         self.inputs = inputs
         self.rows = rows
         self.caller = caller
+        self.came_ns = came_ns
         self.is_scored = is_scored
-        self.came_ns = time.perf_counter_ns()
 
 
 class Request(Let):
@@ -84,7 +89,7 @@ class Request(Let):
         answer: Answer,
         is_scored: bool,
     ) -> None:
-        super().__init__(inputs, rows, caller, is_scored=is_scored)
+        super().__init__(inputs, rows, caller, time.perf_counter_ns(), is_scored=is_scored)
         self.form = form
         self.rank = rank
         self.deadline_s = deadline_s
@@ -210,7 +215,7 @@ class Batcher:
         if self._is_ending:
             raise ModelUnloadedError(self.terms.pack)
         queue = self._queue
-        if deadline_s is not None or queue.rows + rows > self._few:
+        if deadline_s is not None or self._ready or queue.rows + rows > self._few:
             self._check(rank, caller, rows, deadline_s)
         form = tuple([array.shape[1:] for array in inputs.values()]) if self.terms.is_open_formed else None
         answer: Answer = self._loop.create_future()
@@ -224,34 +229,31 @@ class Batcher:
             self._window.come(is_beside_another=self._asking > 0)
         return request
 
-    def answer_now(self, asks: Sequence[Ask]) -> list[Inferred | HubError] | None:
-        """Answer requests together before what waits, where that is quick; any thread may ask.
+    def answer_now(self, asks: Sequence[Ask]) -> list[Inferred | HubError | None]:
+        """Answer requests together before what waits, as far as that is quick; any thread may ask.
 
-        What waits is run on the loop meanwhile: nobody is passed over by more than one run.
+        Who runs something for the loop waits no longer than `AT_ONCE_S` and one run.
 
         Args:
             asks: What came together, at least one.
 
         Returns:
-            For each its answer, or why its run failed; None where one has to wait, or be refused: `submit` them.
+            For each its answer, or why its run failed; None where it has to wait, or be refused: `submit` it.
         """
-        if not self.terms.is_quick or self.terms.is_open_formed:
-            return None
-        try:
-            let = [Let(ask.inputs, self._rows(ask.inputs), ask.caller, is_scored=ask.is_scored) for ask in asks]
-        except InputRefusedError:
-            return None
-        said: list[Inferred | HubError] = []
+        said: list[Inferred | HubError | None] = [None] * len(asks)
+        let = [] if not self.terms.is_quick or self.terms.is_open_formed else list(self._let(asks))
         with self._running:
-            if self._is_ending:
-                return None
+            first_ns = began_ns = time.perf_counter_ns()
             for batch in _batches(let, self.terms.batch):
-                began_ns = time.perf_counter_ns()
-                ran = self._instance.run(batch)
-                self._count(batch, ran, began_ns, time.perf_counter_ns())
-                said += [
-                    self._said(part, began_ns - one.came_ns, ran) for one, part in zip(batch, ran.parts, strict=True)
-                ]
+                if self._is_ending or began_ns - first_ns > AT_ONCE_S * _NS_PER_S:
+                    break
+                requests = [one for _, one in batch]
+                ran = self._instance.run(requests)
+                for (at, one), part in zip(batch, ran.parts, strict=True):
+                    said[at] = self._said(part, began_ns - one.came_ns, ran)
+                ended_ns = time.perf_counter_ns()
+                self._count(requests, ran, began_ns, ended_ns)
+                began_ns = ended_ns
         return said
 
     async def answered(self, request: Request) -> Inferred:
@@ -278,11 +280,11 @@ class Batcher:
     def close_window(self) -> None:
         """Run what has come, as far as there are free instances."""
         while self._free and (self._ready or self._queue.rows):
-            batch = self._take_ready() or self._next_batch()
+            batch = self._in_time(self._take_ready() or self._queue.take(self.terms.batch))
             if not batch:
                 continue
             if not self.terms.is_quick:
-                self._parts.workers.submit(self._work, self._free.pop(), batch)
+                self._hand_over(self._free.pop(), batch)
                 continue
             with self._running:
                 began_ns = time.perf_counter_ns()
@@ -307,9 +309,13 @@ class Batcher:
                 await self._ended.wait()
         finally:  # whoever waits no longer leaves nobody waiting
             while left := self._take_ready() or self._queue.take(self._queue.rows):
-                for request in left:
-                    if not request.answer.done():
-                        request.answer.set_exception(ModelUnloadedError(self.terms.pack))
+                self._leave(left)
+
+    def _let(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Let]]:
+        """Those that may be answered now, each with its place."""
+        for at, ask in enumerate(asks):
+            with suppress(InputRefusedError):  # `submit` says why
+                yield at, Let(ask.inputs, self._rows(ask.inputs), ask.caller, ask.came_ns, is_scored=ask.is_scored)
 
     def _rows(self, inputs: Arrays) -> int:
         for array in inputs.values():
@@ -325,9 +331,13 @@ class Batcher:
     def _check(self, rank: int, caller: Caller, rows: int, deadline_s: float | None) -> None:
         """Refuse what finds no place, or cannot be done in its time."""
         terms = self.terms
-        rows_before = self._queue.rows_before(rank) + (terms.batch if self._ready else 0)
+        ready = [one for batch in tuple(self._ready) for one in batch]
+        rows_before = self._queue.rows_before(rank) + sum([one.rows for one in ready])
+        of_caller = self._queue.requests_of(rank, caller) + sum(
+            [(one.caller, one.rank) == (caller, rank) for one in ready]
+        )
         wait_s = self._times.wait_s(rows_before, terms.batch, self._n_instances, is_busy=not self._free)
-        now = Waiting(rows_before, self._queue.requests_of(rank, caller), wait_s, self._times.run_s(rows))
+        now = Waiting(rows_before, of_caller, wait_s, self._times.run_s(rows))
         left_s = None if deadline_s is None else deadline_s - self._loop.time()
         reason = refusal(terms.bounds, now, rows, left_s)
         if reason is None:
@@ -336,10 +346,6 @@ class Batcher:
         if reason is Reason.TOO_SHORT:
             raise DeadlinePassedError(terms.pack, reason.value)
         raise ServingFullError(terms.pack, reason.value, retry_after_s(wait_s))
-
-    def _next_batch(self) -> list[Request]:
-        """What runs next."""
-        return self._in_time(self._queue.take(self.terms.batch))
 
     def _in_time(self, requests: Sequence[Request]) -> list[Request]:
         """Those that were not cancelled and did not come too late; any thread may ask."""
@@ -363,36 +369,57 @@ class Batcher:
     def _make_ready(self) -> None:
         """While all instances run, have the next batch ready, if it is a whole one of what is live.
 
-        Whoever ends a run goes on with it and waits for nobody; what is more urgent and comes later waits for one run
-        more at most.
+        Whoever ends a run sees to it and asks nobody; what is more urgent and comes later waits for one run more at
+        most.
         """
         if not self._ready and self._queue.rows_before(BACKLOG_RANK - 1) >= self.terms.batch:
-            batch = self._next_batch()
+            batch = self._in_time(self._queue.take(self.terms.batch))
             if batch:
                 self._ready.append(batch)
 
     def _take_ready(self) -> list[Request]:
-        """What was made ready, as far as it still should run; nothing where another thread was first."""
+        """What was made ready; nothing where another thread was first."""
         try:
-            return self._in_time(self._ready.popleft())
+            return self._ready.popleft()
         except IndexError:
             return []
 
-    def _work(self, instance: Instance, batch: list[Request]) -> None:
-        """Run in a worker's thread, as long as there is something ready, and answer on the loop's."""
-        following = batch
-        while following:
-            batch, began_ns = following, time.perf_counter_ns()
-            ran = instance.run(batch)
-            following = self._take_ready()
-            goes_on = bool(following)
-            self._loop.call_soon_threadsafe(self._end_of_run, None if goes_on else instance, batch, ran, began_ns)
+    def _hand_over(self, instance: Instance, batch: list[Request]) -> bool:
+        """Give a batch to the workers; False where they have ended, and what they do not run is refused."""
+        try:
+            job = self._parts.workers.submit(self._work, instance, batch)
+        except RuntimeError:
+            self._loop.call_soon_threadsafe(self._leave, batch)
+            return False
+        job.add_done_callback(
+            lambda job: self._loop.call_soon_threadsafe(self._leave, batch) if job.cancelled() else None
+        )
+        return True
 
-    def _end_of_run(self, free: Instance | None, batch: list[Request], ran: Ran, began_ns: int) -> None:
+    def _leave(self, left: Sequence[Request]) -> None:
+        """Tell those who wait that nobody will answer them."""
+        for request in left:
+            if not request.answer.done():
+                request.answer.set_exception(ModelUnloadedError(self.terms.pack))
+
+    def _work(self, instance: Instance, waited: list[Request]) -> None:
+        """Run in a worker's thread, and answer on the loop's.
+
+        What is ready comes behind what other models have handed to the workers: each has its turn.
+        """
+        batch = self._in_time(waited)
+        began_ns = time.perf_counter_ns()
+        ran = instance.run(batch) if batch else None
+        following = self._take_ready()
+        goes_on = bool(following) and self._hand_over(instance, following)
+        self._loop.call_soon_threadsafe(self._end_of_run, None if goes_on else instance, batch, ran, began_ns)
+
+    def _end_of_run(self, free: Instance | None, batch: list[Request], ran: Ran | None, began_ns: int) -> None:
         if free is not None:
             self._free.append(free)
         self.close_window()  # the next run begins before the answers of this one are sent
-        self._answer(batch, ran, began_ns)
+        if ran is not None:
+            self._answer(batch, ran, began_ns)
 
     def _answer(self, batch: list[Request], ran: Ran, began_ns: int) -> None:
         """Resolve each request's future, and count the batch once."""
@@ -451,12 +478,13 @@ class Batcher:
             parts.note_refused("failed")
 
 
-def _batches(let: Sequence[Let], most: int) -> Iterator[Sequence[Let]]:
+def _batches(let: Sequence[tuple[int, Let]], most: int) -> Iterator[Sequence[tuple[int, Let]]]:
     """In order, as many together as have no more windows than `most`; one that has more by itself alone."""
     first = rows = 0
-    for at, one in enumerate(let):
+    for at, (_, one) in enumerate(let):
         if at > first and rows + one.rows > most:
             yield let[first:at]
             first, rows = at, 0
         rows += one.rows
-    yield let[first:]
+    if let:
+        yield let[first:]

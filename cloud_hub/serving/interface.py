@@ -67,11 +67,13 @@ class Ask(NamedTuple):
         inputs: As for `InferenceServing.infer`.
         caller: Who asks.
         is_scored: As for `InferenceServing.infer`.
+        came_ns: When it came, `time.perf_counter_ns`.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     caller: Caller
     is_scored: bool
+    came_ns: int
 
 
 class ModelState(StrEnum):
@@ -216,16 +218,16 @@ class InferenceServing(Protocol):
             ModelFailedError: INTERNAL.
         """
 
-    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
-        """Answer requests together before anything else is done, if the model is quick; any thread may ask.
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError | None]:
+        """Answer requests together before anything else is done, if that is quick; any thread may ask.
 
         Args:
             model: What `resolve` or `find` gave.
             requests: What came together, at least one.
 
         Returns:
-            For each its answer, or why it has none (`InputRefusedError`, `ModelFailedError`); None where one has to
-            wait for it: ask `infer`.
+            For each its answer, or why it has none (`InputRefusedError`, `ModelFailedError`); None where it has to
+            wait for it, or to be refused: ask `infer`.
         """
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:

@@ -1,7 +1,8 @@
 """Owns one run: windows of several requests put together once, the session, answers taken apart once.
 
-Called on the event loop for quick models and in a worker's thread for others; it knows neither. Which requests run
-together is `batcher.py`. Where a run fails, its requests run one by one: a bad one takes nobody along.
+For quick models it is called in the thread that read the requests or on the event loop, for others in a worker's; it
+knows none of them. Which requests run together is `batcher.py`. Where a run fails, its requests run one by one: a bad
+one takes nobody along.
 """
 
 import logging

@@ -162,10 +162,10 @@ class Serving:
         batcher = running.batcher
         return await batcher.answered(batcher.submit(inputs, caller, deadline_s, priority, is_scored=is_scored))
 
-    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError | None]:
         """Answer requests together before anything else is done; see `InferenceServing.infer_now`."""
         running = None if model.name in self._cached else self._models.running(model)
-        return None if running is None else running.batcher.answer_now(requests)
+        return [None] * len(requests) if running is None else running.batcher.answer_now(requests)
 
     async def describe(self, name: str, version: str = "") -> ModelDescription:
         """Describe a model without loading it; see `InferenceServing.describe`."""

@@ -7,6 +7,7 @@ is answered again; only what is logged is stored and published at the device.
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -88,10 +89,9 @@ class EarlyAnswers:
         except HubError as error:
             _log_nothing(device, error)
             return None
-        said = self._serving.infer_now(model, [Ask(inputs, caller, is_scored=True)])
-        if said is None:
+        (inferred,) = self._serving.infer_now(model, [Ask(inputs, caller, True, time.perf_counter_ns())])
+        if inferred is None:
             return self._later(place, item)
-        (inferred,) = said
         if isinstance(inferred, HubError):
             _log_nothing(device, inferred)
             return None

@@ -5,10 +5,10 @@ no further than a few ahead of what its client has taken, so that a slow reader 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
-from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -19,7 +19,7 @@ from cloud_hub.adapters.oip.inference import NO_PARAMETERS, Inference, answer_pa
 from cloud_hub.adapters.oip.quick_way import Known, QuickWay
 from cloud_hub.adapters.oip.refusals import EXPECTED, Refusal, refusal_of
 from cloud_hub.errors import HubError
-from cloud_hub.serving.interface import Ask, InferenceServing, ModelDescription, ModelState
+from cloud_hub.serving.interface import Ask, InferenceServing, Inferred, ModelDescription, ModelState
 from protos.codec.errors import CodecError
 from protos.link.core_server import AbortError, Answer, CoreCall, GoesOn, Joins, Streaming, Unary
 from protos.oip.describing import model_config, model_metadata, model_statistics, repository_index, server_metadata
@@ -47,7 +47,7 @@ class _Asking(NamedTuple):
     """A call that joined a wave; `goes_on` answers it where it has to wait."""
 
     known: Known
-    admitted: Admitted
+    ask: Ask
     goes_on: GoesOn
 
 
@@ -123,24 +123,31 @@ class GrpcService:
         goes_on, left_s = partial(self._infer_known, known, admitted, call), call.time_remaining()
         if len(data) > _SMALL_BYTES or (left_s is not None and left_s < _AMPLE_S):
             return goes_on
-        return Joins(self._infer_wave, _Asking(known, admitted, goes_on))
+        ask = Ask(known.inputs, admitted.caller, known.is_one, time.perf_counter_ns())
+        return Joins(self._infer_wave, _Asking(known, ask, goes_on))
 
     def _infer_wave(self, wave: Sequence[_Asking]) -> list[Answer]:
         """Answer what came together, model by model."""
-        answers: list[Answer] = []
-        for served, together in groupby(wave, lambda asking: asking.known.served):
-            asking = list(together)
-            asks = [Ask(known.inputs, admitted.caller, known.is_one) for known, admitted, _ in asking]
-            said = self._serving.infer_now(served.description, asks)
-            if said is None:
-                answers += [one.goes_on for one in asking]
-                continue
-            for one, inferred in zip(asking, said, strict=True):
-                if isinstance(inferred, HubError):
-                    answers.append(_aborted(refusal_of(inferred)))
-                else:
-                    answers.append(self._quick.write(one.known, inferred))
-        return answers
+        places: dict[int, list[int]] = {}
+        for place, asking in enumerate(wave):
+            places.setdefault(id(asking.known.served), []).append(place)
+        answers: dict[int, Answer] = {}
+        for together in places.values():
+            model = wave[together[0]].known.served.description
+            said = self._serving.infer_now(model, [wave[place].ask for place in together])
+            answers |= {place: self._told(wave[place], one) for place, one in zip(together, said, strict=True)}
+        return [answers[place] for place in range(len(wave))]
+
+    def _told(self, asking: _Asking, inferred: Inferred | HubError | None) -> Answer:
+        """What one of a wave is told."""
+        if inferred is None:
+            return asking.goes_on
+        if isinstance(inferred, HubError):
+            return _aborted(refusal_of(inferred))
+        try:
+            return self._quick.write(asking.known, inferred)
+        except EXPECTED as error:
+            return _aborted(refusal_of(error))
 
     async def _infer(self, data: bytes, call: CoreCall) -> bytes:
         with self._place():

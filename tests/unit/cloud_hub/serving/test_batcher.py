@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from cloud_hub.core.serving.admission import Bounds
 from cloud_hub.core.serving.costs import CostKey
 from cloud_hub.core.serving.run_times import RunTimes
 from cloud_hub.errors import HubError
+from cloud_hub.serving import batcher
 from cloud_hub.serving.batcher import Batcher, BatcherParts, Request, Terms
 from cloud_hub.serving.cost_book import CostBook
 from cloud_hub.serving.errors import (
@@ -49,10 +51,18 @@ class FewFacts:
 class Bench:
     """A batcher with everything around it told."""
 
-    def __init__(self, *, is_quick: bool = True, instances: int = 2, batch: int = 4, **changes: object) -> None:
+    def __init__(
+        self,
+        *,
+        is_quick: bool = True,
+        instances: int = 2,
+        batch: int = 4,
+        workers: ToldWorkers | None = None,
+        **changes: object,
+    ) -> None:
         self.loop = ToldLoop()
         self.session = RuleSession()
-        self.workers = ToldWorkers()
+        self.workers = ToldWorkers() if workers is None else workers
         self.book = CostBook(100)
         self.refused: list[str] = []
         self.times = RunTimes()
@@ -83,11 +93,13 @@ class Bench:
         return self.batcher.submit(inputs, caller, deadline_s, priority, is_scored=False)
 
     def now(
-        self, *values: float, rows: int = 1, callers: Sequence[Caller] = (PRESS,)
-    ) -> list[Inferred | HubError] | None:
+        self, *values: float, rows: Sequence[int] = (1,), callers: Sequence[Caller] = (PRESS,), came_ns: int = 0
+    ) -> list[Inferred | HubError | None]:
         """Ask for answers without waiting."""
-        whose = cycle(callers)
-        asks = [Ask({"x": np.full((rows, 2), value, np.float32)}, next(whose), is_scored=False) for value in values]
+        asks = [
+            Ask({"x": np.full((n_rows, 2), value, np.float32)}, caller, False, came_ns or time.perf_counter_ns())
+            for value, n_rows, caller in zip(values, cycle(rows), cycle(callers), strict=False)
+        ]
         return self.batcher.answer_now(asks)
 
     async def drain(self) -> None:
@@ -114,7 +126,6 @@ async def test_what_need_not_wait_is_answered_now_and_counted() -> None:
     bench = Bench()
     waiting = bench.ask(9.0)
     said = bench.now(*(float(value) for value in range(6)), callers=(PRESS, OVEN))
-    assert said is not None
     assert [one.outputs["y"].tolist() for one in said if isinstance(one, Inferred)] == [
         [[2.0 * value] * 2] for value in range(6)
     ]
@@ -127,7 +138,7 @@ async def test_what_need_not_wait_is_answered_now_and_counted() -> None:
         "press": (4, 4),
         "oven": (3, 3),
     }
-    assert bench.now(1.0, 2.0, rows=3) is not None  # more windows together than a batch
+    assert None not in bench.now(1.0, 2.0, rows=(3,))  # more windows together than a batch
     assert bench.session.batches == [4, 2, 1, 3, 3]
 
 
@@ -136,7 +147,6 @@ async def test_a_bad_one_among_those_answered_now_takes_nobody_along() -> None:
     """It is told why, and counted; its neighbours are answered."""
     bench = Bench()
     said = bench.now(1.0, BAD, 2.0)
-    assert said is not None
     assert [type(one) for one in said] == [Inferred, ModelFailedError, Inferred]
     assert bench.refused == ["failed"]
     counts = bench.batcher.counts.read("rule-hub", "1.0.0")
@@ -145,13 +155,32 @@ async def test_a_bad_one_among_those_answered_now_takes_nobody_along() -> None:
 
 @in_loop
 async def test_some_have_to_wait_or_to_be_refused() -> None:
-    """By a model that takes long, that has open axes, with too many windows, or one that leaves."""
-    assert Bench(is_quick=False).now(1.0) is None
-    assert Bench(is_open_formed=True).now(1.0) is None
+    """By a model that takes long, that has open axes, or that leaves; one with too many windows takes nobody along."""
+    assert Bench(is_quick=False).now(1.0, 2.0) == [None, None]
+    assert Bench(is_open_formed=True).now(1.0) == [None]
     bench = Bench()
-    assert bench.now(1.0, rows=9) is None
+    assert [one is None for one in bench.now(1.0, 2.0, 3.0, rows=(1, 9, 1))] == [False, True, False]
     await bench.batcher.end()
-    assert bench.now(1.0) is None
+    assert bench.now(1.0) == [None]
+
+
+@in_loop
+async def test_what_would_hold_up_the_loop_for_long_has_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run begins once there was time enough; what is left goes the way of all others."""
+    monkeypatch.setattr(batcher, "AT_ONCE_S", 0.0)
+    bench = Bench(batch=2)
+    assert [one is None for one in bench.now(1.0, 2.0, 3.0, 4.0, 5.0)] == [False, False, True, True, True]
+    assert bench.session.batches == [2]
+
+
+@in_loop
+async def test_the_wait_of_what_came_together_is_told_from_when_it_came() -> None:
+    """In the answer, and in the statistics."""
+    bench = Bench()
+    (said,) = bench.now(1.0, came_ns=time.perf_counter_ns() - 3_000_000_000)
+    assert isinstance(said, Inferred)
+    assert said.queue_ns >= 3_000_000_000
+    assert bench.batcher.counts.read("rule-hub", "1.0.0").queue.ns >= 3_000_000_000
 
 
 @in_loop
@@ -174,9 +203,8 @@ async def test_a_model_leaves_when_a_run_in_another_thread_has_ended() -> None:
             ending.result(0.05)
         may_end.set()
         ending.result(10.0)
-        said = asked.result()
-    assert said is not None
-    assert isinstance(said[0], Inferred)
+        (said,) = asked.result()
+    assert isinstance(said, Inferred)
 
 
 @in_loop
@@ -248,7 +276,8 @@ async def test_live_goes_before_backlog() -> None:
     bench.ask(0.0)
     old = bench.ask(1.0, priority=BACKLOG_PRIORITY)
     live = bench.ask(2.0)
-    bench.workers.go_on()  # and with what is ready
+    bench.workers.go_on()
+    bench.workers.go_on()  # what was ready
     await turn_loop()
     assert live.answer.done()
     assert not old.answer.done()
@@ -257,7 +286,7 @@ async def test_live_goes_before_backlog() -> None:
 
 
 @in_loop
-async def test_who_ends_a_run_goes_on_with_what_is_ready() -> None:
+async def test_who_ends_a_run_sees_to_what_is_ready() -> None:
     """A whole batch that is live, and no more than one: the rest keeps its order, and a part waits for company."""
     bench = Bench(batch=2, is_quick=False, instances=1)
     asked = [bench.ask(float(value)) for value in range(2)]
@@ -266,6 +295,7 @@ async def test_who_ends_a_run_goes_on_with_what_is_ready() -> None:
     assert bench.session.batches == [2]  # one alone was not ready
     await turn_loop()
     asked += [bench.ask(float(value)) for value in range(3, 7)]
+    bench.workers.go_on()
     bench.workers.go_on()
     assert bench.session.batches == [2, 1, 2]
     urgent = bench.ask(7.0, priority=1)
@@ -276,6 +306,54 @@ async def test_who_ends_a_run_goes_on_with_what_is_ready() -> None:
     assert not asked[-1].answer.done()
     await bench.drain()
     assert [answer(one)[0, 0] for one in asked] == [2.0 * value for value in range(7)]
+
+
+@in_loop
+async def test_a_busy_model_leaves_the_workers_to_others_in_turn() -> None:
+    """What is ready comes behind what another model has handed to the same workers."""
+    workers = ToldWorkers()
+    busy, other = (Bench(batch=1, is_quick=False, instances=1, workers=workers) for _ in range(2))
+    asked = [busy.ask(float(value)) for value in range(5)]
+    waiting = other.ask(1.0)
+    workers.go_on()
+    workers.go_on()
+    await turn_loop()
+    assert (waiting.answer.done(), busy.session.batches) == (True, [1])
+    while workers.jobs:
+        workers.go_on()
+        await turn_loop()
+    assert all(one.answer.done() for one in asked)
+
+
+@in_loop
+async def test_what_waits_too_long_for_a_worker_is_not_run() -> None:
+    """Its deadline passes while the workers run others; it is told so, and the instance is free again."""
+    bench = Bench(batch=1, is_quick=False, instances=1)
+    late = bench.ask(1.0, deadline_s=100.5)
+    bench.loop.move(1.0)
+    bench.workers.go_on()
+    await turn_loop()
+    assert isinstance(late.answer.exception(), DeadlinePassedError)
+    assert (bench.session.batches, bench.batcher.is_idle) == ([], True)
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+@in_loop
+async def test_what_ended_workers_do_not_run_is_refused(is_taken: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Whether they took it before they ended, or did not: nobody waits for ever."""
+    workers = ThreadPoolExecutor(1)
+    may_end = threading.Event()
+    bench = Bench(batch=1, is_quick=False, workers=cast("Any", workers))
+    if is_taken:
+        workers.submit(may_end.wait, 10.0)
+        request = bench.ask(1.0)
+        workers.shutdown(wait=False, cancel_futures=True)
+        may_end.set()
+    else:
+        workers.shutdown()
+        request = bench.ask(1.0)
+    with pytest.raises(ModelUnloadedError):
+        await bench.batcher.answered(request)
 
 
 @in_loop
@@ -295,6 +373,7 @@ async def test_what_is_ready_and_was_cancelled_is_not_run() -> None:
     bench = Bench(batch=1, is_quick=False, instances=1)
     bench.ask(0.0)
     bench.ask(1.0).answer.cancel()
+    bench.workers.go_on()
     bench.workers.go_on()
     await turn_loop()
     assert (bench.session.batches, bench.batcher.is_idle) == ([1], True)
@@ -331,9 +410,9 @@ async def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
 
 @in_loop
 async def test_the_queue_is_bounded_for_each_caller_and_for_all() -> None:
-    """One runs, one is ready, six of one caller wait: its next finds no place, another's does, up to a bound, too."""
+    """One runs, six of one caller wait: its next finds no place, another's does, up to a bound, too."""
     bench = Bench(batch=1, is_quick=False, instances=1)
-    for _ in range(8):
+    for _ in range(7):
         bench.ask(1.0)
     with pytest.raises(ServingFullError, match="of this caller"):
         bench.ask(1.0)
@@ -359,8 +438,14 @@ async def test_whose_caller_has_gone_is_not_run() -> None:
     """Cancelled while it waits, it is left out; cancelled while it runs, its answer goes nowhere."""
     bench = Bench(is_quick=False, instances=1, batch=2)
     running, waiting, other = bench.ask(1.0, rows=2), bench.ask(2.0), bench.ask(3.0)
-    for request in (running, waiting):
-        request.answer.cancel()
+    waiting.answer.cancel()
+    ran = bench.session.run
+
+    def left(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        running.answer.cancel()
+        return ran(inputs)
+
+    bench.session.run = left  # type: ignore[method-assign]  # its caller goes meanwhile
     await bench.drain()
     assert bench.session.batches == [2, 1]
     assert answer(other)[0, 0] == 6.0

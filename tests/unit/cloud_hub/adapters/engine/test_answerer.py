@@ -83,14 +83,14 @@ class FakeServing:
             raise ServingFullError(FULL, "too many windows wait for it", 30.0)
         return _inferred(model, window)
 
-    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError | None]:
         """Answer one window, while it is free."""
-        ((inputs, caller, is_scored),) = requests
+        ((inputs, caller, is_scored, _),) = requests
         assert (model, caller.name, is_scored) == (self.model, PRESS.device_id, True)
         self.asked_now += 1
         if (inputs["window"] == 13).any():
             return [ModelFailedError(FULL, "the engine broke")]
-        return [_inferred(model, inputs["window"])] if self.is_free else None
+        return [_inferred(model, inputs["window"]) if self.is_free else None]
 
 
 def _inferred(model: ModelDescription, window: NDArray[Any]) -> Inferred:

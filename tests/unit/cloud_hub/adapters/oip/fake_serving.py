@@ -71,10 +71,10 @@ class FakeServing:
         """Describe the model."""
         return await self.find(name, version)
 
-    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError] | None:
+    def infer_now(self, model: ModelDescription, requests: Sequence[Ask]) -> list[Inferred | HubError | None]:
         """Answer zeros, or refuse, if that is quick."""
         if not self.is_quick:
-            return None
+            return [None] * len(requests)
         self.waves.append(len(requests))
         return [self.failure or _zeros(model, ask.inputs, is_scored=ask.is_scored) for ask in requests]
 

@@ -2,24 +2,35 @@
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
 
 from cloud_hub.adapters.oip import grpc_service
+from cloud_hub.adapters.oip.callers import Callers
+from cloud_hub.adapters.oip.grpc_service import GrpcService
 from cloud_hub.adapters.oip.inference import Inference
 from cloud_hub.adapters.oip.quick_way import Known, QuickWay
+from cloud_hub.ports import People
 from cloud_hub.serving.errors import ModelFailedError
+from cloud_hub.serving.interface import ModelDescription
 from model_packs.manifest import PackManifest
 from model_packs.scoring import Scored
+from protos.link.core_server import CoreCall, Joins, Unary
+from protos.oip.methods import MODEL_INFER
 from protos.oip.parameters import parameters_of
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.simulators.loops import in_loop
 from tests.simulators.packs import build_tiny
 from tests.unit.cloud_hub.adapters.oip.fake_serving import FakeServing
 from tests.unit.cloud_hub.adapters.oip.test_listeners import DEADLINE_S, MODEL, OPERATOR, VIEWER, listening, request
+
+TWIN = f"{MODEL}-twin"
 
 
 def tiny(folder: Path) -> PackManifest:
@@ -73,6 +84,59 @@ async def test_repeats_that_come_together_are_answered_together(
         with pytest.raises(grpc.aio.AioRpcError, match="finite") as caught:
             await hub.call("ModelInfer", broken, token=VIEWER)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Twins(FakeServing):
+    """The same model under two names."""
+
+    def resolve(self, name: str, version: str = "", key: str = "") -> ModelDescription | None:
+        """Find either."""
+        del version, key
+        return self.description if name == MODEL else self.twin if name == TWIN else None
+
+    @cached_property
+    def twin(self) -> ModelDescription:
+        """The other one."""
+        return replace(self.description, name=TWIN)
+
+
+class Call:
+    """Of anybody, without a deadline."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        """Nothing beside the message."""
+        return ()
+
+    def time_remaining(self) -> None:
+        """No deadline."""
+
+
+@in_loop
+async def test_models_whose_calls_come_in_turn_are_each_answered_together(tmp_path: Path) -> None:
+    """And each call has its own model's answer."""
+    serving = Twins.of(tiny(tmp_path))
+    serving.is_quick = True
+    callers = Callers(cast("People", None), needs_token=False, monotonic_s=time.monotonic)
+
+    async def no_reasons() -> tuple[str, ...]:
+        return ()
+
+    service = GrpcService(serving, Inference(serving), callers, no_reasons, "1.2.3", max_calls=10)
+    method = service.methods()[MODEL_INFER.path]
+    assert isinstance(method, Unary)
+    other = repeated()
+    other.model_name = TWIN
+    one, two = repeated().SerializeToString(), other.SerializeToString()
+    for data in (one, two):
+        goes_on = method.at_once(data, cast("CoreCall", Call()))
+        assert callable(goes_on)
+        await goes_on()
+    wave = [method.at_once(data, cast("CoreCall", Call())) for data in (one, two, one, two, two)]
+    joined = [asked for asked in wave if isinstance(asked, Joins)]
+    answers = joined[0].together([asked.item for asked in joined])
+    assert serving.waves == [2, 3]
+    names = [pb.ModelInferResponse.FromString(answer).model_name for answer in answers if isinstance(answer, bytes)]
+    assert names == [MODEL, TWIN, MODEL, TWIN, TWIN]
 
 
 @pytest.mark.parametrize("limit", ["_SMALL_BYTES", "_SHORT_BYTES"])
