@@ -7,7 +7,7 @@ guide: last one wins, and merging). What is read once, and all that is not of th
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,14 @@ from protos.oip.signature import Asked, Form, Parameter, Signature, check_finite
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
 _MAX_PIECES: Final = 4096
+_MAX_LENGTHS: Final = 256
+_MAX_OF_A_LENGTH: Final = 16
 
 _MAX_HEAD_BYTES: Final = 4096
 """Names, a shape and the wanted outputs take less; a head is kept, whatever a client put into it."""
+
+
+KnownT = TypeVar("KnownT")
 
 
 class Head(NamedTuple):
@@ -78,6 +83,37 @@ def head_of(data: bytes, request: pb.ModelInferRequest, asked: Asked, signature:
     tensor = request.inputs[0]
     form = signature.form(tensor.name, tensor.datatype, tuple(tensor.shape))
     return Head(head, name, form, request.model_name, request.model_version, asked.wanted)
+
+
+class Heads(Generic[KnownT]):
+    """What is known by the heads of messages; any thread may ask. What two learn at the same time may be learnt once.
+
+    Several of one length have their place beside each other: models of the same form differ by their names alone.
+    """
+
+    def __init__(self) -> None:
+        self._by_length: dict[int, tuple[tuple[bytes, KnownT], ...]] = {}
+
+    def find(self, data: bytes) -> KnownT | None:
+        """Find what is known of a message by its head."""
+        for head, known in self._by_length.get(len(data), ()):
+            if data.startswith(head):
+                return known
+        return None
+
+    def learn(self, data: bytes, head: bytes, known: KnownT) -> None:
+        """Remember something by the head of a message, the newest first.
+
+        Args:
+            data: The message.
+            head: What it begins with.
+            known: Takes the place of what was known by that head.
+        """
+        length = len(data)
+        if length not in self._by_length and len(self._by_length) >= _MAX_LENGTHS:
+            self._by_length.clear()
+        others = [one for one in self._by_length.get(length, ()) if one[0] != head]
+        self._by_length[length] = ((head, known), *others[: _MAX_OF_A_LENGTH - 1])
 
 
 class Pieces:

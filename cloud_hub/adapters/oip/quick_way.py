@@ -12,11 +12,10 @@ from cloud_hub.adapters.oip.inference import Served, answer_parameters
 from cloud_hub.serving.interface import InferenceServing, Inferred
 from model_packs.outputs import Classification
 from protos.messages.inference import Tier
-from protos.oip.quick_forms import Head, head_of, parameters_piece
+from protos.oip.quick_forms import Head, Heads, head_of, parameters_piece
 from protos.oip.signature import Asked
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
-_MAX_HEADS: Final = 256
 _MAX_LABELS: Final = 4096
 _DOUBLE_BYTES: Final = 8
 _TIER: Final = "tier"
@@ -45,7 +44,7 @@ class QuickWay:
 
     def __init__(self, serving: InferenceServing) -> None:
         self._serving = serving
-        self._heads: dict[int, tuple[Head, Served]] = {}
+        self._heads: Heads[tuple[Head, Served]] = Heads()
         self._labels: dict[str, bytes] = {}
         self._tier = parameters_piece({_TIER: Tier.HUB.value})
         self._confidence = parameters_piece({"confidence": 1.0})[:-_DOUBLE_BYTES]
@@ -62,12 +61,10 @@ class QuickWay:
         Raises:
             TensorError: A value is not finite.
         """
-        known = self._heads.get(len(data))
+        known = self._heads.find(data)
         if known is None:
             return None
         head, served = known
-        if not data.startswith(head.data):
-            return None
         if self._serving.resolve(head.model, head.version) is not served.description:
             return None
         return Known(head, served, head.read(data))
@@ -85,9 +82,7 @@ class QuickWay:
             return
         head = head_of(data, request, asked, served.grpc.signature)
         if head is not None:
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
-            self._heads[len(data)] = head, served
+            self._heads.learn(data, head.data, (head, served))
 
     def write(self, known: Known, inferred: Inferred) -> bytes:
         """Write the answer to a request whose head is known.

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from edge_agent.adapters.oip.decision_parameters import parameters_of_rows
 from edge_agent.core.local_call import CallAnswer, CalledRow
-from protos.oip.quick_forms import Head, Pieces, head_of, parameters_piece
+from protos.oip.quick_forms import Head, Heads, Pieces, head_of, parameters_piece
 from protos.oip.signature import Asked, Signature
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
-_MAX_HEADS: Final = 64
 _MAX_ROWS: Final = 4096
 _ID_DIGITS: Final = 26
 _DOUBLE_BYTES: Final = 8
@@ -31,7 +30,7 @@ class QuickForms:
 
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
-        self._heads: dict[int, Head] = {}
+        self._heads: Heads[Head] = Heads()
         self._pieces = Pieces(signature)
         self._rows: dict[tuple[str | None, ...], bytes] = {}
         # What stands before the digits of an id, and before the bytes of a confidence (of 0.0, too).
@@ -50,10 +49,8 @@ class QuickForms:
         Raises:
             TensorError: A value is not finite.
         """
-        known = self._heads.get(len(data))
-        if known is None or not data.startswith(known.data):
-            return None
-        return known, known.read(data)
+        known = self._heads.find(data)
+        return None if known is None else (known, known.read(data))
 
     def learn(self, data: bytes, request: pb.ModelInferRequest, asked: Asked) -> None:
         """Remember the head of a request that was read and is sound, if it is of the form.
@@ -67,9 +64,7 @@ class QuickForms:
             return  # elements that are objects have no bytes of their own: the codec writes them
         head = head_of(data, request, asked, self._signature)
         if head is not None:
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
-            self._heads[len(data)] = head
+            self._heads.learn(data, head.data, head)
 
     def write(self, head: Head, answer: CallAnswer) -> bytes:
         """Write the answer to a request whose head is known.

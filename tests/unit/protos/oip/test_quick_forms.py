@@ -9,7 +9,7 @@ from model_packs.errors import TensorError
 from model_packs.tensors import TensorSpec
 from protos.oip.grpc_codec import GrpcCodec
 from protos.oip.parameters import set_parameters
-from protos.oip.quick_forms import Head, Pieces, head_of, parameters_piece
+from protos.oip.quick_forms import Head, Heads, Pieces, head_of, parameters_piece
 from protos.oip.signature import Parameter, Signature
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 from tests.unit.protos.oip.oip_models import MODEL, raw_request, rows, taking
@@ -124,3 +124,23 @@ def test_texts_have_no_pieces() -> None:
     texts = Pieces(Signature(taking(TensorSpec("t", "BYTES", (-1,)))))
     assert not texts.is_numeric(("t",))
     assert Pieces(SIGNATURE).is_numeric(("logits", "sure"))
+
+
+def test_heads_of_one_length_have_their_place_beside_each_other() -> None:
+    """Models of one form whose names are as long; the newest of a head counts."""
+    heads: Heads[int] = Heads()
+    assert heads.find(b"a-1") is None
+    for number, data in enumerate((b"a-1", b"b-1", b"a-9")):
+        heads.learn(data, data[:2], number)
+    assert [heads.find(data) for data in (b"a-2", b"b-2", b"c-2", b"a-22")] == [2, 1, None, None]
+
+
+def test_not_all_heads_are_kept() -> None:
+    """Of one length sixteen, the newest, each once; of lengths so many that no client makes the hub's memory grow."""
+    heads: Heads[int] = Heads()
+    for number in (*range(17), 16, 16):
+        heads.learn(b"%02d" % number, b"%02d" % number, number)
+    assert [heads.find(b"%02d" % number) for number in range(17)] == [None, *range(1, 17)]
+    for length in range(3, 259):
+        heads.learn(bytes(length), b"\0", length)
+    assert (heads.find(b"16"), heads.find(bytes(258))) == (None, 258)

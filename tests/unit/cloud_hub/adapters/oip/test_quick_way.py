@@ -30,7 +30,7 @@ from tests.simulators.packs import build_tiny
 from tests.unit.cloud_hub.adapters.oip.fake_serving import FakeServing
 from tests.unit.cloud_hub.adapters.oip.test_listeners import DEADLINE_S, MODEL, OPERATOR, VIEWER, listening, request
 
-TWIN = f"{MODEL}-twin"
+TWIN = MODEL[::-1]  # messages to both have one length
 
 
 def tiny(folder: Path) -> PackManifest:
