@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -241,7 +240,7 @@ class Batcher:
             For each its answer, or why its run failed; None where it has to wait, or be refused: `submit` it.
         """
         said: list[Inferred | HubError | None] = [None] * len(asks)
-        let = [] if not self.terms.is_quick or self.terms.is_open_formed else list(self._let(asks))
+        let = [] if not self.terms.is_quick or self.terms.is_open_formed else self._let(asks)
         with self._running:
             first_ns = began_ns = time.perf_counter_ns()
             for batch in _batches(let, self.terms.batch):
@@ -311,11 +310,16 @@ class Batcher:
             while left := self._take_ready() or self._queue.take(self._queue.rows):
                 self._leave(left)
 
-    def _let(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Let]]:
+    def _let(self, asks: Sequence[Ask]) -> list[tuple[int, Let]]:
         """Those that may be answered now, each with its place."""
-        for at, ask in enumerate(asks):
-            with suppress(InputRefusedError):  # `submit` says why
-                yield at, Let(ask.inputs, self._rows(ask.inputs), ask.caller, ask.came_ns, is_scored=ask.is_scored)
+        let = []
+        for at, (inputs, caller, is_scored, came_ns) in enumerate(asks):
+            try:
+                rows = self._rows(inputs)
+            except InputRefusedError:  # `submit` says why
+                continue
+            let.append((at, Let(inputs, rows, caller, came_ns, is_scored=is_scored)))
+        return let
 
     def _rows(self, inputs: Arrays) -> int:
         for array in inputs.values():

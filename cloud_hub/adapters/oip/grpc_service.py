@@ -131,12 +131,13 @@ class GrpcService:
         places: dict[int, list[int]] = {}
         for place, asking in enumerate(wave):
             places.setdefault(id(asking.known.served), []).append(place)
-        answers: dict[int, Answer] = {}
+        answers: list[Answer] = [b""] * len(wave)
         for together in places.values():
             model = wave[together[0]].known.served.description
             said = self._serving.infer_now(model, [wave[place].ask for place in together])
-            answers |= {place: self._told(wave[place], one) for place, one in zip(together, said, strict=True)}
-        return [answers[place] for place in range(len(wave))]
+            for place, one in zip(together, said, strict=True):
+                answers[place] = self._told(wave[place], one)
+        return answers
 
     def _told(self, asking: _Asking, inferred: Inferred | HubError | None) -> Answer:
         """What one of a wave is told."""
