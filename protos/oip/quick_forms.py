@@ -17,7 +17,7 @@ from protos.oip.signature import Asked, Form, Parameter, Signature, check_finite
 from protos.tandem.oip.v2 import grpc_service_pb2 as pb
 
 _MAX_PIECES: Final = 4096
-_MAX_LENGTHS: Final = 256
+_MAX_HEADS: Final = 256
 _MAX_OF_A_LENGTH: Final = 16
 
 _MAX_HEAD_BYTES: Final = 4096
@@ -109,9 +109,9 @@ class Heads(Generic[KnownT]):
             head: What it begins with.
             known: Takes the place of what was known by that head.
         """
-        length = len(data)
-        if length not in self._by_length and len(self._by_length) >= _MAX_LENGTHS:
+        if sum(map(len, list(self._by_length.values()))) >= _MAX_HEADS:
             self._by_length.clear()
+        length = len(data)
         others = [one for one in self._by_length.get(length, ()) if one[0] != head]
         self._by_length[length] = ((head, known), *others[: _MAX_OF_A_LENGTH - 1])
 
