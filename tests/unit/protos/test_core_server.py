@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from protos.link.core_server import AbortError, Answer, CoreCall, CoreServer, GoesOn, Joins, Streaming, Unary
+from protos.link.core_server import AbortError, Answer, AtOnce, CoreCall, CoreServer, GoesOn, Joins, Streaming, Unary
 from protos.link.tls import SERVER_OPTIONS
 from tests.simulators.network import LOOPBACK
 
@@ -119,8 +119,16 @@ def test_what_takes_longer_goes_on_on_the_loop_and_holds_nobody_up() -> None:
     run(test)
 
 
-def test_the_loop_is_woken_although_calls_at_once_never_pause() -> None:
-    """Whoever is answered on the loop, or leaves, does not wait until a stream of quick calls ends."""
+async def echo_later() -> bytes:
+    """An answer that is made on the loop."""
+    return b"x"
+
+
+@pytest.mark.parametrize(
+    "waits", [lambda _data, _call: echo_later, lambda data, _call: Joins(lambda items: items, data)]
+)
+def test_nobody_waits_until_calls_at_once_pause(waits: AtOnce) -> None:
+    """Neither who is answered on the loop, nor who joined a wave: so many events are enough, whatever they are."""
 
     async def test() -> None:
         ended = asyncio.Event()
@@ -129,18 +137,15 @@ def test_the_loop_is_woken_although_calls_at_once_never_pause() -> None:
             time.sleep(0.003)  # of work, so that the next call is there before this one has ended
             return data
 
-        async def later() -> bytes:
-            return b"y"
-
         async def asks(channel: grpc.aio.Channel) -> None:
             while not ended.is_set():
                 await ask(channel, "Quick")
 
-        async with serving(Quick=Unary(quick), Later=Unary(lambda _data, _: later)) as (_, channel):
+        async with serving(Quick=Unary(quick), Waits=Unary(waits)) as (_, channel):
             asking = [asyncio.ensure_future(asks(channel)) for _ in range(32)]
             await ask(channel, "Quick")
             try:
-                assert await ask(channel, "Later", timeout_s=5.0) == b"y"
+                assert await ask(channel, "Waits", timeout_s=10.0) == b"x"
             finally:
                 ended.set()
                 await asyncio.gather(*asking)
@@ -219,33 +224,6 @@ def test_a_wave_is_whole_although_more_calls_come() -> None:
 
     run(test)
     assert (sum(sizes), max(sizes)) == (500, 64)
-
-
-def test_a_wave_ends_although_other_calls_never_pause() -> None:
-    """Who joined waits for so many events at most, whatever they are."""
-
-    async def test() -> None:
-        ended = asyncio.Event()
-
-        def quick(data: bytes, _call: CoreCall) -> bytes:
-            time.sleep(0.003)  # of work, so that the next call is there before this one has ended
-            return data
-
-        async def asks(channel: grpc.aio.Channel) -> None:
-            while not ended.is_set():
-                await ask(channel, "Quick")
-
-        methods = {"Quick": Unary(quick), "Join": Unary(lambda data, _: Joins(lambda items: items, data))}
-        async with serving(**methods) as (_, channel):
-            asking = [asyncio.ensure_future(asks(channel)) for _ in range(32)]
-            await ask(channel, "Quick")
-            try:
-                assert await ask(channel, "Join", timeout_s=10.0) == b"x"
-            finally:
-                ended.set()
-                await asyncio.gather(*asking)
-
-    run(test)
 
 
 @pytest.mark.parametrize("answers", [None, [], [b"1", b"2"]])
